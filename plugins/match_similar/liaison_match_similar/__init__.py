@@ -1,0 +1,1 @@
+"""Warns when a person being created looks like one who exists."""

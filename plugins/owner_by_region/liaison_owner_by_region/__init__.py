@@ -1,0 +1,1 @@
+"""Suggests an owner for a new opportunity by region."""

@@ -1,0 +1,1 @@
+"""The agreement that Liaison's services and its vendors share."""

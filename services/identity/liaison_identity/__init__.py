@@ -1,0 +1,1 @@
+"""Tenants, users, teams, roles, tokens and the audit trail."""

@@ -1,0 +1,1 @@
+"""Sales force automation: products, pipelines, opportunities."""
