@@ -1,0 +1,76 @@
+"""On whose behalf a piece of work runs: the tenant, the person, their rights, the trace."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from uuid import UUID
+
+from liaison_sdk.errors import Forbidden
+from sqlalchemy.orm import Session
+
+from liaison_kit.ids import uuid7
+
+RowRule = Literal["own", "team", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who is signed in: who they are and what their role allows.
+
+    `rows` narrows a record type to the person's own rows or their team's; a type that is not
+    named there is open whole. `peers` are the users of their team, themselves included.
+    """
+
+    tenant: UUID
+    user: UUID
+    name: str
+    permissions: frozenset[str]
+    rows: Mapping[str, RowRule]
+    peers: tuple[UUID, ...]
+    locale: str = "en"
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Principal":
+        """The principal that the wire carries."""
+        return cls(
+            tenant=UUID(data["tenant"]),
+            user=UUID(data["user"]),
+            name=data.get("name", ""),
+            permissions=frozenset(data.get("permissions", ())),
+            rows=data.get("rows") or {},
+            peers=tuple(UUID(peer) for peer in data.get("peers", ())),
+            locale=data.get("locale", "en"),
+        )
+
+    def may(self, permission: str) -> bool:
+        """Whether the role grants this permission; `*` grants every one."""
+        return permission in self.permissions or "*" in self.permissions
+
+    def demand(self, permission: str) -> None:
+        """Raise `Forbidden`, naming the permission, unless the role grants it."""
+        if not self.may(permission):
+            raise Forbidden(f"Your role needs the permission {permission}")
+
+
+@dataclass(slots=True)
+class Context:
+    """What a transaction knows about the request or event that it serves."""
+
+    tenant: UUID
+    principal: Principal | None = None
+    correlation_id: UUID = field(default_factory=uuid7)
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+    now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+
+    @property
+    def user(self) -> UUID | None:
+        """Who acts, or nobody when the system does."""
+        return self.principal.user if self.principal else None
+
+
+def context(session: Session) -> Context:
+    """On whose behalf this session works."""
+    found: Context = session.info["context"]
+    return found

@@ -1,0 +1,185 @@
+"""PostgreSQL as a service sees it: two pools, one tenant per transaction, rows that carry both.
+
+The tenant is switched on with `SET LOCAL` in front of the first statement of a transaction, in the
+same round trip; row-level security does the rest, so a forgotten filter returns nothing.
+
+Reading sessions run in autocommit: each statement is one round trip with its own snapshot, which is
+what read committed gives anyway. It spares a read its BEGIN and its COMMIT.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Engine,
+    MetaData,
+    Numeric,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from liaison_kit.context import Context
+from liaison_kit.ids import uuid7
+from liaison_kit.settings import Settings
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Where a service's tables are declared; each service process has its own one service."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        int: BigInteger,
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+class TenantRow:
+    """A row that belongs to one tenant and is shown to no other."""
+
+    tenant_id: Mapped[UUID] = mapped_column(index=False)
+
+
+class Record(TenantRow):
+    """A record of the CRM: versioned, dated, signed, with the tenant's own fields."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    external_id: Mapped[str | None]
+    version: Mapped[int] = mapped_column(default=1)
+    custom: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    created_at: Mapped[dt.datetime]
+    created_by: Mapped[UUID | None]
+    updated_at: Mapped[dt.datetime]
+    updated_by: Mapped[UUID | None]
+
+
+MoneyAmount = Numeric(18, 2)
+
+
+def service_url(settings: Settings, service: str) -> URL:
+    """Where a service's own database is, under the role that row-level security binds."""
+    return make_url(settings.database_url).set(
+        drivername="postgresql+psycopg2",
+        database=f"liaison_{service}",
+        username=f"liaison_{service}",
+        password=settings.database_password.get_secret_value(),
+    )
+
+
+class Database:
+    """The database of one service: sessions for reading and for writing."""
+
+    def __init__(self, url: URL, pool_size: int = 6, application: str = "liaison") -> None:
+        options: dict[str, Any] = {
+            "pool_size": pool_size,
+            "max_overflow": pool_size,
+            "pool_timeout": 10,
+            "pool_use_lifo": True,
+            "connect_args": {"application_name": application, "options": "-c timezone=UTC"},
+        }
+        self.url = url
+        self._writing = create_engine(url, **options)
+        self._reading = create_engine(
+            url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
+        )
+        for engine in (self._writing, self._reading):
+            event.listen(engine, "before_cursor_execute", _switch_tenant_on, retval=True)
+
+    @contextmanager
+    def writing(self, context: Context) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back when anything is raised."""
+        with self.session(context) as session:
+            try:
+                yield session
+                session.commit()
+            except BaseException:
+                session.rollback()
+                raise
+
+    @contextmanager
+    def reading(self, context: Context) -> Iterator[Session]:
+        """A session that may only look."""
+        session = Session(self._reading, autoflush=False, expire_on_commit=False)
+        session.info["context"] = context
+        try:
+            connection = session.connection()
+            connection.info["tenant"] = _tenant_switch(context)
+            yield session
+        finally:
+            session.close()
+
+    @contextmanager
+    def session(self, context: Context) -> Iterator[Session]:
+        """A session whose caller decides when to commit."""
+        session = Session(self._writing, expire_on_commit=False)
+        session.info["context"] = context
+        try:
+            yield session
+        finally:
+            session.close()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A bare connection without a tenant, for the kit's own tables; the caller commits."""
+        with self._writing.connect() as connection:
+            connection.info.pop("tenant_once", None)
+            yield connection
+
+    @property
+    def engines(self) -> tuple[Engine, Engine]:
+        """The writing and the reading engine, for counting and measuring."""
+        return self._writing, self._reading
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self._writing.dispose()
+        self._reading.dispose()
+
+
+def _tenant_switch(context: Context) -> str:
+    return f"SET LOCAL liaison.tenant = '{context.tenant}'; "
+
+
+@event.listens_for(Session, "after_begin")
+def _tenant_of_transaction(session: Session, _transaction: Any, connection: Connection) -> None:
+    found: Context | None = session.info.get("context")
+    if found is not None:
+        connection.info["tenant_once"] = _tenant_switch(found)
+
+
+def _switch_tenant_on(
+    connection: Connection,
+    cursor: Any,
+    statement: str,
+    parameters: Any,
+    _context: Any,
+    executemany: bool,
+) -> tuple[str, Any]:
+    info = connection.info
+    switch = info.get("tenant") or info.pop("tenant_once", None)
+    if switch is None:
+        return statement, parameters
+    if executemany:
+        cursor.execute(switch)
+        return statement, parameters
+    return switch + statement, parameters

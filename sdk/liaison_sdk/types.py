@@ -1,0 +1,89 @@
+"""The field types that every record is made of, with the limits that keep bad input out.
+
+Limits are part of the contract: they appear in the OpenAPI document as well.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer
+from pydantic_extra_types.currency_code import Currency
+
+from liaison_sdk.labels import Label
+
+# PostgreSQL's text can't hold a NUL character, so no text of ours may.
+WITHOUT_NUL = r"^[^\x00]*$"
+
+Name = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
+]
+"""A short text that may not be empty: a name, a title."""
+
+ShortText = Annotated[
+    str, StringConstraints(max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL)
+]
+"""A line of text, at most 200 characters."""
+
+LongText = Annotated[str, StringConstraints(max_length=20_000, pattern=WITHOUT_NUL)]
+"""Paragraphs: a note, a description; at most 20,000 characters."""
+
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}\z")]
+"""A stable lower-case identifier: a stage, a field name."""
+
+ExternalId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
+]
+"""What another system calls the record; unique per tenant and kind of record."""
+
+Amount = Annotated[Decimal, Field(max_digits=18, decimal_places=2, ge=0)]
+"""A non-negative amount with at most two decimals."""
+
+
+class Closed(BaseModel):
+    """A request body: fields it does not know are an error, not a silent loss."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Money(Closed):
+    """An amount in a currency, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float."""
+
+    amount: Amount
+    currency: Currency
+
+    @field_serializer("amount")
+    def _as_text(self, amount: Decimal) -> str:
+        return f"{amount:.2f}"
+
+
+def field(
+    en: str,
+    fr: str,
+    *,
+    personal: bool = False,
+    searchable: bool = False,
+    filterable: bool = True,
+    sortable: bool = False,
+    **options: Any,
+) -> Any:
+    """A record's field: its label in English and French, and what may be done with it.
+
+    `personal` marks personal data (export, erasure, retention and redaction follow the mark);
+    `searchable` fields are found by `q`, `filterable` ones are list filters, `sortable` ones may be
+    given to `sort`. Other options go to `pydantic.Field`.
+    """
+    return Field(
+        title=en,
+        json_schema_extra={
+            "x-liaison": {
+                "label": Label(en=en, fr=fr).model_dump(),
+                "personal": personal,
+                "searchable": searchable,
+                "filterable": filterable,
+                "sortable": sortable,
+            }
+        },
+        **options,
+    )
