@@ -1,0 +1,80 @@
+# What a developer or a new user types. `make` alone explains itself.
+#
+# A machine needs Python 3.11 or newer and make; the rest is installed into .venv, every file of it
+# checked against the hashes in the lock files.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MEMBERS := sdk kit $(patsubst %/,%,$(dir $(wildcard services/*/pyproject.toml) cli/pyproject.toml \
+	$(wildcard plugins/*/pyproject.toml)))
+PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check fix bench migrate lock clean
+
+help: ## Show what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' Makefile
+
+run: $(READY) ## Start Liaison: database, broker, all services, the gateway; Ctrl-C stops it
+	@exec $(BIN)/python -m liaison_kit.run
+
+demo: $(READY) ## Fill the running Liaison with a demo company
+	@$(BIN)/liaison demo
+
+test: $(READY) ## Run every test, on a real PostgreSQL and a real RabbitMQ
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## Lint and check types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict sdk/liaison_sdk kit/liaison_kit
+
+fix: $(READY) ## Format the code and repair what the linter can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## Measure Liaison against its floor; prints a table, writes bench.json
+	@$(BIN)/python tests/load/bench.py
+
+migrate: $(READY) ## Bring every service's database to this version, without starting services
+	@$(BIN)/python -m liaison_kit.run --migrate-only
+
+lock: $(BIN)/uv ## Pin all dependencies again (UPGRADE=1 takes the newest that fit)
+	@echo uv | $(BIN)/uv pip compile - --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet \
+		$(if $(UPGRADE),--upgrade) -o bootstrap.lock > /dev/null
+	@$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet \
+		$(if $(UPGRADE),--upgrade) -o requirements.lock > /dev/null \
+		$$(sed -n 's/^name = "\(.*\)"/--no-emit-package \1/p' $(PROJECTS))
+
+clean: ## Remove the environment and the caches; the data in .run stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Liaison needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "No venv here: on Debian and Ubuntu it is the package python3-venv."; exit 1; }
+
+# pip only brings uv. A machine's own pip settings (a mirror, extra indexes) are tried first; where
+# they stand in the way, a second try goes without them.
+$(BIN)/uv: bootstrap.lock | $(BIN)/python
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USER=0 $(BIN)/python -m pip install --quiet \
+		--require-hashes --only-binary :all: -r bootstrap.lock 2> $(VENV)/pip.log || \
+	$(BIN)/python -m pip --isolated install --quiet --disable-pip-version-check \
+		--require-hashes --only-binary :all: -r bootstrap.lock || { cat $(VENV)/pip.log; exit 1; }
+	@touch $@
+
+# uv does not read pip's settings, so a mirror named there is passed on. The members come last and
+# are only linked: what they need is in the lock already, their build backend included.
+$(READY): requirements.lock $(PROJECTS) | $(BIN)/uv
+	@index="$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
+	export VIRTUAL_ENV=$(abspath $(VENV)); \
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock && \
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
+	@touch $@
