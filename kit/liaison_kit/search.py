@@ -1,0 +1,47 @@
+"""Search texts: what a record is found by, folded so that accents, case and spacing do not matter."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+_PHONE = re.compile(r"^[\d\s().+/-]{4,}$")
+_NOT_DIGIT = re.compile(r"\D")
+# Letters that have no decomposition but that people type without their mark.
+_PLAIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
+
+
+def fold(text: str) -> str:
+    """The text in lower case without its accents: `Hélène` becomes `helene`."""
+    if text.isascii():
+        return text.lower()
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).translate(_PLAIN)
+
+
+def search_text(parts: Iterable[str | None]) -> str:
+    """What a record is found by; each word starts after a space, so that beginnings can be matched."""
+    return " " + " ".join(fold(part) for part in parts if part)
+
+
+def digits(text: str) -> str:
+    """The digits of a phone number, as people type it or as E.164."""
+    return _NOT_DIGIT.sub("", text)
+
+
+def patterns(query: str) -> list[str]:
+    """LIKE patterns that must all match; a phone number is one pattern, however it is spaced.
+
+    One- and two-letter words match beginnings of words only: anything else would match everything.
+    """
+    if _PHONE.match(query.strip()):
+        number = digits(query)
+        # 06 12… is +33 6 12… at home: the national prefix is not part of the stored number.
+        number = number.removeprefix("00") if number.startswith("00") else number.removeprefix("0")
+        if len(number) >= 3:
+            return [f"%{number}%"]
+    words = fold(query).replace("\x00", "").split()[:8]
+    return [f"%{_escape(w)}%" if len(w) > 2 else f"% {_escape(w)}%" for w in words]
+
+
+def _escape(word: str) -> str:
+    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
