@@ -1,0 +1,56 @@
+"""Named errors and limits of the files that people hand in for an import."""
+
+from dataclasses import dataclass
+
+from liaison_sdk.errors import InvalidInput
+
+
+class BadFile(InvalidInput):
+    """The file as a whole can't be imported; a subclass says why."""
+
+    code, title = "bad_file", "This file can't be imported"
+
+
+class EmptyFile(BadFile):
+    """There is nothing in the file, or nothing but blank lines."""
+
+    code, title = "empty_file", "The file is empty"
+
+
+class NoRows(BadFile):
+    """There is a header and nothing under it."""
+
+    code, title = "no_rows", "The file has a header but no rows"
+
+
+class UnreadableEncoding(BadFile):
+    """The bytes are not text in any encoding that we know."""
+
+    code, title = "unreadable_encoding", "The file's characters can't be read"
+
+
+class NotASpreadsheet(BadFile):
+    """The file is something else: a picture, a PDF, an old or a locked workbook."""
+
+    code, title = "not_a_spreadsheet", "The file is neither CSV nor XLSX"
+
+
+class FileTooLarge(BadFile):
+    """The file, or what it unpacks to, is over a limit."""
+
+    code, title = "file_too_large", "The file is too large to import"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a file an import takes in; what is over ends in `FileTooLarge`."""
+
+    file_bytes: int = 64 << 20
+    unpacked_bytes: int = 512 << 20
+    rows: int = 1_000_000
+    columns: int = 500
+    workbook_memory: int = 1 << 30
+    workbook_seconds: int = 120
+
+
+DEFAULT_LIMITS = Limits()

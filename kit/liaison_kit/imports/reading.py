@@ -1,0 +1,453 @@
+"""Read a CSV or XLSX file as columns of text, a chunk at a time, whatever state it is in.
+
+`open_table(path)` finds out what the file is (encoding, delimiter, header) and raises a named error
+when it can't be imported at all. `Table.chunks()` then yields its rows turned into columns, memory
+bounded by the chunk. A row that can't be read becomes a `BadRow` that says where and why; the rows
+around it go on.
+
+Row numbers are those that a spreadsheet program shows: the header is usually row 1.
+"""
+
+import codecs
+import csv
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+
+from charset_normalizer import from_bytes
+
+from liaison_kit.imports.files import (
+    DEFAULT_LIMITS,
+    BadFile,
+    EmptyFile,
+    FileTooLarge,
+    Limits,
+    NotASpreadsheet,
+    UnreadableEncoding,
+)
+
+CHUNK = 4000
+SAMPLE = 256 << 10
+DELIMITERS = ",;\t|"
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What Western offices write when they don't write Unicode: Windows, old Macs, DOS.
+LEGACY = ["cp1252", "mac_roman", "cp850"]
+OTHER_FORMATS = (
+    (b"%PDF", "a PDF document"),
+    (b"\xd0\xcf\x11\xe0", "an old .xls workbook or one locked by a password; save it as .xlsx"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"\x7fELF", "a program"),
+    (b"{\\rtf", "a text document"),
+)
+# PostgreSQL stores no NUL; a surrogate stands for a byte that the encoding doesn't know.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE_REPLACED = re.compile("[\x00\ud800-\udfff\ufffd]")
+CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL_BYTES = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that can't be imported: its number, its cells as far as they were read, and why."""
+
+    number: int
+    cells: Sequence[str]
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some rows in order, turned into columns; `numbers[i]` is the row of each i-th value."""
+
+    numbers: Sequence[int]
+    columns: list[Sequence[str]]
+    bad: list[BadRow]
+    last: int
+    """Number of the last row looked at, bad and blank ones included: where to go on from."""
+
+    def cells(self, index: int) -> list[str]:
+        """The i-th good row's cells, as they stand in the file."""
+        return [column[index] for column in self.columns]
+
+
+@dataclass(slots=True)
+class Table:
+    """A file whose header has been read: what it is and how to read its rows."""
+
+    path: Path
+    encoding: str
+    delimiter: str
+    header: list[str]
+    header_row: int
+    limits: Limits = DEFAULT_LIMITS
+    notes: list[str] = field(default_factory=list)
+    suspicious: bool = False
+    """Some bytes are unreadable or control characters: rows need a closer look."""
+    uncomputed: dict[int, list[int]] = field(default_factory=dict)
+    """Formulas without a stored result: columns by row number."""
+    announced: bool = False
+    """The first line is Excel's `sep=;` and belongs to no row."""
+    kind: str = "csv"
+
+    def chunks(self, after: int = 0, size: int = CHUNK) -> Iterator[Chunk]:
+        """The rows after row number `after`, `size` at a time."""
+        with self.path.open(
+            encoding=self.encoding, errors=_error_handler(self.encoding), newline=""
+        ) as lines:
+            if self.announced:
+                lines.readline()
+            reader = csv.reader(lines, delimiter=self.delimiter)
+            number = 0
+            while number < max(after, self.header_row):
+                number += self._skip(reader, max(after, self.header_row) - number)
+            while True:
+                rows: list[list[str]] = []
+                broken: BadRow | None = None
+                try:
+                    # extend() keeps what came before an error, unlike list().
+                    rows.extend(islice(reader, size))
+                except csv.Error:
+                    broken = BadRow(
+                        number + len(rows) + 1,
+                        [],
+                        "unclosed_quote",
+                        f"A quote is not closed before line {reader.line_num}, or a cell is longer"
+                        f" than {csv.field_size_limit()} characters",
+                    )
+                if not rows and broken is None:
+                    return
+                chunk = self._chunk(rows, number + 1)
+                number += len(rows)
+                if broken is not None:
+                    number += 1
+                    chunk.bad.append(broken)
+                    chunk.last = number
+                if number - self.header_row > self.limits.rows:
+                    raise FileTooLarge(f"The file has more than {self.limits.rows} rows")
+                yield chunk
+
+    @staticmethod
+    def _skip(reader: Iterator[list[str]], count: int) -> int:
+        skipped = 0
+        try:
+            for _ in islice(reader, count):
+                skipped += 1
+        except csv.Error:
+            return skipped + 1
+        return count
+
+    def _chunk(self, rows: list[list[str]], first: int) -> Chunk:
+        width = len(self.header)
+        numbers: Sequence[int] = range(first, first + len(rows))
+        last = first + len(rows) - 1
+        bad: list[BadRow] = []
+        clean = set(map(len, rows)) == {width} and [""] * width not in rows
+        if not clean or self.suspicious or self.uncomputed:
+            kept: list[list[str]] = []
+            kept_numbers: list[int] = []
+            for number, row in zip(numbers, rows, strict=True):
+                if len(row) > width and not any(row[width:]):
+                    row = row[:width]
+                if not any(row):
+                    continue
+                problem = self._problem(number, row)
+                if problem is None:
+                    if self.suspicious:
+                        row = [CONTROLS.sub("", cell) for cell in row]
+                    kept.append(row)
+                    kept_numbers.append(number)
+                else:
+                    bad.append(BadRow(number, [UNSTORABLE.sub("\ufffd", c) for c in row], *problem))
+            rows, numbers = kept, kept_numbers
+        columns: list[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [()] * width
+        return Chunk(numbers, columns, bad, last)
+
+    def _problem(self, number: int, row: list[str]) -> tuple[str, str] | None:
+        if len(row) != len(self.header):
+            return (
+                "ragged_row",
+                f"Row {number} has {len(row)} cells where the header has {len(self.header)}",
+            )
+        if self.suspicious:
+            unreadable = _unreadable(self.encoding)
+            for name, cell in zip(self.header, row, strict=True):
+                if found := unreadable.search(cell):
+                    if found[0] == "\0":
+                        return "nul_character", f"{name}: the cell holds a NUL character"
+                    return (
+                        "invalid_bytes",
+                        f"{name}: the cell holds bytes that are not valid {self.encoding}",
+                    )
+        if number in self.uncomputed:
+            names = ", ".join(self.header[i] for i in self.uncomputed[number])
+            return (
+                "formula_without_value",
+                f"{names}: the formula has no stored result; open the workbook and save it again",
+            )
+        return None
+
+
+def spool(parts: Iterable[bytes], folder: Path, limits: Limits = DEFAULT_LIMITS) -> Path:
+    """Write a file that comes in parts to disk, within the size limit."""
+    size = 0
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".upload", delete=False) as out:
+        for part in parts:
+            size += len(part)
+            if size > limits.file_bytes:
+                raise FileTooLarge(f"The file is over {limits.file_bytes >> 20} MiB")
+            out.write(part)
+    return Path(out.name)
+
+
+def open_table(path: Path, limits: Limits = DEFAULT_LIMITS) -> Table:
+    """Find out what the file is and read its header, or raise a `BadFile` that says why not."""
+    size = path.stat().st_size
+    if size == 0:
+        raise EmptyFile("The file is empty (0 bytes)")
+    if size > limits.file_bytes:
+        raise FileTooLarge(f"The file is over {limits.file_bytes >> 20} MiB")
+    with path.open("rb") as start:
+        sample = start.read(SAMPLE)
+    if sample.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return _open_workbook(path, limits)
+    for magic, what in OTHER_FORMATS:
+        if sample.startswith(magic):
+            raise NotASpreadsheet(f"The file is {what}")
+    encoding, suspicious = detect_encoding(path, sample)
+    return _open_csv(path, encoding, suspicious, limits)
+
+
+def _open_csv(path: Path, encoding: str, suspicious: bool, limits: Limits) -> Table:
+    with path.open(encoding=encoding, errors=_error_handler(encoding), newline="") as lines:
+        first = lines.readline(SAMPLE)
+        sample = lines.read(SAMPLE)
+    announced = re.fullmatch(r"\"?sep=([,;\t|])\"?\r?\n?", first, re.I)
+    if not announced:
+        sample = first + sample
+    delimiter = announced[1] if announced else sniff_delimiter(sample)
+    notes: list[str] = []
+    number, cells = _find_header(sample, delimiter, notes)
+    while cells and not cells[-1].strip():
+        cells.pop()
+    if len(cells) > limits.columns:
+        raise FileTooLarge(f"The file has {len(cells)} columns; the limit is {limits.columns}")
+    if any(_unreadable(encoding).search(cell) for cell in cells):
+        raise UnreadableEncoding(f"The header holds bytes that are not valid {encoding}")
+    if suspicious:
+        notes.append("Some rows may hold unreadable or control characters")
+    return Table(
+        path=path,
+        encoding=encoding,
+        delimiter=delimiter,
+        header=name_columns([CONTROLS.sub("", cell) for cell in cells], notes),
+        header_row=number,
+        limits=limits,
+        notes=notes,
+        suspicious=suspicious,
+        announced=announced is not None,
+    )
+
+
+def _find_header(sample: str, delimiter: str, notes: list[str]) -> tuple[int, list[str]]:
+    """The header's row number and cells: the first row with content that isn't a mere title."""
+    rows: list[tuple[int, list[str]]] = []
+    reader = csv.reader(StringIO(sample, newline=""), delimiter=delimiter)
+    try:
+        for number, cells in enumerate(reader, start=1):
+            if any(cell.strip() for cell in cells):
+                rows.append((number, cells))
+            if len(rows) == 20:
+                break
+    except csv.Error as error:
+        if not rows:
+            raise NotASpreadsheet(f"The header can't be read: {error}") from error
+    if not rows:
+        raise EmptyFile("The file holds nothing but blank lines")
+    usual = Counter(sum(1 for c in cells if c.strip()) for _, cells in rows).most_common(1)[0][0]
+    number, cells = rows[0]
+    if usual >= 3 and len(rows) > 2 and len({c for c in cells if c.strip()}) == 1:
+        notes.append(f"Row {number} is taken for a title: {next(c for c in cells if c.strip())}")
+        number, cells = rows[1]
+    return number, list(cells)
+
+
+def _open_workbook(path: Path, limits: Limits) -> Table:
+    target, meta = path.with_suffix(".sheet.csv"), path.with_suffix(".sheet.json")
+    script = Path(__file__).with_name("workbook.py")
+    arguments = [str(path), str(target), str(meta), json.dumps(dataclasses.asdict(limits))]
+    try:
+        subprocess.run(
+            [sys.executable, "-I", str(script), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=limits.workbook_seconds * 2,
+            check=False,
+        )
+        told = json.loads(meta.read_text(encoding="utf-8"))
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        # Killed by its limits (or crashed on them): it left no word.
+        target.unlink(missing_ok=True)
+        raise FileTooLarge("The workbook needs more memory or time than allowed") from None
+    finally:
+        meta.unlink(missing_ok=True)
+    if "error" in told:
+        target.unlink(missing_ok=True)
+        raise _named(told["error"])(told["detail"])
+    try:
+        table = _open_csv(target, "utf-8", True, limits)
+    except BadFile:
+        target.unlink(missing_ok=True)
+        raise
+    table.kind = "xlsx"
+    # The child writes valid UTF-8; control characters in a workbook are rare but cheap to look for.
+    table.suspicious = _has_controls(target)
+    table.notes = [note for note in table.notes if "unreadable" not in note]
+    if told["other_sheets"]:
+        others = ", ".join(told["other_sheets"][:10])
+        table.notes.append(
+            f"Only the sheet {told['sheet']} is read; the workbook also has {others}"
+        )
+    if told["merged_cells"]:
+        table.notes.append(
+            f"{told['merged_cells']} merged cells take the value they are merged with"
+        )
+    for row, column in told["uncomputed"]:
+        if column < len(table.header):
+            table.uncomputed.setdefault(row + 1, []).append(column)
+    return table
+
+
+def _named(code: str) -> type[BadFile]:
+    return next(error for error in BadFile.__subclasses__() if error.code == code)
+
+
+def _error_handler(encoding: str) -> str:
+    return "surrogateescape" if encoding in ("utf-8", "utf-8-sig") else "replace"
+
+
+def _unreadable(encoding: str) -> re.Pattern[str]:
+    return UNSTORABLE if encoding in ("utf-8", "utf-8-sig") else UNSTORABLE_REPLACED
+
+
+def name_columns(cells: Sequence[str], notes: list[str]) -> list[str]:
+    """Column names that differ: a blank one is called by its position, a repeated one numbered."""
+    names: list[str] = []
+    seen: Counter[str] = Counter()
+    for position, cell in enumerate(cells, start=1):
+        name = " ".join(cell.split())[:200]
+        if not name:
+            name = f"column {position}"
+            notes.append(f"Column {position} has no name in the header")
+        seen[name] += 1
+        if seen[name] > 1:
+            notes.append(f"The header has {name} more than once")
+            while (numbered := f"{name} ({seen[name]})") in seen:
+                seen[name] += 1
+            seen[numbered] += 1
+            name = numbered
+        names.append(name)
+    return names
+
+
+def sniff_delimiter(sample: str) -> str:
+    """The delimiter that cuts the sample's rows most evenly; a comma when none does."""
+    best, best_score = ",", (0.0, 0)
+    lines = list(islice(StringIO(sample, newline=""), 200))
+    if len(sample) >= SAMPLE and len(lines) > 1:
+        lines.pop()
+    for delimiter in DELIMITERS:
+        if delimiter not in sample:
+            continue
+        try:
+            widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+        except csv.Error:
+            continue
+        width, times = max(widths.items(), key=lambda item: (item[0] > 1, item[1]))
+        if width > 1:
+            score = (round(times / widths.total(), 1), width)
+            if score > best_score:
+                best, best_score = delimiter, score
+    return best
+
+
+def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool]:
+    """The file's encoding, and whether some of its characters need a closer look row by row."""
+    for bom, encoding in BOMS:
+        if sample.startswith(bom):
+            return encoding, _has_controls(path, encoding)
+    if zeros := sample.count(0):
+        # Text in UTF-16 without a mark has a zero in every other byte.
+        even, odd = sample[::2].count(0), sample[1::2].count(0)
+        if zeros > len(sample) // 5:
+            if max(even, odd) < 10 * (min(even, odd) + 1):
+                raise NotASpreadsheet("The file is binary data, not text")
+            encoding = "utf-16-le" if odd > even else "utf-16-be"
+            return encoding, _has_controls(path, encoding)
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    invalid = valid = 0
+    controls = False
+    with path.open("rb") as start:
+        while block := start.read(1 << 20):
+            if not controls:
+                controls = len(block.translate(None, CONTROL_BYTES)) != len(block)
+            if block.isascii():
+                continue
+            decoded = decoder.decode(block)
+            wrong = len(re.findall("[\udc80-\udcff]", decoded))
+            invalid += wrong
+            valid += sum(1 for c in decoded if c > "\x7f") - wrong if wrong else 1
+    if not invalid:
+        return "utf-8", controls
+    if valid > invalid:
+        return "utf-8", True
+    binary = len(sample) - len(sample.translate(None, CONTROL_BYTES))
+    if binary > len(sample) // 20:
+        raise NotASpreadsheet("The file is binary data, not text")
+    return _legacy_encoding(sample), controls
+
+
+def _legacy_encoding(sample: bytes) -> str:
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        pass
+    else:
+        # Windows' own is by far the likeliest where all its bytes are defined and few are signs.
+        high = [c for c in sample.decode("cp1252") if c > "\x7f"]
+        if sum(c.isalpha() or c in "€’‘“”«»–—…°²³\xa0" for c in high) > 0.8 * len(high):
+            return "cp1252"
+    best = from_bytes(sample, cp_isolation=LEGACY).best()
+    if best is None:
+        raise UnreadableEncoding("Save the file as CSV UTF-8 and try again")
+    return best.encoding
+
+
+def _has_controls(path: Path, encoding: str = "utf-8") -> bool:
+    pattern = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffd]")
+    with path.open(encoding=encoding, errors=_error_handler(encoding), newline="") as lines:
+        while block := lines.read(1 << 20):
+            if pattern.search(block):
+                return True
+    return False
