@@ -109,6 +109,8 @@ class Postgres:
         if self._process is not None:
             stop(self._process, signal.SIGINT, seconds=30)
             self._process = None
+            if self._socket_folder.parent != self.folder:
+                shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     def kill(self) -> None:
         """Die at once, as in a power cut; the next start recovers."""
@@ -209,7 +211,7 @@ class Postgres:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = self._user.pw_uid if self._user else os.geteuid()
         if folder.stat().st_uid not in {owner, os.geteuid()}:
-            raise CannotStart(f"{folder} belongs to someone else; remove it, or name another folder.")
+            raise CannotStart(f"{folder} belongs to someone else: remove it.")
         if self._user:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
             _let_through(folder)

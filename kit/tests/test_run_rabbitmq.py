@@ -1,0 +1,105 @@
+"""The private RabbitMQ node starts, stops, survives a kill, and listens to this machine only."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import psutil
+import pytest
+
+from liaison_kit.run.process import CannotStart, wait_until
+from liaison_kit.run.rabbitmq import RabbitMQ, answers
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    node = RabbitMQ(tmp_path_factory.mktemp("rabbitmq")).start()
+    yield node
+    node.stop()
+
+
+def send(url: str, queue: str, body: bytes) -> None:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare(queue, durable=True)
+        channel.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2))
+
+
+def receive(url: str, queue: str) -> bytes | None:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        return connection.channel().basic_get(queue, auto_ack=True)[2]
+
+
+def test_a_wrong_password_is_refused(broker: RabbitMQ) -> None:
+    assert answers(broker.url)
+    assert not answers(broker.url.replace("liaison:", "liaison:x", 1))
+
+
+def test_it_listens_on_the_loopback_address_only(broker: RabbitMQ) -> None:
+    assert broker.pid is not None
+
+    listening = [
+        connection.laddr.ip
+        for connection in psutil.Process(broker.pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_a_restart_keeps_durable_messages_and_the_address(broker: RabbitMQ) -> None:
+    before = broker.url
+    send(before, "kept", b"still here")
+
+    broker.stop()
+    assert not answers(before)
+    broker.start()
+
+    assert broker.url == before
+    assert receive(before, "kept") == b"still here"
+
+
+def test_a_kill_keeps_confirmed_messages(broker: RabbitMQ) -> None:
+    send(broker.url, "survived", b"confirmed")
+
+    broker.kill()
+    broker.start()
+
+    assert receive(broker.url, "survived") == b"confirmed"
+
+
+def test_a_node_that_cannot_start_says_why(tmp_path: Path, broker: RabbitMQ) -> None:
+    node = RabbitMQ(tmp_path)
+    (tmp_path / "data").write_text("not a folder")
+
+    with pytest.raises(CannotStart, match=r"rabbitmq\.log ends with"):
+        node.start()
+
+    assert node.pid is None
+
+
+def test_it_dies_with_its_parent(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from liaison_kit.run.rabbitmq import RabbitMQ;"
+        f"print(RabbitMQ(Path({str(tmp_path)!r})).start().pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.stdout.close()
+
+    parent.kill()
+    parent.wait()
+
+    assert wait_until(lambda: not _alive(pid), seconds=15)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
