@@ -1,0 +1,107 @@
+"""The operations that every service has: files, jobs, custom fields, history, parked events."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+from uuid import UUID
+
+from liaison_sdk.errors import BadRequest, Forbidden
+from pydantic import Field
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from liaison_kit import custom, files, jobs, records
+from liaison_kit.context import Principal
+from liaison_kit.custom import CustomFieldShape, NewCustomField
+from liaison_kit.jobs import Job, JobRow
+from liaison_kit.listing import Page
+from liaison_kit.operations import Call, Raw, Reply, delete, get, internal, post
+from liaison_kit.recordtype import RecordType
+from liaison_kit.records import Change
+
+if TYPE_CHECKING:
+    from liaison_kit.db import Database
+
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+class CommonOperations:
+    """What every service answers beside its own operations."""
+
+    name: ClassVar[str]
+    records: ClassVar[Sequence[RecordType]]
+    db: ClassVar["Database"]
+    record: ClassVar[Callable[[str], RecordType]]
+
+    # --- files -----------------------------------------------------------------------------------
+
+    @internal
+    def put_part(self, session: Session, call: Call, principal: Principal) -> None:
+        """Store one part of a file that is being uploaded."""
+        about = call.meta["upload"]
+        if principal is None:
+            raise Forbidden("Only somebody who is signed in may upload")
+        if len(call.body) > files.PART_BYTES:
+            raise BadRequest("This part is too large")
+        files.put(session, UUID(about["id"]), int(about["part"]), call.body)
+
+    @internal
+    def get_part(self, session: Session, call: Call) -> Reply:
+        """One part of a file that is being handed out."""
+        about = call.meta["upload"]
+        body = files.get(session, UUID(about["id"]), int(about["part"]))
+        return Reply(200, body, content_type="application/octet-stream")
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    @get("/jobs", allow="jobs:read", shared="merge")
+    def list_jobs(
+        self, session: Session, limit: Limit = 50, cursor: UUID | None = None
+    ) -> Page[Job]:
+        """Long work of this tenant, latest first."""
+        wanted = select(JobRow).order_by(JobRow.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            wanted = wanted.where(JobRow.id < cursor)
+        rows = list(session.scalars(wanted))
+        after = str(rows[limit - 1].id) if len(rows) > limit else None
+        return Page[Job](items=[jobs.shape(row) for row in rows[:limit]], next=after)
+
+    @get("/jobs/{id}", allow="jobs:read", shared="id", problems=[404])
+    def get_job(self, session: Session, id: UUID) -> Job:
+        """How far a job has come."""
+        return jobs.shape(jobs.find(session, id))
+
+    @post("/jobs/{id}/cancel", allow="jobs:write", shared="id", status=200, problems=[404, 409])
+    def cancel_job(self, session: Session, id: UUID) -> Job:
+        """Ask a job to stop after its present step."""
+        return jobs.cancel(session, id)
+
+    # --- custom fields ---------------------------------------------------------------------------
+
+    @get("/custom-fields", allow="custom_fields:read", shared="record")
+    def list_custom_fields(self, session: Session, record: str) -> Page[CustomFieldShape]:
+        """The fields that this tenant has added to a kind of record."""
+        rows = custom.fields(session, self.record(record).name)  # type: ignore[misc]
+        return Page[CustomFieldShape](items=[custom.shape(row) for row in rows], next=None)
+
+    @post("/custom-fields", allow="custom_fields:write", shared="record", problems=[409])
+    def create_custom_field(
+        self, session: Session, record: str, new: NewCustomField
+    ) -> CustomFieldShape:
+        """Add a field to a kind of record; records hold it under `custom`."""
+        return custom.define(session, self.record(record).name, new)  # type: ignore[misc]
+
+    @delete("/custom-fields/{id}", allow="custom_fields:write", shared="id", problems=[404])
+    def delete_custom_field(self, session: Session, id: UUID) -> None:
+        """Take an added field away."""
+        custom.remove(session, id)
+
+    # --- history ---------------------------------------------------------------------------------
+
+    @get("/history", allow="history:read", shared="record", problems=[404])
+    def list_history(self, session: Session, record: str, id: UUID) -> Raw[Page[Change]]:
+        """What was changed in a record: who, when, before and after; latest first."""
+        kind: RecordType = self.record(record)  # type: ignore[misc]
+        return Raw(records.history(session, kind, id))
+
+

@@ -1,0 +1,96 @@
+"""A service: its name, its records, its operations, and what every service has in common."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from liaison_sdk.errors import InvalidInput
+from liaison_sdk.labels import Label
+
+from liaison_kit.bus import Announcer, Caller, OperationEntrypoint
+from liaison_kit.common import CommonOperations
+from liaison_kit.db import Database, service_url
+from liaison_kit.imports.fields import Importable
+from liaison_kit.jobs import JobRunner
+from liaison_kit.operations import Call, Operation, Reply
+from liaison_kit.plugins import Hooks
+from liaison_kit.recordtype import RecordType
+from liaison_kit.relay import Relay
+from liaison_kit.settings import Settings
+
+
+class Service(CommonOperations):
+    """What a service subclasses.
+
+    `records` are the kinds of record it owns, `importables` those that files can be imported into,
+    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event tells
+    that which record changed.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "0.1.0"
+    label: ClassVar[Label]
+    records: ClassVar[Sequence[RecordType]] = ()
+    importables: ClassVar[Sequence[Importable]] = ()
+    permissions: ClassVar[Mapping[str, Label]] = {}
+    menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    live: ClassVar[Sequence[Mapping[str, str]]] = ()
+
+    db: ClassVar[Database]
+    hooks: ClassVar[Hooks]
+    job_methods: ClassVar[Mapping[str, Callable[..., None]]] = {}
+
+    announcer = Announcer()
+    ask = Caller()
+    relay = Relay()
+    job_runner = JobRunner()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        jobs: dict[str, Callable[..., None]] = {}
+        for name, member in inspect.getmembers(cls, inspect.isfunction):
+            operation = getattr(member, "operation", None)
+            if operation is not None and not hasattr(member, "nameko_entrypoints"):
+                setattr(cls, name, _entrypoint(operation))
+            if hasattr(member, "job_kind"):
+                jobs[member.job_kind] = member
+        cls.job_methods = jobs
+
+    @classmethod
+    def open(cls, settings: Settings) -> None:
+        """Get ready to work: connect to the service's database, load the plugins."""
+        cls.db = Database(
+            service_url(settings, cls.name), settings.pool_size, f"liaison-{cls.name}"
+        )
+        cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
+        cls.hooks.load()
+
+    @classmethod
+    def record(cls, name: str) -> RecordType:
+        """One of this service's kinds of record, by name."""
+        for kind in cls.records:
+            if kind.name == name:
+                return kind
+        raise InvalidInput.field("record", "unknown", f"{cls.name} has no records {name[:80]!r}")
+
+    @classmethod
+    def records_of(cls, operation: str) -> list[str]:
+        """The kinds of record that a shared operation serves here."""
+        if "import" in operation:
+            return [found.record for found in cls.importables]
+        return [kind.name for kind in cls.records]
+
+
+def _entrypoint(operation: Operation) -> Callable[[Any, Call], Reply]:
+    """The method that nameko calls: the whole operation around the declared function."""
+
+    def answer(service: Any, call: Call) -> Reply:
+        return operation.answer(service, call)
+
+    answer.__name__ = operation.name
+    answer.__doc__ = operation.function.__doc__
+    answer.operation = operation  # type: ignore[attr-defined]
+    answer.nameko_entrypoints = {OperationEntrypoint(operation)}  # type: ignore[attr-defined]
+    return answer
+
+
