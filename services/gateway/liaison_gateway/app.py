@@ -1,0 +1,244 @@
+"""The gateway put together, with the few answers that are its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.routing import Route as WebRoute
+
+from liaison_gateway.auth import Caller, Doorman
+from liaison_gateway.bus import Bus
+from liaison_gateway.door import Door
+from liaison_gateway.incoming import Incoming
+from liaison_gateway.live import Live
+from liaison_gateway.manifests import Registry
+from liaison_gateway.metrics import Figures
+from liaison_gateway.openapi import Document
+from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
+from liaison_gateway.routes import PREFIX
+from liaison_gateway.server import make_ops_server, make_server
+from liaison_kit.settings import Settings
+from liaison_kit.telemetry import log
+from liaison_sdk.errors import LiaisonError
+
+PAGES_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PAGES = {
+    "docs.html": "text/html; charset=utf-8",
+    "docs.css": "text/css; charset=utf-8",
+    "docs.js": "text/javascript; charset=utf-8",
+}
+
+
+class Gateway:
+    """Everything that one gateway process holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.registry = Registry()
+        self.live = Live(self.registry)
+        self.bus = Bus(
+            settings.amqp_url,
+            on_manifest=self.registry.heard,
+            on_event=self._heard_event,
+            on_timeout=self.registry.doubt,
+            on_up=self.registry.pause,
+        )
+        self.registry.on_new_service = self.bus.follow
+        self.registry.discover = self.bus.discover
+        self.doorman = Doorman(self.bus, settings.secret_key.get_secret_value())
+        self.door = Door(settings, self.registry, self.bus, self.doorman)
+        self.document = Document(self.registry)
+        self.door.app = self._pages()
+        figures = CollectorRegistry()
+        figures.register(Figures(self.registry, self.bus, self.live, self.door))
+        self.ops = _ops_app(self, figures)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered: the broker is there and identity has been seen."""
+        return self.bus.up and self.registry.answers("identity")
+
+    def _heard_event(self, service: str, routing_key: str, body: bytes) -> None:
+        if service == "identity":
+            self.doorman.identity_changed(routing_key.partition(".")[0], body)
+        self.live.heard(service, routing_key, body)
+
+    # ---- answers of its own
+
+    def _pages(self) -> Starlette:
+        @asynccontextmanager
+        async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+            # Identity's events keep the doorman current, so they are heard from the first moment.
+            self.bus.follow("identity")
+            self.bus.start()
+            yield
+            await self.bus.stop()
+
+        return Starlette(
+            routes=[
+                WebRoute(f"{PREFIX}/openapi.json", self._openapi),
+                WebRoute(f"{PREFIX}/menu", self._menu),
+                WebRoute(f"{PREFIX}/records", self._records),
+                WebRoute(f"{PREFIX}/live", self._live),
+                WebRoute("/docs", _page("docs.html")),
+                WebRoute("/docs/docs.css", _page("docs.css")),
+                WebRoute("/docs/docs.js", _page("docs.js")),
+                WebRoute("/health/live", _alive),
+                WebRoute("/", _home),
+            ],
+            exception_handlers={
+                HTTPException: self._http_problem,
+                LiaisonError: _problem,
+            },
+            lifespan=lifespan,
+        )
+
+    async def _openapi(self, request: Request) -> Response:
+        document = self.document.refresh()
+        headers = {"ETag": document.etag, "Vary": "Accept-Encoding", "Cache-Control": "no-cache"}
+        if document.etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(document.gzipped, headers=headers, media_type="application/json")
+        return Response(document.body, headers=headers, media_type="application/json")
+
+    async def _menu(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        readable = self._readable_paths(caller)
+        items = [
+            {**entry, "service": name}
+            for name, module in sorted(self.registry.modules.items())
+            for entry in module.manifest.get("menu") or ()
+            if readable.get(str(entry.get("path")), True)
+        ]
+        return JSONResponse({"items": items})
+
+    async def _records(self, request: Request) -> Response:
+        await self._caller(request)
+        items = [
+            {**record, "service": name}
+            for name, module in sorted(self.registry.modules.items())
+            for record in module.manifest.get("records") or ()
+        ]
+        return JSONResponse({"items": items})
+
+    def _readable_paths(self, caller: Caller) -> dict[str, bool]:
+        """For each address that can be read, whether this caller may read it."""
+        return {
+            route.path: any(caller.may(o.permission) for o in route.operations)
+            for route in self.registry.table
+            if route.method == "GET"
+        }
+
+    async def _live(self, request: Request) -> Response:
+        incoming: Incoming = request.scope["liaison"]
+        caller = await self._caller(request)
+
+        async def refresh() -> Caller:
+            return await self.door.caller(request.scope, incoming)
+
+        async def frames() -> AsyncIterator[bytes]:
+            last = request.headers.get("last-event-id")
+            try:
+                async for frame in self.live.stream(caller, last, refresh):
+                    yield frame
+            except SignInFirst:
+                yield b"event: signed_out\ndata: {}\n\n"
+            except LiaisonError:
+                # Identity is away for a moment: the client comes back and asks again.
+                return
+
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(frames(), headers=headers, media_type="text/event-stream")
+
+    async def _caller(self, request: Request) -> Caller:
+        return await self.door.caller(request.scope, request.scope["liaison"])
+
+    async def _http_problem(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            allow = (error.headers or {}).get("Allow", "GET, HEAD")
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers={"Allow": f"{allow}, OPTIONS"})
+            return await _problem(request, MethodNotAllowed(f"{allow}, OPTIONS"))
+        return await _problem(request, self.door.nothing_here(request.url.path))
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LiaisonError)
+    return Response(
+        body_of(error, request.scope["liaison"].trace_id),
+        error.status,
+        dict(headers_of(error)),
+        "application/problem+json",
+    )
+
+
+def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = files("liaison_gateway").joinpath("pages", name).read_bytes()
+    headers = {"Content-Security-Policy": PAGES_POLICY, "Cache-Control": "no-cache"}
+
+    async def page(_request: Request) -> Response:
+        return Response(content, headers=headers, media_type=PAGES[name])
+
+    return page
+
+
+async def _alive(_request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def _home(_request: Request) -> Response:
+    return RedirectResponse("/docs", 303)
+
+
+def _ops_app(gateway: Gateway, figures: CollectorRegistry) -> Starlette:
+    """What operators ask: figures and health, on a port of their own."""
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(figures), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def ready(_request: Request) -> Response:
+        facts = {
+            "ready": gateway.ready,
+            "broker": gateway.bus.up,
+            "modules": {name: gateway.registry.answers(name) for name in gateway.registry.modules},
+        }
+        return JSONResponse(facts, 200 if gateway.ready else 503)
+
+    return Starlette(
+        routes=[
+            WebRoute("/metrics", metrics),
+            WebRoute("/health/live", _alive),
+            WebRoute("/health/ready", ready),
+        ]
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Run the gateway until it is told to stop; requests that have begun are finished."""
+    gateway = Gateway(settings)
+    main = make_server(gateway.door, settings, on_stop=gateway.live.close)
+    ops = make_ops_server(gateway.ops, settings)
+    log.info("gateway starts", address=f"http://{settings.http_host}:{settings.http_port}")
+    helper = asyncio.create_task(ops.serve()) if ops is not None else None
+    await main.serve()
+    if ops is not None and helper is not None:
+        ops.should_exit = True
+        await helper

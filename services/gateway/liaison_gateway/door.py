@@ -1,0 +1,433 @@
+"""The door: takes a request to the operation that answers it.
+
+This is the hot path, so it is plain ASGI: no request object, no middleware, one table.
+
+Everything that is not an operation of a service (the document, the menu, live events, health) is
+handed to a Starlette application.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from liaison_gateway.auth import (
+    SAFE_METHODS,
+    Caller,
+    Doorman,
+    check_origin,
+    session_seconds,
+    token_of,
+)
+from liaison_gateway.bus import Bus, RawHeaders, Reply
+from liaison_gateway.incoming import Incoming, decode_segment, read_query, traceparent
+from liaison_gateway.limits import Buckets, check_length, read_body
+from liaison_gateway.manifests import Registry
+from liaison_gateway.problems import (
+    PROBLEM_JSON,
+    Gone,
+    MethodNotAllowed,
+    ModuleDown,
+    NotReady,
+    SignInFirst,
+    UnsupportedMediaType,
+    body_of,
+    headers_of,
+)
+from liaison_gateway.routes import PREFIX, Operation, Route
+from liaison_gateway.shared import Shared, declared_query
+from liaison_gateway.uploads import Files
+from liaison_kit.settings import Settings
+from liaison_kit.telemetry import SpanKind, log, span, tracing
+from liaison_sdk.errors import Forbidden, LiaisonError, NotFound
+
+DRAINED_BYTES = 8 << 20
+"""Up to this size a refused body is still read and thrown away, so that the client sees why."""
+
+SECURITY_HEADERS: RawHeaders = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"private, no-cache"),
+]
+HTTPS_HEADERS: RawHeaders = [
+    *SECURITY_HEADERS,
+    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+]
+ANONYMOUS = Caller(b"", {}, float("inf"))
+_NO_BODY = frozenset({204, 304})
+_PREFIX = PREFIX.encode() + b"/"
+
+
+class Door:
+    """The gateway's ASGI application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        bus: Bus,
+        doorman: Doorman,
+    ) -> None:
+        self.registry = registry
+        self.bus = bus
+        self.doorman = doorman
+        self.app: ASGIApp
+        self.shared = Shared(bus)
+        self.files = Files(bus, settings.upload_limit_bytes)
+        self.in_flight = 0
+        self.unrouted = Route("*", "/*", None)
+        self._timeout_s = settings.request_timeout_s
+        self._body_limit = settings.body_limit_bytes
+        per_minute = settings.rate_limit_per_minute
+        self._by_token = Buckets(per_minute, "This token has made too many requests.")
+        # Guests share addresses, but none of them has much to ask before signing in.
+        self._by_address = Buckets(
+            max(60, per_minute // 10) if per_minute else 0, "Too many requests from this address."
+        )
+        self._sign_ins = Buckets(
+            max(10, per_minute // 100) if per_minute else 0, "Too many sign-ins from this address."
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever happens, the client gets a proper answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        trace = traceparent(headers)
+        route: Route | None = None
+        status = 500
+        self.in_flight += 1
+        try:
+            raw_path: bytes = scope["raw_path"]
+            found = None
+            if raw_path.startswith(_PREFIX):
+                found = self.registry.table.find(raw_path[len(PREFIX) :].decode("ascii"))
+            if found is None:
+                status = await self._elsewhere(scope, receive, send, headers, trace)
+                return
+            methods, values = found
+            method: str = scope["method"]
+            route = methods.get(method)
+            if route is None:
+                route = methods.get("GET") if method == "HEAD" else None
+            if route is None:
+                status = await self._other_method(scope, send, methods, method, trace)
+                return
+            if tracing():
+                with span(
+                    route.name, trace if b"traceparent" in headers else None, SpanKind.SERVER
+                ) as inner:
+                    trace = inner or trace
+                    status = await self._answer(scope, receive, send, route, values, headers, trace)
+            else:
+                status = await self._answer(scope, receive, send, route, values, headers, trace)
+        except Gone:
+            status = 499
+        except LiaisonError as error:
+            status = error.status
+            await self.send_problem(scope, send, error, trace, headers)
+        except _BrokeOffError:
+            # The server closes a connection whose answer is not complete.
+            pass
+        except Exception as error:
+            log.exception("request failed", trace_id=trace[3:35], error=type(error).__name__)
+            status = 500
+            await self.send_problem(scope, send, LiaisonError(), trace, headers)
+        finally:
+            self.in_flight -= 1
+            (route or self.unrouted).count(status, time.perf_counter() - started)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        route: Route,
+        values: list[str],
+        headers: dict[bytes, bytes],
+        trace: str,
+    ) -> int:
+        """Take one routed request to its service and the reply back."""
+        incoming = Incoming(headers, trace, self._timeout_s)
+        if values:
+            for name, value in zip(route.params, values, strict=True):
+                if "%" in value:
+                    value = decode_segment(value, name)
+                incoming.path.append((name, value))
+        if scope["query_string"]:
+            incoming.query = read_query(scope["query_string"])
+        operation = route.operation
+        caller = await self._caller(scope, operation, incoming)
+        incoming.principal = caller.principal if caller is not ANONYMOUS else "null"
+        method = route.method
+        if method != "GET":
+            incoming.read_preconditions()
+        if route.shared is not None:
+            reply = await self._shared(route, incoming, caller, receive)
+        else:
+            if not (caller.everything or operation.public or caller.may(operation.permission)):
+                raise Forbidden(f"Your role needs the permission {operation.permission}.")
+            if operation.module.answers_until < time.monotonic():
+                raise ModuleDown(
+                    f"The module {operation.service} is not running.", operation.service
+                )
+            if operation.upload:
+                reply = await self.files.upload(operation, incoming, receive)
+            else:
+                body = b"" if method == "GET" else await self._body(incoming, receive)
+                if body and incoming.timeout_s < self._timeout_s:
+                    incoming.restart_clock()
+                reply = await self.bus.call(
+                    operation.target, incoming.head(), body, incoming.timeout_s
+                )
+                if reply.head.status == 202:
+                    self.shared.remember_location(reply, operation.service)
+        if reply.head.parts:
+            return await self._send_download(scope, send, operation, incoming, reply)
+        extra: RawHeaders = []
+        if operation.service == "identity":
+            extra = self._session_cookies(scope, operation, headers, reply)
+        return await self._send_reply(scope, send, headers, trace, reply, extra)
+
+    # ---- who
+
+    async def _caller(self, scope: Scope, operation: Operation, incoming: Incoming) -> Caller:
+        if operation.public:
+            if operation.name == "sign_in":
+                check_origin(incoming.headers)
+                self._sign_ins.take(_address(scope))
+            else:
+                self._by_address.take(_address(scope))
+            return ANONYMOUS
+        return await self.caller(scope, incoming)
+
+    async def caller(self, scope: Scope, incoming: Incoming) -> Caller:
+        """Who sent this request; raises `SignInFirst`, `Forbidden` or `OverRate`."""
+        headers = incoming.headers
+        token, by_cookie = token_of(headers)
+        if token is None:
+            self._by_address.take(_address(scope))
+            raise SignInFirst
+        token_hash = hashlib.sha256(token).digest()
+        caller = self.doorman.known(token_hash)
+        if caller is None:
+            # Guessing tokens is what an address pays for; a valid token costs it nothing.
+            address = _address(scope)
+            self._by_address.check(address)
+            try:
+                caller = await self.doorman.ask(token, token_hash, incoming)
+            except SignInFirst:
+                self._by_address.take(address)
+                raise
+        self._by_token.take(token_hash)
+        if by_cookie and scope["method"] not in SAFE_METHODS:
+            self.doorman.check_browser(headers, token_hash)
+        return caller
+
+    def _session_cookies(
+        self, scope: Scope, operation: Operation, headers: dict[bytes, bytes], reply: Reply
+    ) -> RawHeaders:
+        """Signing in sets the session's cookies, signing out takes them away."""
+        https = scope["scheme"] == "https"
+        if operation.name == "sign_in" and reply.head.status == 200:
+            said = json.loads(reply.body)
+            if "token" in said:
+                seconds = session_seconds(said.get("expires_at"))
+                return self.doorman.cookies(said["token"], seconds, https=https)
+        if operation.name == "sign_out" and reply.head.status < 400:
+            token, _ = token_of(headers)
+            if token is not None:
+                self.doorman.forget(hashlib.sha256(token).digest())
+            return self.doorman.no_cookies(https=https)
+        return []
+
+    # ---- what
+
+    async def _body(self, incoming: Incoming, receive: Receive) -> bytes:
+        headers = incoming.headers
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+            return b""
+        check_length(headers, self._body_limit)
+        content_type = headers.get(b"content-type", b"")
+        if content_type != b"application/json" and headers.get(b"content-length") != b"0":
+            kind = content_type.partition(b";")[0].strip().lower()
+            if kind != b"application/json" and not kind.endswith(b"+json"):
+                raise UnsupportedMediaType("Send the body as application/json.")
+        return await read_body(receive, headers, self._body_limit)
+
+    async def _shared(
+        self, route: Route, incoming: Incoming, caller: Caller, receive: Receive
+    ) -> Reply:
+        if route.shared == "merge" and route.method == "GET":
+            return await self.shared.merged(route, incoming, caller)
+        if route.shared == "record":
+            operation = self.shared.by_record(route, incoming, caller)
+            if operation.upload:
+                reply = await self.files.upload(operation, incoming, receive)
+            else:
+                body = b"" if route.method == "GET" else await self._body(incoming, receive)
+                header = incoming.head(query=declared_query(operation, incoming.query))
+                reply = await self.bus.call(operation.target, header, body, incoming.timeout_s)
+            if reply.head.status in (201, 202):
+                self.shared.remember_location(reply, operation.service)
+            return reply
+        body = b"" if route.method == "GET" else await self._body(incoming, receive)
+        return await self.shared.by_id(route, incoming, caller, body)
+
+    # ---- answers
+
+    async def _send_reply(
+        self,
+        scope: Scope,
+        send: Send,
+        headers: dict[bytes, bytes],
+        trace: str,
+        reply: Reply,
+        extra: RawHeaders,
+    ) -> int:
+        head = reply.head
+        status = head.status
+        body = reply.body
+        common = SECURITY_HEADERS if scope["scheme"] != "https" else HTTPS_HEADERS
+        out = [*head.headers, *common, (b"traceresponse", trace.encode())]
+        if extra:
+            out += extra
+        if status == 200 and b"if-none-match" in headers and scope["method"] in ("GET", "HEAD"):
+            etag = dict(head.headers).get(b"etag")
+            if etag is not None and _matches(headers[b"if-none-match"], etag):
+                status, body = 304, b""
+        if status in _NO_BODY:
+            out = [header for header in out if header[0] != b"content-type"]
+            body = b""
+        else:
+            out.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": out})
+        if scope["method"] == "HEAD":
+            body = b""
+        await send({"type": "http.response.body", "body": body})
+        return status
+
+    async def _send_download(
+        self, scope: Scope, send: Send, operation: Operation, incoming: Incoming, reply: Reply
+    ) -> int:
+        head = reply.head
+        out = [*head.headers, *SECURITY_HEADERS, (b"traceresponse", incoming.traceparent.encode())]
+        if head.size is not None:
+            out.append((b"content-length", b"%d" % head.size))
+        start: Message = {"type": "http.response.start", "status": head.status, "headers": out}
+        if scope["method"] == "HEAD":
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+            return head.status
+        parts: AsyncIterator[bytes] = self.files.download(operation, incoming, head)
+        # The first part is fetched before the head is sent: until then an error is still an answer.
+        part = await anext(parts)
+        await send(start)
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                part = await anext(parts)
+        except StopAsyncIteration:
+            await send({"type": "http.response.body", "body": b""})
+        except LiaisonError as error:
+            # Too late for a status: an answer that breaks off is how HTTP says so.
+            log.error("download broke off", service=operation.service, error=error.detail)
+            raise _BrokeOffError from error
+        return head.status
+
+    async def _elsewhere(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: dict[bytes, bytes],
+        trace: str,
+    ) -> int:
+        """Hand what is no operation to the Starlette application; gives the status it sent."""
+        status = 500
+        common = SECURITY_HEADERS if scope["scheme"] != "https" else HTTPS_HEADERS
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *(header for header in common if header[0] not in own),
+                    (b"traceresponse", trace.encode()),
+                ]
+            await send(message)
+
+        raw_path: bytes = scope["raw_path"]
+        if b"%" in raw_path:
+            decode_segment(raw_path.decode("ascii"), "path")
+        scope["liaison"] = Incoming(headers, trace, self._timeout_s)
+        await self.app(scope, receive, sending)
+        return status
+
+    def nothing_here(self, path: str) -> LiaisonError:
+        """Why no route matches: there is none, or nobody has said yet which there are."""
+        if path.startswith(PREFIX + "/") and not self.registry.modules:
+            return NotReady()
+        return NotFound(f"There is nothing at {path}.")
+
+    async def _other_method(
+        self, scope: Scope, send: Send, methods: dict[str, Route], method: str, trace: str
+    ) -> int:
+        allowed = set(methods) | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        allow = ", ".join(sorted(allowed))
+        if method != "OPTIONS":
+            raise MethodNotAllowed(allow)
+        out = [(b"allow", allow.encode()), *SECURITY_HEADERS, (b"traceresponse", trace.encode())]
+        await send({"type": "http.response.start", "status": 204, "headers": out})
+        await send({"type": "http.response.body", "body": b""})
+        return 204
+
+    async def send_problem(
+        self,
+        scope: Scope,
+        send: Send,
+        error: LiaisonError,
+        trace: str,
+        headers: dict[bytes, bytes],
+    ) -> None:
+        """Answer with a problem document."""
+        body = body_of(error, trace[3:35])
+        common = SECURITY_HEADERS if scope["scheme"] != "https" else HTTPS_HEADERS
+        out = [
+            (b"content-type", PROBLEM_JSON),
+            (b"content-length", b"%d" % len(body)),
+            *((n.lower().encode(), v.encode()) for n, v in headers_of(error).items()),
+            *common,
+            (b"traceresponse", trace.encode()),
+        ]
+        length = headers.get(b"content-length", b"0")
+        if b"transfer-encoding" in headers or int(length) > DRAINED_BYTES:
+            # Nobody will read the rest of that body.
+            out.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": error.status, "headers": out})
+        await send(
+            {"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body}
+        )
+
+
+class _BrokeOffError(Exception):
+    """An answer that had begun cannot be finished."""
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _matches(if_none_match: bytes, etag: bytes) -> bool:
+    if if_none_match.strip() == b"*":
+        return True
+    wanted = etag.removeprefix(b"W/")
+    return any(tag.strip().removeprefix(b"W/") == wanted for tag in if_none_match.split(b","))

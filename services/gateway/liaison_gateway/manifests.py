@@ -1,0 +1,140 @@
+"""Manifests: what each service says it can do, heard from the bus and composed into one API."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from liaison_gateway.routes import Module, Operation, Table
+from liaison_kit.telemetry import log
+
+SILENT_AFTER_S = 35.0
+"""Services announce themselves every 10 s; three missed announcements are silence."""
+DOUBT_S = 1.5
+"""How long a service that missed a deadline has to answer the discovery call."""
+
+
+class Registry:
+    """The services that have been seen, whether they answer, and the routes that they make.
+
+    A service that was seen and fell silent keeps its routes and answers 503; one that was never
+    seen has none and answers 404.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[str, Module] = {}
+        self.table = Table()
+        self.revision = 0
+        """Goes up whenever the composed API changes."""
+        self.on_new_service: Callable[[str], None] = lambda _service: None
+        self.discover: Callable[[], None] = lambda: None
+
+    def heard(self, body: bytes) -> None:
+        """Take in one announcement."""
+        try:
+            manifest = json.loads(body)
+            service, instance = str(manifest["service"]), str(manifest["instance"])
+            if manifest.get("gone"):
+                self._gone(service, instance)
+            else:
+                self._announced(service, instance, manifest, body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("unreadable manifest", error=repr(error))
+
+    def doubt(self, service: str) -> None:
+        """A call was not answered in time: ask the service whether it is there at all.
+
+        One that is slow announces itself and goes on; one that is dead stops costing every caller
+        a whole deadline.
+        """
+        module = self.modules.get(service)
+        if module is not None:
+            module.answers_until = min(module.answers_until, time.monotonic() + DOUBT_S)
+            self.discover()
+
+    def answers(self, service: str) -> bool:
+        """Whether the service announced itself lately."""
+        module = self.modules.get(service)
+        return module is not None and module.answers_until > time.monotonic()
+
+    def pause(self) -> None:
+        """The broker was away: nobody's silence in that time counts against them."""
+        until = time.monotonic() + SILENT_AFTER_S
+        for module in self.modules.values():
+            if module.instances:
+                module.answers_until = until
+
+    def _gone(self, service: str, instance: str) -> None:
+        module = self.modules.get(service)
+        if module is None:
+            return
+        module.instances.pop(instance, None)
+        module.bodies.pop(instance, None)
+        now = time.monotonic()
+        if not any(seen > now - SILENT_AFTER_S for seen in module.instances.values()):
+            module.instances.clear()
+            module.answers_until = 0.0
+            log.info("module left", service=service)
+
+    def _announced(
+        self, service: str, instance: str, manifest: dict[str, Any], body: bytes
+    ) -> None:
+        now = time.monotonic()
+        module = self.modules.get(service)
+        if module is None:
+            module = self.modules[service] = Module(service)
+        new_service = not module.manifest
+        if module.bodies.get(instance) != body:
+            self._forget_silent(module, now)
+            version = _version(manifest.get("version", "0"))
+            # While two versions run side by side, the newer one's operations are the API.
+            if not module.bodies or version >= module.version:
+                self._adopt(module, manifest, version)
+            module.bodies[instance] = body
+        module.instances[instance] = now
+        module.answers_until = now + SILENT_AFTER_S
+        if new_service:
+            log.info("module found", service=service, version=manifest.get("version"))
+            self.on_new_service(service)
+
+    @staticmethod
+    def _forget_silent(module: Module, now: float) -> None:
+        for instance, seen in list(module.instances.items()):
+            if seen < now - SILENT_AFTER_S:
+                del module.instances[instance]
+                module.bodies.pop(instance, None)
+
+    def _adopt(self, module: Module, manifest: dict[str, Any], version: tuple[int, ...]) -> None:
+        content = {key: value for key, value in manifest.items() if key != "instance"}
+        if content == module.manifest:
+            return
+        before, module.manifest = module.manifest, content
+        try:
+            table = self._compose()
+        except (KeyError, TypeError, AttributeError):
+            module.manifest = before
+            raise
+        module.version = version
+        self.table = table
+        self.revision += 1
+
+    def _compose(self) -> Table:
+        table = Table()
+        for name in sorted(self.modules):
+            module = self.modules[name]
+            for declared in module.manifest.get("operations", ()):
+                if not declared.get("path"):
+                    continue
+                if not table.add(Operation(module, declared)):
+                    log.warning(
+                        "two services claim one path",
+                        service=name,
+                        operation=declared["name"],
+                        path=declared["path"],
+                    )
+        table.keep_timings(self.table)
+        return table
+
+
+def _version(text: object) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in str(text).split("."))

@@ -1,0 +1,203 @@
+"""A small real service at the other end of the broker: it speaks the wire protocol with pika."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pika
+from pika.exceptions import AMQPError
+
+Answer = tuple[dict[str, Any], bytes]
+Handler = Callable[[dict[str, Any], bytes], Answer | None]
+"""Given the `liaison` header and the body; None means: never answer."""
+
+
+def operation(name: str, method: str, path: str, **facts: Any) -> dict[str, Any]:
+    """An operation as a manifest declares it."""
+    return {
+        "name": name,
+        "method": method,
+        "path": path,
+        "summary": f"{name}.",
+        "permission": None,
+        "public": False,
+        **facts,
+    }
+
+
+def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
+    """A JSON reply."""
+    head = {"status": status, "headers": headers, "content_type": "application/json"}
+    return head, json.dumps(value).encode()
+
+
+def problem_answer(status: int, code: str) -> Answer:
+    """A problem reply."""
+    head = {"status": status, "headers": {}, "content_type": "application/problem+json"}
+    return head, json.dumps({"status": status, "code": code, "title": code}).encode()
+
+
+class Peer:
+    """One service process: announces itself, answers calls, publishes events."""
+
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        operations: list[dict[str, Any]],
+        handlers: dict[str, Handler],
+        *,
+        version: str = "1.0.0",
+        **manifest: Any,
+    ) -> None:
+        self.url = url
+        self.service = service
+        self.manifest = {
+            "service": service,
+            "version": version,
+            "instance": f"peer-{uuid4()}",
+            "label": {"en": service.capitalize(), "fr": service.capitalize()},
+            "operations": operations,
+            "schemas": {},
+            "records": [],
+            "permissions": [],
+            "menu": [],
+            **manifest,
+        }
+        self.handlers = handlers
+        self.calls: list[tuple[str, dict[str, Any], bytes]] = []
+        self._thread: threading.Thread | None = None
+        self._connection: pika.BlockingConnection | None = None
+        self._channel: Any = None
+        self._up = threading.Event()
+        self._stop = False
+
+    def start(self) -> "Peer":
+        """Connect, announce, and answer until `stop`; connects again when the broker went away."""
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._up.wait(20)
+        return self
+
+    def stop(self) -> None:
+        """Leave as a service does that is stopped."""
+        self._on_loop(
+            lambda: self._channel.basic_publish(
+                "liaison.manifests",
+                "",
+                json.dumps(
+                    {
+                        "service": self.service,
+                        "instance": self.manifest["instance"],
+                        "gone": True,
+                    }
+                ).encode(),
+            )
+        )
+        self.die()
+
+    def die(self) -> None:
+        """Leave as a service does that is killed: silently; its queue stays."""
+        self._stop = True
+        self._up.clear()
+        if self._connection is not None and self._connection.is_open:
+            self._connection.add_callback_threadsafe(self._close)
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def delete_queue(self) -> None:
+        """Make calls unroutable."""
+        self._on_loop(lambda: self._channel.queue_delete(f"rpc-{self.service}"))
+
+    def announce(self) -> None:
+        """Publish the manifest."""
+        self._on_loop(self._announce)
+
+    def emit(self, event_type: str, tenant: str, key: str, **data: Any) -> str:
+        """Publish one event; gives its id."""
+        event_id = str(uuid4())
+        envelope = {
+            "id": event_id,
+            "type": event_type,
+            "version": 1,
+            "source": self.service,
+            "tenant": tenant,
+            "occurred_at": "2026-01-02T03:04:05Z",
+            "key": key,
+            "data": data,
+        }
+        self._on_loop(
+            lambda: self._channel.basic_publish(
+                f"{self.service}.events", f"{event_type}.3", json.dumps(envelope).encode()
+            )
+        )
+        return event_id
+
+    def _on_loop(self, work: Callable[[], Any]) -> None:
+        done = threading.Event()
+
+        def run() -> None:
+            work()
+            done.set()
+
+        assert self._connection is not None
+        self._connection.add_callback_threadsafe(run)
+        assert done.wait(10)
+
+    def _close(self) -> None:
+        assert self._connection is not None
+        self._connection.close()
+
+    def _run(self) -> None:
+        while not self._stop:
+            try:
+                self._serve()
+            except (AMQPError, OSError):
+                if not self._stop:
+                    time.sleep(0.2)
+
+    def _serve(self) -> None:
+        self._connection = pika.BlockingConnection(pika.URLParameters(self.url))
+        channel = self._channel = self._connection.channel()
+        channel.exchange_declare("nameko-rpc", "topic", durable=True)
+        channel.exchange_declare(f"{self.service}.events", "topic", durable=True)
+        for exchange in ("liaison.manifests", "liaison.discovery"):
+            channel.exchange_declare(exchange, "fanout", durable=True)
+        channel.queue_declare(f"rpc-{self.service}", durable=True)
+        channel.queue_bind(f"rpc-{self.service}", "nameko-rpc", f"{self.service}.*")
+        mine = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(mine, "liaison.discovery")
+        channel.basic_qos(prefetch_count=50)
+        channel.basic_consume(mine, lambda *_: self._announce(), auto_ack=True)
+        channel.basic_consume(f"rpc-{self.service}", self._answer)
+        self._announce()
+        self._up.set()
+        channel.start_consuming()
+
+    def _announce(self) -> None:
+        body = json.dumps(self.manifest).encode()
+        self._channel.basic_publish("liaison.manifests", "", body)
+
+    def _answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        channel.basic_ack(method.delivery_tag)
+        name = method.routing_key.partition(".")[2]
+        header = json.loads(properties.headers["liaison"])
+        self.calls.append((name, header, body))
+        answer = self.handlers[name](header, body)
+        if answer is None:
+            return
+        head, content = answer
+        channel.basic_publish(
+            "",
+            properties.reply_to,
+            content,
+            pika.BasicProperties(
+                correlation_id=properties.correlation_id,
+                headers={"liaison": json.dumps(head)},
+                delivery_mode=1,
+            ),
+        )
