@@ -62,10 +62,12 @@ class Postgres:
     address. Both stay the same from start to start.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, *, log: Path | None = None
+    ) -> None:
         self.folder = folder.resolve()
         self.data = self.folder / "data"
-        self.log = self.folder / "postgres.log"
+        self.log = log or self.folder / "postgres.log"
         self._settings = {**SETTINGS, **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
@@ -139,9 +141,10 @@ class Postgres:
         return Path(tempfile.gettempdir()) / f"liaison-{short}"
 
     def _create_data(self) -> None:
-        # An initdb that was interrupted leaves a folder that it would refuse the next time.
-        shutil.rmtree(self.data, ignore_errors=True)
-        self._own(self.data)
+        # Made beside its place, so that one that was interrupted is never taken for a whole one.
+        unfinished = self.folder / "data.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        self._own(unfinished)
         with tempfile.NamedTemporaryFile("w", dir=tempfile.gettempdir()) as password:
             password.write(self._password)
             password.flush()
@@ -150,7 +153,7 @@ class Postgres:
             made = subprocess.run(
                 [
                     self._bin / "initdb",
-                    f"--pgdata={self.data}",
+                    f"--pgdata={unfinished}",
                     "--username=postgres",
                     f"--pwfile={password.name}",
                     "--auth-local=trust",
@@ -169,8 +172,8 @@ class Postgres:
                 text=True,
             )
         if made.returncode:
-            shutil.rmtree(self.data, ignore_errors=True)
             raise CannotStart(f"PostgreSQL could not create its data:\n{made.stderr}")
+        unfinished.rename(self.data)
 
     def _try_to_start(self) -> bool:
         self._own(self._socket_folder)

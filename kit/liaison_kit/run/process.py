@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_LONGEST_LOG = 16 << 20
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -36,6 +37,8 @@ def spawn(
     death signal to the thread that forked.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LONGEST_LOG:
+        log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as sink:
         return subprocess.Popen(
             [str(part) for part in command],
@@ -107,13 +110,10 @@ def free_port() -> int:
     return port
 
 
-def kept_port(file: Path) -> int:
-    """The port that `file` remembers, so that addresses survive a restart; a new one if taken."""
-    if file.exists():
-        port = int(file.read_text())
-        if port_is_free(port):
-            return port
-    port = free_port()
+def kept_port(file: Path, *, prefer: int | None = None) -> int:
+    """The port that `file` remembers, so that addresses survive a restart; another if taken."""
+    wished = int(file.read_text()) if file.exists() else prefer
+    port = wished if wished is not None and port_is_free(wished) else free_port()
     file.write_text(f"{port}\n")
     return port
 

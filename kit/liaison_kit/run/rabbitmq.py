@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -59,9 +58,11 @@ class RabbitMQ:
     `url` stays the same from start to start, and durable queues and messages survive.
     """
 
-    def __init__(self, folder: Path, *, schedulers: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, schedulers: int | None = None, log: Path | None = None
+    ) -> None:
         self.folder = folder.resolve()
-        self.log = self.folder / "rabbitmq.log"
+        self.log = log or self.folder / "rabbitmq.log"
         self._schedulers = schedulers or max(1, min(4, (os.cpu_count() or 2) // 2))
         self._node: subprocess.Popen[bytes] | None = None
         self._port_mapper: subprocess.Popen[bytes] | None = None
@@ -83,8 +84,13 @@ class RabbitMQ:
 
     def start(self) -> Self:
         """Bring the node up and wait until it speaks AMQP."""
+        self.launch()
+        return self.wait()
+
+    def launch(self) -> None:
+        """Begin to bring the node up, which takes seconds; `wait` sees the end of it."""
         if self.pid is not None:
-            return self
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._password = kept_secret(self.folder / "password")
         if self._ports is None:
@@ -102,6 +108,9 @@ class RabbitMQ:
                 env=env,
             )
         self._node = spawn([_server_program()], log=self.log, env=env, cwd=self.folder)
+
+    def wait(self) -> Self:
+        """Wait until a launched node speaks AMQP."""
         answered = wait_until(lambda: self.pid is None or answers(self.url), seconds=90, every=0.1)
         if self.pid is None or not answered:
             self.kill()
@@ -164,6 +173,7 @@ class RabbitMQ:
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.folder / "config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            "RABBITMQ_LOG": "-color",
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
             "RABBITMQ_SERVER_ERL_ARGS": _SMALL_MACHINE.format(schedulers=self._schedulers),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"
@@ -199,7 +209,6 @@ def install() -> None:
             " rabbitmq-server`, Fedora: `sudo dnf install rabbitmq-server`, macOS: `brew install"
             " rabbitmq`), or set AMQP_URL to a broker you have."
         )
-    print("Installing RabbitMQ from the system's packages …", file=sys.stderr)
     policy = Path("/usr/sbin/policy-rc.d")
     # Debian's way to install a service without starting it: this file answers 101, "not allowed".
     ours = not policy.exists()

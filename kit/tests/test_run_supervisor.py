@@ -1,0 +1,207 @@
+"""`make run` as a whole: it starts in order, repairs what dies, and leaves nothing behind."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from liaison_kit.run.process import free_port, wait_until
+
+# A program as small as can be: it serves its health check and notes what it was told.
+PROGRAM = """
+import http.server, os, pathlib, sys
+folder = pathlib.Path(os.environ["LIAISON_RUN_DIR"])
+(folder / f"{sys.argv[1]}.new").write_text(str(os.getpid()))
+(folder / f"{sys.argv[1]}.new").rename(folder / f"{sys.argv[1]}.pid")
+(folder / f"{sys.argv[1]}.told").write_text(
+    os.environ["DATABASE_URL"] + " " + os.environ["AMQP_URL"])
+class Health(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+    def log_message(self, *args): pass
+port = int(os.environ["LIAISON_OPS_PORT"])
+http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
+"""
+
+RUN = """
+import sys
+from liaison_kit.run.process import CannotStart
+from liaison_kit.run.supervisor import Program, Supervisor
+from liaison_kit.settings import Settings
+program = open(sys.argv[1]).read()
+try:
+    Supervisor(
+        Settings(),
+        [Program(name, [sys.executable, "-c", program, name]) for name in ("gateway", "one")],
+        migrate=[sys.executable, "-c", "print('migrated')"],
+        demo=[sys.executable, "-c", "print('filled')"],
+    ).run()
+except CannotStart as reason:
+    print(reason)
+    sys.exit(1)
+"""
+
+
+@dataclass
+class Liaison:
+    process: subprocess.Popen[str]
+    folder: Path
+    out: Path
+    env: dict[str, str]
+
+    def pid(self, name: str) -> int:
+        return int((self.folder / f"{name}.pid").read_text())
+
+    def says(self, words: str) -> bool:
+        return words in self.out.read_text()
+
+    def tree(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def begin(tmp: Path, **more: str) -> Liaison:
+    folder = tmp / "run"
+    (tmp / "program.py").write_text(PROGRAM)
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"DATABASE_URL", "AMQP_URL", "DEMO"} and not name.startswith("LIAISON_")
+    }
+    # A broker that this machine may run must not be picked up: the node here is a private one.
+    (folder / "rabbitmq").mkdir(parents=True, exist_ok=True)
+    env = {
+        **given,
+        "LIAISON_RUN_DIR": str(folder),
+        "LIAISON_HTTP_PORT": str(free_port()),
+        **more,
+    }
+    out = tmp / f"out-{time.monotonic_ns()}"
+    with out.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(tmp / "program.py")],
+            env=env,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    return Liaison(process, folder, out, env)
+
+
+@pytest.fixture(scope="module")
+def liaison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liaison]:
+    running = begin(tmp_path_factory.mktemp("liaison"))
+    try:
+        wait_until(
+            lambda: running.says("Ctrl-C stops it") or running.process.poll() is not None,
+            seconds=60,
+        )
+        assert running.says("Ctrl-C stops it"), running.out.read_text()
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+
+
+def test_it_says_where_it_is_and_how_to_sign_in(liaison: Liaison) -> None:
+    said = liaison.out.read_text()
+
+    assert f"http://127.0.0.1:{liaison.env['LIAISON_HTTP_PORT']}" in said
+    assert re.search(r"sign-in +\S+@\S+ +\S{16,}", said)
+
+
+def test_programs_are_told_where_database_and_broker_are(liaison: Liaison) -> None:
+    told = (liaison.folder / "one.told").read_text()
+
+    assert re.fullmatch(r"postgresql://postgres:\S+ amqp://liaison:\S+@127\.0\.0\.1:\d+/%2F", told)
+
+
+def test_the_first_start_loads_the_demo_once(liaison: Liaison) -> None:
+    assert wait_until(lambda: liaison.says("The demo company is in."), seconds=10)
+    assert (liaison.folder / "logs" / "demo.log").read_text() == "filled\n"
+
+
+def test_each_program_has_a_log_of_its_own(liaison: Liaison) -> None:
+    names = {log.name for log in (liaison.folder / "logs").iterdir()}
+
+    assert {"gateway.log", "one.log", "postgres.log", "rabbitmq.log", "migrate.log"} <= names
+
+
+def test_a_second_run_in_the_same_folder_says_who_is_running(liaison: Liaison) -> None:
+    second = begin(liaison.folder.parent)
+
+    assert second.process.wait(20) == 1
+    assert second.says(f"already running from {liaison.folder} (process {liaison.process.pid}")
+
+
+def test_a_killed_program_comes_back(liaison: Liaison) -> None:
+    before = liaison.pid("one")
+
+    os.kill(before, signal.SIGKILL)
+
+    assert wait_until(lambda: liaison.pid("one") != before, seconds=10)
+    assert liaison.says("one ended with code -9; starting it again in 0.5 s")
+
+
+def test_a_killed_database_comes_back(liaison: Liaison) -> None:
+    children = psutil.Process(liaison.process.pid).children()
+    (before,) = [child for child in children if child.name() == "postgres"]
+
+    before.kill()
+
+    assert wait_until(lambda: liaison.says("PostgreSQL died; starting it again."), seconds=10)
+    assert wait_until(lambda: any(p.name() == "postgres" for p in liaison.tree()), seconds=10)
+
+
+def test_one_signal_stops_everything_and_the_next_start_is_as_before(liaison: Liaison) -> None:
+    wait_until(lambda: len([p for p in liaison.tree() if p.name() == "postgres"]) > 3, seconds=10)
+    tree = liaison.tree()
+    began = time.monotonic()
+
+    liaison.process.send_signal(signal.SIGINT)
+
+    assert liaison.process.wait(20) == 0
+    assert time.monotonic() - began < 10
+    assert not [process for process in tree if process.is_running()]
+    again = begin(liaison.folder.parent)
+    assert wait_until(lambda: again.says("Ctrl-C stops it"), seconds=60), again.out.read_text()
+    assert not again.says("Filling it")
+    tree = again.tree()
+    again.process.kill()
+    again.process.wait()
+    assert wait_until(lambda: not [p for p in tree if p.is_running()], seconds=15), tree
+
+
+def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        running = begin(tmp_path, LIAISON_HTTP_PORT=str(port))
+
+        assert running.process.wait(20) == 1
+
+    assert running.says(f"Port {port} of 127.0.0.1 is taken")
+    assert running.says("LIAISON_HTTP_PORT=")
+
+
+def test_a_stop_while_starting_leaves_nothing_behind(tmp_path: Path) -> None:
+    running = begin(tmp_path)
+    wait_until(lambda: (running.folder / "rabbitmq" / "rabbitmq.conf").exists(), seconds=20)
+    time.sleep(0.5)
+    tree = running.tree()
+
+    running.process.send_signal(signal.SIGTERM)
+
+    assert running.process.wait(40) == 0
+    assert not [process for process in tree if process.is_running()]
