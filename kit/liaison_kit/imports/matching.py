@@ -32,7 +32,7 @@ class Reference(Protocol):
         """New records of these names, by name; raises `CannotCreate` where that makes no sense."""
 
 
-class CannotCreate(Exception):  # noqa: N818 - named for what went wrong, like every other one
+class CannotCreate(Exception):
     """This reference can't be made from a name alone."""
 
 

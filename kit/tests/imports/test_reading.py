@@ -17,6 +17,7 @@ import openpyxl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from liaison_kit.imports.files import (
     EmptyFile,
     FileTooLarge,

@@ -1,0 +1,626 @@
+"""Run an import: look at a file first, try it dry, then write it chunk by chunk, and take it back.
+
+The plan is made once per run: formats, references and choices are settled for the whole file from a
+first pass over it. A second pass converts and writes; a thread prepares the next chunk while the
+database works on this one (under eventlet that thread is a greenlet). Each chunk is one transaction
+together with the job's checkpoint, so a run that died goes on after the last chunk that was kept.
+"""
+
+import csv
+import dataclasses
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import compress
+from queue import Full, Queue
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from liaison_kit import files
+from liaison_kit.imports.fields import (
+    Convert,
+    Formats,
+    ImportField,
+    Invalid,
+    converter,
+    detect_formats,
+    fold,
+)
+from liaison_kit.imports.importable import Batch, Importable, table_columns
+from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
+from liaison_kit.imports.reading import Chunk, Table
+from liaison_kit.imports.writing import Outcome, Writer
+from liaison_sdk.errors import FieldError, InvalidInput
+
+DISTINCT_LIMIT = 200_000
+FORMAT_SAMPLE = 5_000
+ROUNDS = 20
+
+
+class Steps(Protocol):
+    """A resumable job, as `liaison_kit.jobs.Run` is one."""
+
+    checkpoint: dict[str, Any]
+    done: int
+    total: int | None
+
+    def step(self) -> AbstractContextManager[Session]:
+        """One transaction, kept together with the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to import: everything that is not which column feeds which field."""
+
+    key: str | None = None
+    create_only: bool = False
+    blanks: str = "keep"
+    on_missing: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    currency: str = "EUR"
+    timezone: str = "UTC"
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Feed:
+    """A column and the field that it feeds."""
+
+    spec: ImportField
+    column: str
+    position: int
+    convert: Convert
+    formats: Formats
+    matched: Matched | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """A file, its mapping, and all that was settled for it from the first pass."""
+
+    importable: Importable
+    table: Table
+    feeds: list[Feed]
+    constants: list[ImportField]
+    key: str | None
+    rows: int = 0
+    unreadable: int = 0
+    unmatched: list[Unmatched] = field(default_factory=list)
+    waiting: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def specs(self) -> list[ImportField]:
+        """The fields that get a value, by column or by default."""
+        return [feed.spec for feed in self.feeds] + self.constants
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A chunk turned into table columns, with the rows that failed on the way."""
+
+    chunk: Chunk
+    places: Sequence[int]
+    """Of each row to write, its place in the chunk."""
+    columns: dict[str, Sequence[str]]
+    failed: dict[int, list[tuple[str, str, str]]]
+    """By place in the chunk: (column, code, message)."""
+    waits: int = 0
+
+
+def plan(
+    session: Session,
+    importable: Importable,
+    table: Table,
+    mapping: Mapping[str, str | None],
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+    *,
+    writes: bool = False,
+) -> Plan:
+    """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
+    specs = {spec.name: spec for spec in importable.all_fields(session)}
+    feeds = _feeds(importable, table, mapping, specs, options)
+    mapped = {feed.spec.name for feed in feeds}
+    key = _key(importable, mapped, options)
+    constants = [
+        dataclasses.replace(spec, default=options.defaults.get(spec.name, spec.default))
+        for spec in specs.values()
+        if spec.name not in mapped and (options.defaults.get(spec.name) or spec.default)
+    ]
+    given = {spec.name for spec in constants}
+    missing = [
+        FieldError(f"mapping.{spec.name}", "missing", f"{spec.label['en']} is required")
+        for spec in specs.values()
+        if spec.required and spec.name not in mapped | given
+    ]
+    if missing:
+        raise InvalidInput("A required field has no column", missing)
+    found = Plan(importable, table, feeds, constants, key)
+    _first_pass(session, found, value_map, options, writes)
+    return found
+
+
+def _feeds(
+    importable: Importable,
+    table: Table,
+    mapping: Mapping[str, str | None],
+    specs: Mapping[str, ImportField],
+    options: Options,
+) -> list[Feed]:
+    errors: list[FieldError] = []
+    feeds: list[Feed] = []
+    fed: set[str] = set()
+    for column, name in mapping.items():
+        if name is None:
+            continue
+        if column not in table.header:
+            errors.append(FieldError(f"mapping.{column}", "unknown_column", "No such column"))
+        elif name not in specs:
+            errors.append(
+                FieldError(f"mapping.{column}", "unknown_field", f"There is no field {name}")
+            )
+        elif name in fed:
+            errors.append(FieldError(f"mapping.{column}", "fed_twice", f"Two columns feed {name}"))
+        else:
+            fed.add(name)
+            position = table.header.index(column)
+            spec = specs[name]
+            if default := options.defaults.get(name):
+                spec = dataclasses.replace(spec, default=default)
+            feeds.append(Feed(spec, column, position, lambda _: None, Formats()))  # type: ignore[arg-type,return-value]
+    if errors:
+        raise InvalidInput("The mapping needs another look", errors)
+    if not feeds:
+        raise InvalidInput.field("mapping", "missing", "No column feeds any field")
+    return feeds
+
+
+def _key(importable: Importable, mapped: set[str], options: Options) -> str | None:
+    if options.create_only:
+        return None
+    if options.key is not None:
+        if options.key not in importable.keys or options.key not in mapped:
+            raise InvalidInput.field(
+                "options.key", "not_a_key", f"{options.key} has no column or is no key"
+            )
+        return options.key
+    return next((key for key in importable.keys if key in mapped), None)
+
+
+def _first_pass(
+    session: Session,
+    found: Plan,
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+    writes: bool,
+) -> None:
+    """Read the whole file once: count it, and collect what must be settled for all of it."""
+    matched = [feed for feed in found.feeds if feed.spec.kind in ("reference", "choice")]
+    formatted = [
+        feed
+        for feed in found.feeds
+        if feed.spec.kind in ("date", "datetime", "integer", "decimal", "money")
+    ]
+    own = [feed for feed in matched if feed.spec.reference == found.importable.record]
+    named = [
+        feed.position
+        for feed in found.feeds
+        if own and feed.spec.name in (*found.importable.keys, "name")
+    ]
+    seen = {feed.position: Seen() for feed in matched}
+    samples: dict[int, set[str]] = {feed.position: set() for feed in formatted}
+    names: set[str] = set()
+    for chunk in found.table.chunks():
+        found.rows += len(chunk.numbers) + len(chunk.bad)
+        found.unreadable += len(chunk.bad)
+        for position, values in seen.items():
+            values.add(chunk.numbers, chunk.columns[position])
+            if len(values.counts) > DISTINCT_LIMIT:
+                raise InvalidInput.field(
+                    f"mapping.{found.table.header[position]}",
+                    "too_many_values",
+                    f"The column refers to more than {DISTINCT_LIMIT} different things",
+                )
+        for position, sample in samples.items():
+            if len(sample) < FORMAT_SAMPLE:
+                sample.update(chunk.columns[position])
+        for position in named:
+            names.update(map(fold, chunk.columns[position]))
+    base = Formats(currency=options.currency, timezone=options.timezone)
+    for feed in found.feeds:
+        if feed.position in samples:
+            detected = detect_formats(feed.spec, sorted(samples[feed.position]), base)
+            feed.formats = dataclasses.replace(
+                detected,
+                **options.formats.get(feed.column, {}),  # type: ignore[arg-type]
+            )
+        else:
+            feed.formats = base
+        if feed in matched:
+            feed.matched = _match(
+                session,
+                found,
+                feed,
+                seen[feed.position],
+                value_map.get(feed.spec.name, {}),
+                options,
+                (lambda text: fold(text) in names) if feed in own else None,
+                writes,
+            )
+            feed.convert = feed.matched.convert
+            found.unmatched += feed.matched.unmatched
+            if feed.matched.waiting:
+                found.waiting[feed.column] = feed.matched.waiting
+        else:
+            feed.convert = converter(feed.spec, feed.formats)
+
+
+def _match(
+    session: Session,
+    found: Plan,
+    feed: Feed,
+    seen: Seen,
+    value_map: Mapping[str, str | None],
+    options: Options,
+    within_file: Callable[[str], bool] | None,
+    writes: bool,
+) -> Matched:
+    spec = feed.spec
+    reference: Any
+    if spec.kind == "choice":
+        listed = found.importable.choices.get(spec.name)
+        reference = Choices(listed(session) if listed else spec.choices or {})
+    else:
+        reference = found.importable.references[spec.reference or ""]
+    return match_values(
+        session,
+        spec.name,
+        feed.column,
+        seen,
+        reference,
+        value_map=value_map,
+        on_missing=options.on_missing.get(spec.name, "report"),  # type: ignore[arg-type]
+        within_file=within_file,
+        writes=writes,
+    )
+
+
+# --- converting ------------------------------------------------------------------------------------
+
+
+class Converting:
+    """Turns chunks into table columns; remembers the keys it has seen in this file."""
+
+    def __init__(
+        self, found: Plan, only: Mapping[str, frozenset[str]] | None = None, dry: bool = False
+    ) -> None:
+        self.plan = found
+        self.only = only
+        """In a later round: the values that rows waited for; all other rows are done."""
+        self.dry = dry
+        self.first_seen: dict[str, int] = {}
+
+    def prepare(self, chunk: Chunk) -> Prepared:
+        """Convert one chunk, column by column."""
+        found = self.plan
+        size = len(chunk.numbers)
+        failed: dict[int, list[tuple[str, str, str]]] = {}
+        values: dict[str, Sequence[str]] = {}
+        skipped: set[int] = set()
+        waits = 0
+        if self.only is not None:
+            skipped |= set(range(size)) - self._places(chunk, self.only)
+        if found.waiting and not self.dry:
+            waiting = self._places(chunk, found.waiting) - skipped
+            waits = len(waiting)
+            skipped |= waiting
+        for feed in found.feeds:
+            spec = feed.spec
+            converted = feed.convert(chunk.columns[feed.position])
+            column: Sequence[str] = converted.values
+            for place, problem in converted.problems.items():
+                if place not in skipped:
+                    failed.setdefault(place, []).append(
+                        (feed.column, problem.code, problem.message)
+                    )
+            if spec.default and "" in column:
+                column = [value or spec.default for value in column]
+            if spec.required and "" in column:
+                self._demand(feed, column, converted.problems, skipped, failed)
+            values[spec.name] = column
+            if converted.currencies is not None:
+                values[f"{spec.name} currency"] = converted.currencies
+        for spec in found.constants:
+            values[spec.name] = [spec.default] * size
+        if found.key is not None:
+            self._check_keys(chunk, values[found.key], skipped, failed)
+        places: Sequence[int] = range(size)
+        if failed or skipped:
+            keep = [place not in failed and place not in skipped for place in range(size)]
+            places = list(compress(range(size), keep))
+            values = {name: list(compress(column, keep)) for name, column in values.items()}
+        batch = Batch(len(places), values)
+        columns = table_columns(found.importable, found.specs, batch)
+        return Prepared(chunk, places, columns, failed, waits)
+
+    def _places(self, chunk: Chunk, raws: Mapping[str, frozenset[str]]) -> set[int]:
+        places: set[int] = set()
+        for feed in self.plan.feeds:
+            wanted = raws.get(feed.column)
+            if wanted:
+                column = chunk.columns[feed.position]
+                places |= {place for place, raw in enumerate(column) if raw in wanted}
+        return places
+
+    @staticmethod
+    def _demand(
+        feed: Feed,
+        column: Sequence[str],
+        problems: Mapping[int, Invalid],
+        skipped: set[int],
+        failed: dict[int, list[tuple[str, str, str]]],
+    ) -> None:
+        message = f"{feed.spec.label['en']} is required"
+        for place, value in enumerate(column):
+            if not value and place not in problems and place not in skipped:
+                failed.setdefault(place, []).append((feed.column, "missing", message))
+
+    def _check_keys(
+        self,
+        chunk: Chunk,
+        keys: Sequence[str],
+        skipped: set[int],
+        failed: dict[int, list[tuple[str, str, str]]],
+    ) -> None:
+        name = self.plan.key or ""
+        column = next(feed.column for feed in self.plan.feeds if feed.spec.name == name)
+        first_seen = self.first_seen
+        # A key that a service matches in its own way is taken to ignore case.
+        folded = [k.casefold() for k in keys] if name in self.plan.importable.match else keys
+        for place, (key, number) in enumerate(zip(folded, chunk.numbers, strict=True)):
+            if place in skipped:
+                continue
+            if not key:
+                failed.setdefault(place, []).append(
+                    (column, "missing_key", "The row has no key to recognise it by")
+                )
+            elif (first := first_seen.setdefault(key, number)) != number:
+                failed.setdefault(place, []).append(
+                    (column, "duplicate_key", f"Row {first} has the same {column}")
+                )
+
+
+def _ahead(chunks: Iterator[Chunk], convert: Callable[[Chunk], Prepared]) -> Iterator[Prepared]:
+    """Convert the next chunk while the caller's database works on this one."""
+    ready: Queue[Prepared | BaseException | None] = Queue(maxsize=1)
+    stopped = threading.Event()
+
+    def hand_over(item: Prepared | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.5)
+                return
+            except Full:
+                continue
+
+    def work() -> None:
+        try:
+            for chunk in chunks:
+                hand_over(convert(chunk))
+                if stopped.is_set():
+                    return
+            hand_over(None)
+        except BaseException as error:
+            hand_over(error)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        worker.join()
+
+
+# --- the stages ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running totals of a run and its most frequent problems."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def take(self, prepared: Prepared, outcome: Outcome) -> list[tuple[int, list[str], str]]:
+        """Count a chunk; its failed rows as (number, cells, what is wrong)."""
+        chunk = prepared.chunk
+        header: list[tuple[int, list[str], str]] = []
+        for place, (code, message) in outcome.failed.items():
+            prepared.failed.setdefault(prepared.places[place], []).append(("", code, message))
+        for place, whys in prepared.failed.items():
+            for column, code, message in whys:
+                self._problem(column, code, message, chunk.numbers[place])
+            told = "; ".join(f"{c}: {m}" if c else m for c, _, m in whys)
+            header.append((chunk.numbers[place], chunk.cells(place), told))
+        for bad in chunk.bad:
+            self._problem("", bad.code, bad.message, bad.number)
+            header.append((bad.number, list(bad.cells), bad.message))
+        self.counts["created"] += outcome.created
+        self.counts["updated"] += outcome.updated
+        self.counts["unchanged"] += outcome.unchanged
+        self.counts["failed"] += len(header)
+        header.sort(key=lambda row: row[0])
+        return header
+
+    def _problem(self, column: str, code: str, message: str, number: int) -> None:
+        known = self.problems.get(f"{column}/{code}")
+        if known is None:
+            self.problems[f"{column}/{code}"] = {
+                "column": column or None,
+                "code": code,
+                "message": message,
+                "count": 1,
+                "rows": [number],
+            }
+        else:
+            known["count"] += 1
+            if len(known["rows"]) < 5:
+                known["rows"].append(number)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """The problems, most frequent first."""
+        return sorted(self.problems.values(), key=lambda p: (-p["count"], p["rows"]))[:200]
+
+
+def dry_run(
+    sessions: Callable[[], AbstractContextManager[Session]],
+    importable: Importable,
+    table: Table,
+    mapping: Mapping[str, str | None],
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+) -> tuple[Plan, Tally]:
+    """Everything but the writes: what each row would become. `sessions` are rolled back."""
+    with sessions() as session:
+        found = plan(session, importable, table, mapping, value_map, options)
+        session.rollback()
+    writer = _writer(found, options, UUID(int=0), dry=True)
+    converting = Converting(found, dry=True)
+    tally = Tally()
+    for prepared in _ahead(table.chunks(), converting.prepare):
+        with sessions() as session:
+            outcome = writer.write(session, prepared.columns, len(prepared.places))
+            session.rollback()
+        tally.take(prepared, outcome)
+    return found, tally
+
+
+def _writer(found: Plan, options: Options, import_id: UUID, dry: bool = False) -> Writer:
+    return Writer(
+        found.importable, import_id, found.key, clear_blanks=options.blanks == "clear", dry=dry
+    )
+
+
+def run(
+    steps: Steps,
+    importable: Importable,
+    table: Table,
+    mapping: Mapping[str, str | None],
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+    import_id: UUID,
+    errors_file: UUID,
+) -> tuple[Plan, Tally]:
+    """Write the file, from the job's last checkpoint on.
+
+    Rows that name a record of this same file which isn't there yet (a parent company further down)
+    wait for a later round.
+    """
+    state = steps.checkpoint
+    tally = Tally(Counter(state.get("counts", {})), dict(state.get("problems", {})))
+    while True:
+        with steps.step() as session:
+            found = plan(session, importable, table, mapping, value_map, options, writes=True)
+            state.setdefault("round", 0)
+            state.setdefault("row", 0)
+            steps.total = found.rows
+        only = None
+        if state["round"] > 0:
+            only = {column: frozenset(raws) for column, raws in state["waited"].items()}
+            stuck = found.waiting and all(only.get(c) == raws for c, raws in found.waiting.items())
+            if stuck or state["round"] > ROUNDS:
+                _give_up_waiting(found)
+        _one_round(steps, found, options, tally, only, import_id, errors_file)
+        if not found.waiting:
+            return found, tally
+        state["waited"] = {column: sorted(raws) for column, raws in found.waiting.items()}
+        state["round"] += 1
+        state["row"] = 0
+
+
+def _give_up_waiting(found: Plan) -> None:
+    # What still waits names itself or runs in a circle: its rows are reported.
+    for feed in found.feeds:
+        if feed.matched is not None and feed.matched.waiting:
+            found.unmatched += [
+                Unmatched(feed.spec.name, feed.column, raw.strip(), 0, (), None, 0)
+                for raw in sorted(feed.matched.waiting)
+            ]
+    found.waiting = {}
+
+
+def _one_round(
+    steps: Steps,
+    found: Plan,
+    options: Options,
+    tally: Tally,
+    only: Mapping[str, frozenset[str]] | None,
+    import_id: UUID,
+    errors_file: UUID,
+) -> None:
+    state = steps.checkpoint
+    writer = _writer(found, options, import_id)
+    converting = Converting(found, only)
+    after = state["row"]
+    if after and found.key is not None:
+        # The keys of the rows that an earlier attempt has written still count as seen.
+        for chunk in found.table.chunks():
+            if chunk.numbers and chunk.numbers[0] > after:
+                break
+            converting.prepare(_until(chunk, after))
+    for prepared in _ahead(found.table.chunks(after=after), converting.prepare):
+        chunk = prepared.chunk
+        if only is not None:
+            # An earlier round has reported the rows that can't be read.
+            chunk.bad.clear()
+        with steps.step() as session:
+            outcome = writer.write(session, prepared.columns, len(prepared.places))
+            if tell := found.importable.after_chunk:
+                tell(session, outcome.created_ids, outcome.updated_ids)
+            failed = tally.take(prepared, outcome)
+            if failed:
+                _keep_errors(session, state, errors_file, found.table.header, failed)
+            state["row"] = chunk.last
+            state["counts"] = dict(tally.counts)
+            state["problems"] = tally.problems
+            steps.done = sum(tally.counts.values())
+
+
+def _until(chunk: Chunk, last: int) -> Chunk:
+    size = sum(1 for number in chunk.numbers if number <= last)
+    return Chunk(chunk.numbers[:size], [c[:size] for c in chunk.columns], [], last)
+
+
+def _keep_errors(
+    session: Session,
+    state: dict[str, Any],
+    errors_file: UUID,
+    header: Sequence[str],
+    failed: Sequence[tuple[int, Sequence[str], str]],
+) -> None:
+    """Append the failed rows, as they stood in the file, to the import's file of errors."""
+    out = io.StringIO(newline="")
+    lines = csv.writer(out)
+    part = state.get("errors_parts", 0)
+    if part == 0:
+        # Excel takes CSV for Unicode only with this mark.
+        out.write("\ufeff")
+        lines.writerow(["row", *header, "errors"])
+    width = len(header)
+    for number, cells, told in failed:
+        padded = [*cells, *[""] * (width - len(cells))]
+        lines.writerow([number, *padded[:width], told])
+    body = out.getvalue().encode()
+    for start in range(0, len(body), files.PART_BYTES):
+        files.put(session, errors_file, part, body[start : start + files.PART_BYTES])
+        part += 1
+    state["errors_parts"] = part

@@ -1,0 +1,135 @@
+"""What a service declares for each kind of record that people may import."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Table
+from sqlalchemy.orm import Session
+
+from liaison_kit import custom
+from liaison_kit.imports.fields import ImportField, Label
+from liaison_kit.imports.matching import Reference
+from liaison_kit.recordtype import RecordType
+
+
+@dataclass(slots=True)
+class Batch:
+    """Converted rows by field: text that PostgreSQL casts, an empty string for NULL."""
+
+    size: int
+    values: dict[str, Sequence[str]]
+
+    def get(self, name: str) -> Sequence[str]:
+        """A field's values; blanks when no column feeds it."""
+        return self.values.get(name) or [""] * self.size
+
+    def gathered(self, *names: str) -> Sequence[Sequence[str]]:
+        """Row by row, the values of several fields: for a column that holds a list."""
+        return list(zip(*(self.get(name) for name in names), strict=True))
+
+
+Columns = Callable[[Batch], Mapping[str, Sequence[str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importable:
+    """A kind of record that files may fill, and how its rows come to be.
+
+    Most services give `record`, `label`, `fields`, `table` and `references`; the rest are for what
+    a plain column can't say. In SQL given here `s` is the incoming row, `t` the row it meets.
+    """
+
+    record: str
+    label: Label
+    fields: tuple[ImportField, ...]
+    table: Table
+    permission: str
+    kind: RecordType | None = None
+    """Narrows updates to the rows that the person may see (own, team)."""
+    keys: tuple[str, ...] = ("external_id",)
+    """Fields by which a row meets an existing record, the best first."""
+    unique_keys: frozenset[str] = frozenset({"external_id"})
+    match: Mapping[str, str] = field(default_factory=dict)
+    """SQL by which a key meets a record, where it isn't `t.<column> = s.<column>`."""
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    """By field's `reference`. One that names this very record may wait for rows of the file."""
+    choices: Mapping[str, Callable[[Session], Mapping[str, Sequence[str]]]] = field(
+        default_factory=dict
+    )
+    """By field: a list of choices that the tenant may change."""
+    columns: Columns | None = None
+    """Table columns of the fields that are not a column themselves (several e-mails in one)."""
+    covers: frozenset[str] = frozenset()
+    """Fields that `columns` takes care of."""
+    merge: Mapping[str, str] = field(default_factory=dict)
+    """By column: SQL of an update's new value, where it isn't the incoming one."""
+    on_insert: Mapping[str, str] = field(default_factory=dict)
+    """By column: SQL of what a new record has that no file gives."""
+    after_chunk: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
+    """Told the created and the updated records of each chunk, in its transaction: emits events."""
+    after_rollback: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
+    """Told the deleted and the restored records of each chunk of a rollback."""
+
+    def all_fields(self, session: Session) -> list[ImportField]:
+        """The declared fields, numbered copies, and the tenant's own."""
+        found = [copy for spec in self.fields for copy in spec.expanded()]
+        if "custom" in self.table.c:
+            found += [_custom_field(row) for row in custom.fields(session, self.record)]
+        return found
+
+
+def _custom_field(row: custom.CustomField) -> ImportField:
+    kinds = {"number": "decimal"}
+    return ImportField(
+        name=f"custom.{row.name}",
+        label={"en": row.label_en, "fr": row.label_fr},
+        kind=kinds.get(row.kind, row.kind),  # type: ignore[arg-type]
+        aliases=(row.name,),
+        choices=dict.fromkeys(row.choices, ()) if row.kind == "choice" else None,
+        required=row.required,
+        custom=True,
+    )
+
+
+def table_columns(
+    importable: Importable, specs: Sequence[ImportField], batch: Batch
+) -> dict[str, Sequence[str]]:
+    """The batch as columns of the table: plain ones, money, custom fields, the service's own."""
+    found: dict[str, Sequence[str]] = {}
+    own: list[ImportField] = []
+    for spec in specs:
+        if spec.custom:
+            own.append(spec)
+        elif spec.name in importable.covers:
+            continue
+        elif spec.kind == "money":
+            column = spec.column or spec.name
+            found[f"{column}_amount"] = batch.values[spec.name]
+            if spec.currency_column:
+                found[spec.currency_column] = batch.values[f"{spec.name} currency"]
+        else:
+            found[spec.column or spec.name] = batch.values[spec.name]
+    if own:
+        found["custom"] = _custom_objects(own, batch)
+    if importable.columns is not None:
+        found |= importable.columns(batch)
+    return found
+
+
+def _custom_objects(specs: Sequence[ImportField], batch: Batch) -> list[str]:
+    names = [spec.name.removeprefix("custom.") for spec in specs]
+    read: list[Callable[[str], object]] = [
+        (lambda v: v == "true")
+        if spec.kind == "boolean"
+        else (lambda v: json.loads(v))
+        if spec.kind in ("decimal", "integer", "tags")
+        else str
+        for spec in specs
+    ]
+    objects = []
+    for row in batch.gathered(*(spec.name for spec in specs)):
+        given = {n: r(v) for n, r, v in zip(names, read, row, strict=True) if v}
+        objects.append(json.dumps(given, ensure_ascii=False) if given else "")
+    return objects

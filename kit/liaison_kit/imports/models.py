@@ -1,0 +1,59 @@
+"""The tables of imports: what was handed in, how it went, and what each import changed."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Index
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from liaison_kit.db import Base, TenantRow
+from liaison_kit.ids import uuid7
+
+
+class Import(TenantRow, Base):
+    """One file handed in for import, from its upload to its end or its rollback.
+
+    `status` goes draft → previewed → queued → running → done | cancelled | failed, and from done,
+    cancelled or failed → rolling_back → rolled_back.
+    """
+
+    __tablename__ = "imports"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    record: Mapped[str]
+    file_id: Mapped[UUID]
+    file_name: Mapped[str]
+    file_size: Mapped[int]
+    file_info: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    mapping: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    value_map: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    options: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    status: Mapped[str]
+    counts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    problems: Mapped[list[Any]] = mapped_column(JSONB)
+    columns: Mapped[list[Any]] = mapped_column(JSONB, default=list)
+    """The table columns that the import writes; a rollback restores these."""
+    errors_file: Mapped[UUID | None]
+    job_id: Mapped[UUID | None]
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[dt.datetime]
+    created_by: Mapped[UUID | None]
+    updated_at: Mapped[dt.datetime]
+
+
+class ImportChange(TenantRow, Base):
+    """One record that an import created or updated: what it was, and the version it has since."""
+
+    __tablename__ = "import_changes"
+    __table_args__ = (Index("ix_imports_tenant", Import.tenant_id, Import.id),)
+
+    import_id: Mapped[UUID] = mapped_column(primary_key=True)
+    record_id: Mapped[UUID] = mapped_column(primary_key=True)
+    action: Mapped[str]
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    version: Mapped[int]
+
+
+TABLES = (Import.__table__, ImportChange.__table__)

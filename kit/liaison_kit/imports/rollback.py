@@ -1,0 +1,140 @@
+"""Take a finished import back: what it created goes, what it changed returns, unless touched since."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from liaison_kit.context import context
+from liaison_kit.imports.engine import Steps
+from liaison_kit.imports.importable import Importable
+
+CHUNK = 4000
+
+
+def roll_back(
+    steps: Steps, importable: Importable, import_id: UUID, columns: Sequence[str]
+) -> dict[str, int]:
+    """Undo the import's changes in chunks, the latest first; returns the counts.
+
+    A record whose version moved on since, or that others refer to, is kept. A change that has been
+    undone leaves `import_changes`, so what remains there is what was kept.
+    """
+    state = steps.checkpoint
+    counts: dict[str, int] = state.setdefault("counts", {"deleted": 0, "restored": 0, "kept": 0})
+    more = True
+    while more:
+        with steps.step() as session:
+            last = state.get("last")
+            ids = [
+                row.record_id
+                for row in session.connection().exec_driver_sql(
+                    "SELECT record_id FROM import_changes WHERE import_id = %(import)s"
+                    + (" AND record_id < %(last)s" if last else "")
+                    # Later records may refer to earlier ones of the same file, not the reverse.
+                    + f" ORDER BY record_id DESC LIMIT {CHUNK}",
+                    {"import": str(import_id), "last": last},
+                )
+            ]
+            more = len(ids) == CHUNK
+            if ids:
+                deleted = _delete(session, importable, import_id, ids)
+                restored = _restore(session, importable, import_id, ids, columns)
+                counts["deleted"] += len(deleted)
+                counts["restored"] += len(restored)
+                counts["kept"] += len(ids) - len(deleted) - len(restored)
+                if importable.after_rollback is not None:
+                    importable.after_rollback(session, deleted, restored)
+                state["last"] = str(ids[-1])
+                state["counts"] = counts
+                steps.done += len(ids)
+    return counts
+
+
+def _delete(
+    session: Session, importable: Importable, import_id: UUID, ids: Sequence[UUID]
+) -> list[UUID]:
+    try:
+        with session.begin_nested():
+            rows = session.connection().exec_driver_sql(
+                f"""
+                WITH gone AS (
+                  DELETE FROM "{importable.table.name}" t USING import_changes c
+                   WHERE c.import_id = %(import)s AND c.record_id = ANY(%(ids)s::uuid[])
+                     AND c.action = 'created' AND t.id = c.record_id AND t.version = c.version
+                  RETURNING t.id, t.version
+                ), forgotten AS (
+                  DELETE FROM import_changes c USING gone
+                   WHERE c.import_id = %(import)s AND c.record_id = gone.id
+                ), told AS (
+                  INSERT INTO history
+                         (id, tenant_id, record, record_id, version, action, at, "by", changes)
+                  SELECT gen_random_uuid(), %(tenant)s, %(record)s, id, version + 1, 'removed',
+                         %(now)s, %(user)s, '{{}}'::jsonb FROM gone
+                )
+                SELECT id FROM gone
+                """,
+                _parameters(session, importable, import_id, ids),
+            )
+            return [row.id for row in rows]
+    except IntegrityError:
+        # Something refers to one of them: find which by halving.
+        if len(ids) == 1:
+            return []
+    half = len(ids) // 2
+    return _delete(session, importable, import_id, ids[:half]) + _delete(
+        session, importable, import_id, ids[half:]
+    )
+
+
+def _restore(
+    session: Session,
+    importable: Importable,
+    import_id: UUID,
+    ids: Sequence[UUID],
+    columns: Sequence[str],
+) -> list[UUID]:
+    table = f'"{importable.table.name}"'
+    restored = ", ".join(f'"{name}" = b."{name}"' for name in columns)
+    rows = session.connection().exec_driver_sql(
+        f"""
+        WITH back AS (
+          UPDATE {table} t
+             SET {restored}, version = t.version + 1, updated_at = %(now)s, updated_by = %(user)s
+            FROM import_changes c, jsonb_populate_record(NULL::{table}, c.before) b
+           WHERE c.import_id = %(import)s AND c.record_id = ANY(%(ids)s::uuid[])
+             AND c.action = 'updated' AND t.id = c.record_id AND t.version = c.version
+          RETURNING t.id, t.version
+        ), forgotten AS (
+          DELETE FROM import_changes c USING back
+           WHERE c.import_id = %(import)s AND c.record_id = back.id
+        ), told AS (
+          INSERT INTO history (id, tenant_id, record, record_id, version, action, at, "by", changes)
+          SELECT gen_random_uuid(), %(tenant)s, %(record)s, back.id, back.version, 'changed',
+                 %(now)s, %(user)s,
+                 (SELECT coalesce(jsonb_object_agg(e.key, jsonb_build_array(e.value -> 1,
+                                                                            e.value -> 0)), '{{}}')
+                    FROM jsonb_each(h.changes) e)
+            FROM back LEFT JOIN history h ON h.record = %(record)s AND h.record_id = back.id
+             AND h.version = back.version - 1 AND h.tenant_id = %(tenant)s
+        )
+        SELECT id FROM back
+        """,
+        _parameters(session, importable, import_id, ids),
+    )
+    return [row.id for row in rows]
+
+
+def _parameters(
+    session: Session, importable: Importable, import_id: UUID, ids: Sequence[UUID]
+) -> dict[str, object]:
+    about = context(session)
+    return {
+        "import": str(import_id),
+        "tenant": str(about.tenant),
+        "record": importable.record,
+        "now": about.now,
+        "user": str(about.user) if about.user else None,
+        "ids": [str(id) for id in ids],
+    }

@@ -1,0 +1,362 @@
+"""Write converted rows into their table, a chunk in a handful of statements.
+
+Rows travel as one text per column that PostgreSQL splits: `unnest(string_to_array(...))`. COPY
+would be somewhat faster, but psycopg2 refuses it on green connections. A temporary table then meets the existing rows, tells new, changed and unchanged ones
+apart, and the rest is INSERT and UPDATE of whole sets.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Column, Numeric, Table, Text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.orm import Session
+
+from liaison_kit.context import context
+from liaison_kit.imports.importable import Importable
+from liaison_kit.listing import row_rule
+
+SEPARATOR = "\x1f"
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a chunk's rows; `failed` maps a row's place to (code, message)."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: dict[int, tuple[str, str]] = field(default_factory=dict)
+    created_ids: list[UUID] = field(default_factory=list)
+    updated_ids: list[UUID] = field(default_factory=list)
+
+    def add(self, other: "Outcome", offset: int = 0) -> None:
+        """Count in another part of the chunk."""
+        self.created += other.created
+        self.updated += other.updated
+        self.unchanged += other.unchanged
+        self.failed |= {place + offset: why for place, why in other.failed.items()}
+        self.created_ids += other.created_ids
+        self.updated_ids += other.updated_ids
+
+
+def new_ids(count: int) -> list[str]:
+    """So many UUIDs of version 7 in rising order, as text."""
+    start = time.time_ns() // 1_000_000
+    random = os.urandom(count * 8).hex()
+    ids = []
+    for i in range(count):
+        at = f"{start + (i >> 12):012x}"
+        tail = random[i * 16 : i * 16 + 16]
+        ids.append(f"{at[:8]}-{at[8:]}-7{i & 0xFFF:03x}-{8 + i % 4}{tail[1:4]}-{tail[4:]}")
+    return ids
+
+
+class Writer:
+    """Writes the rows of one import; made once, used for each chunk."""
+
+    def __init__(
+        self,
+        importable: Importable,
+        import_id: UUID,
+        key: str | None,
+        *,
+        clear_blanks: bool = False,
+        dry: bool = False,
+    ) -> None:
+        self.importable = importable
+        self.import_id = import_id
+        self.table: Table = importable.table
+        self.key = key
+        self.clear_blanks = clear_blanks
+        self.dry = dry
+
+    def write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
+        """Write the rows; those that the database refuses are found by halving and reported."""
+        if not size:
+            return Outcome()
+        try:
+            with session.begin_nested():
+                return self._write(session, columns, size)
+        except (IntegrityError, DataError) as error:
+            if size == 1:
+                return Outcome(failed={0: _refusal(error)})
+        half = size // 2
+        outcome = Outcome()
+        for start, end in ((0, half), (half, size)):
+            part = {name: values[start:end] for name, values in columns.items()}
+            outcome.add(self.write(session, part, end - start), start)
+        return outcome
+
+    # --- the statements
+
+    def _write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
+        about = context(session)
+        connection = session.connection()
+        names = list(columns)
+        parameters: dict[str, object] = {
+            "sep": SEPARATOR,
+            "tenant": str(about.tenant),
+            "import": str(self.import_id),
+            "now": about.now,
+            "user": str(about.user) if about.user else None,
+            "places": SEPARATOR.join(map(str, range(size))),
+            "ids": SEPARATOR.join(new_ids(size)),
+        }
+        for i, name in enumerate(names):
+            parameters[f"c{i}"] = SEPARATOR.join(columns[name])
+        connection.exec_driver_sql("SET LOCAL random_page_cost = 1.1")
+        connection.exec_driver_sql(self._stage(session, names, parameters), parameters)
+        outcome = Outcome()
+        if self.key is not None and self.key not in self.importable.unique_keys:
+            several = connection.exec_driver_sql(
+                "DELETE FROM import_stage WHERE place IN (SELECT place FROM import_stage"
+                " GROUP BY place HAVING count(*) > 1) RETURNING place"
+            )
+            for place in {row.place for row in several}:
+                outcome.failed[place] = ("ambiguous", "Several records have this key")
+        if self.key is not None and (self._guards_rows(session)):
+            hidden = connection.exec_driver_sql(
+                "DELETE FROM import_stage WHERE action = 'x' RETURNING place"
+            )
+            for row in hidden:
+                outcome.failed[row.place] = (
+                    "forbidden",
+                    "Somebody else's record; your role lets you change your own",
+                )
+        counts: dict[str, int] = {
+            action: count
+            for action, count in connection.exec_driver_sql(
+                "SELECT action, count(*) FROM import_stage GROUP BY action"
+            )
+        }
+        outcome.unchanged = counts.get("n", 0)
+        outcome.created, outcome.updated = counts.get("c", 0), counts.get("u", 0)
+        if not self.dry:
+            if outcome.created:
+                self._insert(session, names, parameters, outcome)
+            if outcome.updated:
+                self._update(session, names, parameters, outcome)
+        connection.exec_driver_sql("DROP TABLE import_stage")
+        return outcome
+
+    def _guards_rows(self, session: Session) -> bool:
+        kind = self.importable.kind
+        return kind is not None and row_rule(session, kind)[1] is not None
+
+    def _stage(self, session: Session, names: list[str], parameters: dict[str, object]) -> str:
+        table = self.table
+        arrays = ", ".join(
+            f"string_to_array(%({p})s, %(sep)s, '')"
+            for p in ("places", "ids", *(f"c{i}" for i in range(len(names))))
+        )
+        raw = ", ".join(f"c{i}" for i in range(len(names)))
+        typed = ", ".join(
+            f"{_cast(table.c[name], f'c{i}')} AS {_quoted(name)}" for i, name in enumerate(names)
+        )
+        incoming = (
+            f"SELECT place::int AS place, new_id::uuid AS new_id, {typed}"
+            f" FROM unnest({arrays}) AS r(place, new_id, {raw})"
+        )
+        if self.key is None:
+            return (
+                "CREATE TEMP TABLE import_stage ON COMMIT DROP AS SELECT s.*, NULL::uuid AS old_id,"
+                f" NULL::bigint AS old_version, 'c' AS action FROM ({incoming}) s"
+            )
+        column = self.key_column
+        met = self.importable.match.get(
+            self.key, f"t.{_quoted(column)} = s.{_quoted(column)}"
+        ).replace("%", "%%")
+        after = ", ".join(self._new_value(name) for name in names)
+        before = ", ".join(f"t.{_quoted(name)}" for name in names)
+        forbidden = ""
+        kind = self.importable.kind
+        if kind is not None and self._guards_rows(session):
+            parameters["peers"] = row_rule(session, kind)[1]
+            forbidden = " WHEN NOT coalesce(t.owner_id::text = ANY(%(peers)s), false) THEN 'x'"
+        return (
+            "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
+            " SELECT s.*, t.id AS old_id, t.version AS old_version,"
+            f" CASE WHEN t.id IS NULL THEN 'c'{forbidden}"
+            f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS action"
+            f" FROM ({incoming}) s LEFT JOIN {_quoted(table.name)} t"
+            f" ON t.tenant_id = %(tenant)s::uuid AND {met}"
+        )
+
+    @property
+    def key_column(self) -> str:
+        """The table's column of the key field."""
+        spec = next((f for f in self.importable.fields if f.name == self.key), None)
+        return (spec.column if spec else None) or self.key or ""
+
+    def _new_value(self, name: str) -> str:
+        if name in self.importable.merge:
+            return self.importable.merge[name].replace("%", "%%")
+        if name == "custom":
+            return "t.custom || coalesce(s.custom, '{}'::jsonb)"
+        column = _quoted(name)
+        if self.clear_blanks and self.table.c[name].nullable:
+            return f"s.{column}"
+        return f"coalesce(s.{column}, t.{column})"
+
+    def _insert(
+        self, session: Session, names: list[str], parameters: dict[str, object], outcome: Outcome
+    ) -> None:
+        connection = session.connection()
+        table, extra = self.table, dict(self.importable.on_insert)
+        values = {
+            "id": "s.new_id",
+            "tenant_id": "%(tenant)s::uuid",
+            "version": "1",
+            "created_at": "%(now)s::timestamptz",
+            "created_by": "%(user)s::uuid",
+            "updated_at": "%(now)s::timestamptz",
+            "updated_by": "%(user)s::uuid",
+            "custom": "'{}'::jsonb",
+        }
+        values = {name: sql for name, sql in values.items() if name in table.c}
+        values |= {name: sql.replace("%", "%%") for name, sql in extra.items()}
+        if self._guards_rows(session) and "owner_id" in table.c:
+            # Who may only see their own rows would lose sight of a row that has no owner.
+            values["owner_id"] = "%(user)s::uuid"
+        for name in names:
+            fallback = values.get(name)
+            column = f"s.{_quoted(name)}"
+            values[name] = f"coalesce({column}, {fallback})" if fallback else column
+        done = connection.exec_driver_sql(
+            f"INSERT INTO {_quoted(table.name)} ({', '.join(map(_quoted, values))})"
+            f" SELECT {', '.join(values.values())} FROM import_stage s WHERE s.action = 'c'"
+            " ORDER BY s.place ON CONFLICT DO NOTHING",
+            parameters,
+        ).rowcount
+        if done != outcome.created:
+            clashing = connection.exec_driver_sql(
+                "UPDATE import_stage s SET action = 'f' WHERE s.action = 'c' AND NOT EXISTS"
+                f" (SELECT FROM {_quoted(table.name)} t WHERE t.id = s.new_id) RETURNING place"
+            )
+            for row in clashing:
+                outcome.failed[row.place] = (
+                    "taken",
+                    "Another record has a value that must be unique",
+                )
+            outcome.created = done
+        connection.exec_driver_sql(
+            "INSERT INTO import_changes (import_id, tenant_id, record_id, action, before, version)"
+            " SELECT %(import)s::uuid, %(tenant)s::uuid, s.new_id, 'created', NULL, 1"
+            " FROM import_stage s WHERE s.action = 'c' ORDER BY s.place",
+            parameters,
+        )
+        if self.importable.after_chunk is not None:
+            outcome.created_ids = list(
+                connection.exec_driver_sql(
+                    "SELECT new_id FROM import_stage WHERE action = 'c' ORDER BY place"
+                ).scalars()
+            )
+
+    def _update(
+        self, session: Session, names: list[str], parameters: dict[str, object], outcome: Outcome
+    ) -> None:
+        connection = session.connection()
+        table = _quoted(self.table.name)
+        # The lock and the version keep what somebody else changes meanwhile out of our way.
+        kept = connection.exec_driver_sql(
+            "INSERT INTO import_changes (import_id, tenant_id, record_id, action, before, version)"
+            " SELECT %(import)s::uuid, %(tenant)s::uuid, t.id, 'updated',"
+            f" {self._image(names, 't')}, t.version + 1"
+            f" FROM import_stage s JOIN {table} t ON t.id = s.old_id AND t.version = s.old_version"
+            " WHERE s.action = 'u' ORDER BY t.id FOR UPDATE OF t"
+            " ON CONFLICT DO NOTHING",
+            parameters,
+        ).rowcount
+        changed = ", ".join(f"{_quoted(name)} = {self._new_value(name)}" for name in names)
+        signed = ", updated_at = %(now)s::timestamptz, updated_by = %(user)s::uuid"
+        connection.exec_driver_sql(
+            f"UPDATE {table} t SET {changed}, version = t.version + 1{signed}"
+            " FROM import_stage s JOIN import_changes c ON c.import_id = %(import)s::uuid"
+            " AND c.record_id = s.old_id AND c.version = s.old_version + 1"
+            " WHERE s.action = 'u' AND t.id = s.old_id AND t.version = s.old_version",
+            parameters,
+        )
+        connection.exec_driver_sql(
+            _HISTORY.format(table=table, after=self._image(names, "t")),
+            {**parameters, "record": self.importable.record},
+        )
+        if kept != outcome.updated:
+            late = connection.exec_driver_sql(
+                "SELECT s.place FROM import_stage s WHERE s.action = 'u' AND NOT EXISTS"
+                " (SELECT FROM import_changes c WHERE c.import_id = %(import)s::uuid"
+                " AND c.record_id = s.old_id AND c.version = s.old_version + 1)",
+                parameters,
+            )
+            for row in late:
+                outcome.failed[row.place] = (
+                    "changed_meanwhile",
+                    "Somebody changed the record during the import",
+                )
+            outcome.updated = kept
+        if self.importable.after_chunk is not None:
+            outcome.updated_ids = list(
+                connection.exec_driver_sql(
+                    "SELECT old_id FROM import_stage WHERE action = 'u' ORDER BY place"
+                ).scalars()
+            )
+
+    def _image(self, names: Sequence[str], row: str) -> str:
+        pairs = ", ".join(
+            f"'{name}', {row}.{_quoted(name)}"
+            # As the history keeps decimals: exact, as text.
+            + ("::text" if isinstance(self.table.c[name].type, Numeric) else "")
+            for name in names
+        )
+        return f"jsonb_build_object({pairs})"
+
+
+_HISTORY = """
+INSERT INTO history (id, tenant_id, record, record_id, version, action, at, "by", changes)
+SELECT s.new_id, %(tenant)s::uuid, %(record)s, c.record_id, c.version, 'changed',
+       %(now)s::timestamptz, %(user)s::uuid,
+       (SELECT jsonb_object_agg(a.key, jsonb_build_array(c.before -> a.key, a.value))
+          FROM jsonb_each({after}) a WHERE a.value IS DISTINCT FROM c.before -> a.key)
+  FROM import_stage s
+  JOIN import_changes c ON c.import_id = %(import)s::uuid AND c.record_id = s.old_id
+  JOIN {table} t ON t.id = s.old_id AND t.version = c.version
+ WHERE s.action = 'u' AND c.version = s.old_version + 1
+"""
+
+
+def _cast(column: "Column[object]", value: str) -> str:
+    if isinstance(column.type, ARRAY):
+        item = column.type.item_type.compile(_DIALECT)
+        return (
+            f"CASE WHEN {value} IS NOT NULL THEN"
+            f" ARRAY(SELECT jsonb_array_elements_text({value}::jsonb)::{item}) END"
+        )
+    if isinstance(column.type, Text):
+        return value
+    return f"{value}::{column.type.compile(_DIALECT)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _refusal(error: IntegrityError | DataError) -> tuple[str, str]:
+    """Why the database refused one row, without the values that its message quotes."""
+    diagnosis = getattr(error.orig, "diag", None)
+    state = getattr(error.orig, "pgcode", None) or ""
+    where = getattr(diagnosis, "column_name", None) or getattr(diagnosis, "constraint_name", None)
+    named = f" ({where})" if where else ""
+    kinds = {
+        "23502": ("missing", f"A value is missing{named}"),
+        "23503": ("unknown_reference", f"It refers to a record that isn't there{named}"),
+        "23505": ("taken", f"Another record has this value{named}"),
+        "23514": ("not_allowed", f"A value is not allowed{named}"),
+        "22003": ("out_of_range", f"A number is out of range{named}"),
+        "22001": ("too_long", f"A text is too long{named}"),
+    }
+    return kinds.get(state, ("refused", f"The database refuses a value{named}"))
