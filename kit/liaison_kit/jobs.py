@@ -213,6 +213,8 @@ class Run:
                     done=self.done,
                     total=self.total,
                     leased_until=_lease(),
+                    # A step forward: what interrupted the job before does not count any more.
+                    attempts=1,
                 )
                 .returning(JobRow.cancel)
             ).first()

@@ -62,6 +62,10 @@ class Hooks:
         """The plugins that are in."""
         return sorted(name for name, plugin in self._manager.list_name_plugin() if plugin)
 
+    def answers(self, hook: str) -> bool:
+        """Whether any plugin answers the hook; if none does, its facts need not be gathered."""
+        return bool(getattr(self._manager.hook, hook).get_hookimpls())
+
     def ask(self, hook: str, **facts: Any) -> list[Any]:
         """Every plugin's answer that is one, in the order of registration."""
         answers: list[Any] = []

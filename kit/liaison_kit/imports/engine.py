@@ -22,16 +22,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from liaison_kit import files
-from liaison_kit.imports.fields import (
+from liaison_kit.imports.converting import (
     Convert,
     Formats,
-    ImportField,
     Invalid,
     converter,
     detect_formats,
     fold,
 )
-from liaison_kit.imports.importable import Batch, Importable, table_columns
+from liaison_kit.imports.fields import Batch, Importable, ImportField, table_columns
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.writing import Outcome, Writer
@@ -290,7 +289,7 @@ def _match(
     )
 
 
-# --- converting ------------------------------------------------------------------------------------
+# --- converting
 
 
 class Converting:
@@ -430,7 +429,7 @@ def _ahead(chunks: Iterator[Chunk], convert: Callable[[Chunk], Prepared]) -> Ite
         worker.join()
 
 
-# --- the stages ------------------------------------------------------------------------------------
+# --- the stages
 
 
 @dataclass(slots=True)

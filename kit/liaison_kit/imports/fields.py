@@ -1,19 +1,18 @@
-"""What a service lets people import: its fields, and how text becomes each field's value.
-
-A converter works on a whole column at once and returns text that PostgreSQL casts; an empty string
-is NULL. Numbers, dates, booleans and choices repeat, so each distinct value is converted once.
-"""
+"""What a service declares for each kind of record that people may import: fields, keys, table."""
 
 import dataclasses
-import datetime as dt
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from typing import Literal
-from zoneinfo import ZoneInfo
+from decimal import Decimal
+from typing import Literal, Protocol
+from uuid import UUID
+
+from sqlalchemy import Table
+from sqlalchemy.orm import Session
+
+from liaison_kit import custom
+from liaison_kit.recordtype import RecordType
 
 Kind = Literal[
     "text",
@@ -31,10 +30,6 @@ Kind = Literal[
     "tags",
 ]
 Label = Mapping[str, str]
-
-MEMO_SIZE = 50_000
-# Exports of databases and office programs write "nothing" in these ways.
-NOTHING = frozenset({"null", "none", "n/a", "na", "#n/a", "nan", "-", "–", "—", "\\n", "nil"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,453 +79,139 @@ class ImportField:
         return copies
 
 
-@dataclass(frozen=True, slots=True)
-class Invalid:
-    """A value that can't be converted: a stable code and a sentence that shows the value."""
+class Reference(Protocol):
+    """How a service finds the records that a file names; `create` is there if it may make them."""
 
-    code: str
-    message: str
+    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """The id (or stored value) of each value that names a record; the others are left out."""
+
+    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
+        """Names of records that the unknown values may have meant; some thousands at most."""
+
+    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """New records of these names, by name; raises `CannotCreate` where that makes no sense."""
 
 
-@dataclass(frozen=True, slots=True)
-class Formats:
-    """How a column writes dates and numbers; found from its values unless the user says so."""
-
-    dates: Literal["dmy", "mdy"] = "dmy"
-    decimal: Literal[".", ","] = "."
-    currency: str = "EUR"
-    timezone: str = "UTC"
+class CannotCreate(Exception):
+    """This reference can't be made from a name alone."""
 
 
 @dataclass(slots=True)
-class Converted:
-    """A converted column: text for PostgreSQL, the values that failed, a money's currencies."""
+class Batch:
+    """Converted rows by field: text that PostgreSQL casts, an empty string for NULL."""
 
-    values: list[str]
-    problems: dict[int, Invalid] = field(default_factory=dict)
-    currencies: list[str] | None = None
+    size: int
+    values: dict[str, Sequence[str]]
 
+    def get(self, name: str) -> Sequence[str]:
+        """A field's values; blanks when no column feeds it."""
+        return self.values.get(name) or [""] * self.size
 
-Convert = Callable[[Sequence[str]], Converted]
-
-
-class Memo(dict[str, "str | Invalid"]):
-    """Remembers what each distinct value becomes; forgets all when it grows too big."""
-
-    def __init__(self, convert: Callable[[str], "str | Invalid"]) -> None:
-        super().__init__()
-        self.convert = convert
-        self.failed = False
-
-    def __missing__(self, raw: str) -> "str | Invalid":
-        if len(self) >= MEMO_SIZE:
-            self.clear()
-        text = raw.strip()
-        value: str | Invalid = "" if not text else self.convert(text)
-        if type(value) is Invalid:
-            self.failed = True
-        self[raw] = value
-        return value
-
-    def __call__(self, column: Sequence[str]) -> Converted:
-        values = list(map(self.__getitem__, column))
-        if not self.failed:
-            return Converted(values)  # type: ignore[arg-type]
-        problems = {i: v for i, v in enumerate(values) if type(v) is Invalid}
-        return Converted(["" if type(v) is Invalid else v for v in values], problems)  # type: ignore[misc]
+    def gathered(self, *names: str) -> Sequence[Sequence[str]]:
+        """Row by row, the values of several fields: for a column that holds a list."""
+        return list(zip(*(self.get(name) for name in names), strict=True))
 
 
-def shown(value: str) -> str:
-    """A value as an error message quotes it: short, on one line."""
-    flat = " ".join(value.split())
-    return f"“{flat[:57]}…”" if len(flat) > 60 else f"“{flat}”"
+Columns = Callable[[Batch], Mapping[str, Sequence[str]]]
 
 
-def fold(value: str) -> str:
-    """A value without case, accents and extra spaces, for comparing."""
-    if value.isascii():
-        return " ".join(value.lower().split())
-    bare = unicodedata.normalize("NFKD", value)
-    return " ".join("".join(c for c in bare if not unicodedata.combining(c)).casefold().split())
+@dataclass(frozen=True, kw_only=True)
+class Importable:
+    """A kind of record that files may fill, and how its rows come to be.
+
+    Most services give `record`, `label`, `fields`, `table` and `references`; the rest are for what
+    a plain column can't say. In SQL given here `s` is the incoming row, `t` the row it meets.
+    """
+
+    record: str
+    label: Label
+    fields: tuple[ImportField, ...]
+    table: Table
+    permission: str
+    kind: RecordType | None = None
+    """Narrows updates to the rows that the person may see (own, team)."""
+    keys: tuple[str, ...] = ("external_id",)
+    """Fields by which a row meets an existing record, the best first."""
+    unique_keys: frozenset[str] = frozenset({"external_id"})
+    match: Mapping[str, str] = field(default_factory=dict)
+    """SQL by which a key meets a record, where it isn't `t.<column> = s.<column>`."""
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    """By field's `reference`. One that names this very record may wait for rows of the file."""
+    choices: Mapping[str, Callable[[Session], Mapping[str, Sequence[str]]]] = field(
+        default_factory=dict
+    )
+    """By field: a list of choices that the tenant may change."""
+    columns: Columns | None = None
+    """Table columns of the fields that are not a column themselves (several e-mails in one)."""
+    covers: frozenset[str] = frozenset()
+    """Fields that `columns` takes care of."""
+    merge: Mapping[str, str] = field(default_factory=dict)
+    """By column: SQL of an update's new value, where it isn't the incoming one."""
+    on_insert: Mapping[str, str] = field(default_factory=dict)
+    """By column: SQL of what a new record has that no file gives."""
+    after_chunk: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
+    """Told the created and the updated records of each chunk, in its transaction: emits events."""
+    after_rollback: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
+    """Told the deleted and the restored records of each chunk of a rollback."""
+
+    def all_fields(self, session: Session) -> list[ImportField]:
+        """The declared fields, numbered copies, and the tenant's own."""
+        found = [copy for spec in self.fields for copy in spec.expanded()]
+        if "custom" in self.table.c:
+            found += [_custom_field(row) for row in custom.fields(session, self.record)]
+        return found
 
 
-def converter(spec: ImportField, formats: Formats) -> Convert:
-    """How a column is converted for this field."""
-    match spec.kind:
-        case "text":
-            return _text(spec)
-        case "email":
-            return _checked(spec, EMAIL, _email)
-        case "phone":
-            return _checked(spec, PHONE, _phone)
-        case "url":
-            return Memo(lambda text: _url(text, spec))
-        case "integer":
-            return Memo(_nothing(lambda text: _integer(text, spec, formats)))
-        case "decimal":
-            return Memo(_nothing(lambda text: _decimal(text, spec, formats)))
-        case "money":
-            return _money(spec, formats)
-        case "date":
-            return Memo(_nothing(lambda text: _date(text, formats)))
-        case "datetime":
-            zone = ZoneInfo(formats.timezone)
-            return Memo(_nothing(lambda text: _datetime(text, formats, zone)))
-        case "boolean":
-            return Memo(_nothing(_boolean))
-        case "tags":
-            return Memo(lambda text: _tags(text, spec))
-        case "choice" | "reference":
-            raise ValueError(f"{spec.name}: choices and references are resolved by matching")
-
-
-def _nothing(convert: Callable[[str], str | Invalid]) -> Callable[[str], str | Invalid]:
-    def or_nothing(text: str) -> str | Invalid:
-        return "" if text.lower() in NOTHING else convert(text)
-
-    return or_nothing
-
-
-def _too_long(text: str, limit: int) -> Invalid:
-    return Invalid(
-        "too_long", f"{shown(text)} has {len(text)} characters; at most {limit} are allowed"
+def _custom_field(row: custom.CustomField) -> ImportField:
+    kinds = {"number": "decimal"}
+    return ImportField(
+        name=f"custom.{row.name}",
+        label={"en": row.label_en, "fr": row.label_fr},
+        kind=kinds.get(row.kind, row.kind),  # type: ignore[arg-type]
+        aliases=(row.name,),
+        choices=dict.fromkeys(row.choices, ()) if row.kind == "choice" else None,
+        required=row.required,
+        custom=True,
     )
 
 
-def _text(spec: ImportField) -> Convert:
-    limit = spec.max_length
-
-    def convert(column: Sequence[str]) -> Converted:
-        values = list(map(str.strip, column))
-        if not values or len(max(values, key=len)) <= limit:
-            return Converted(values)
-        problems = {i: _too_long(v, limit) for i, v in enumerate(values) if len(v) > limit}
-        return Converted(["" if i in problems else v for i, v in enumerate(values)], problems)
-
-    return convert
-
-
-_ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
-_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
-PHONE = re.compile(r"\+?[\d(][\d\s()./-]{1,28}\d")
-
-
-def _checked(
-    spec: ImportField, pattern: re.Pattern[str], repair: Callable[[str], str | Invalid]
-) -> Convert:
-    """Values that mostly differ: one match each, the rest looked at more closely."""
-    fullmatch = pattern.fullmatch
-    lower = spec.kind == "email"
-    limit = min(spec.max_length, 254 if lower else 40)
-
-    def convert(column: Sequence[str]) -> Converted:
-        values = list(map(str.strip, column))
-        if lower:
-            values = list(map(str.lower, values))
-        problems: dict[int, Invalid] = {}
-        for i, value in enumerate(values):
-            if value and (len(value) > limit or fullmatch(value) is None):
-                repaired = repair(value) if len(value) <= 500 else _too_long(value, limit)
-                if type(repaired) is Invalid:
-                    problems[i] = repaired
-                    values[i] = ""
-                else:
-                    values[i] = repaired  # type: ignore[assignment]
-        return Converted(values, problems)
-
-    return convert
-
-
-def _email(text: str) -> str | Invalid:
-    if text in NOTHING:
-        return ""
-    bare = text.removeprefix("mailto:")
-    if found := re.search(r"<([^<>]+)>\s*$", bare):
-        bare = found[1].strip()
-    if len(bare) <= 254 and EMAIL.fullmatch(bare):
-        return bare
-    return Invalid("bad_email", f"{shown(text)} is not an e-mail address")
-
-
-def _phone(text: str) -> str | Invalid:
-    if text.lower() in NOTHING:
-        return ""
-    bare = text.removeprefix("tel:").replace("\u00a0", " ").replace("\u202f", " ").strip()
-    main, _, extension = (
-        re.sub(r"(?i)[\s,;]*(?:ext\.?|extension|poste|x|#)\s*(\d{1,7})$", r"|\1", bare)
-    ).partition("|")
-    main = re.sub(r"[‐‑‒–]", "-", main)
-    if PHONE.fullmatch(main) and 3 <= sum(c.isdigit() for c in main) <= 20:
-        return f"{main} x{extension}" if extension else main
-    return Invalid("bad_phone", f"{shown(text)} is not a phone number")
-
-
-URL = re.compile(rf"https?://(?:{_LABEL}\.)*{_LABEL}(?::\d{{1,5}})?(?:[/?#]\S*)?", re.I)
-
-
-def _url(text: str, spec: ImportField) -> str | Invalid:
-    if text.lower() in NOTHING:
-        return ""
-    if len(text) > spec.max_length:
-        return _too_long(text, spec.max_length)
-    url = text if "://" in text else f"https://{text}"
-    if URL.fullmatch(url) and ("." in url or "://" in text):
-        return url
-    return Invalid("bad_url", f"{shown(text)} is not a web address")
-
-
-SPACES = re.compile(r"[\s\u00a0\u202f\u2009'’](?=\d{3}(?:\D|$))")
-NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?")
-
-
-def parse_number(text: str, formats: Formats) -> Decimal | None:
-    """A number as English, French, German or Swiss people write it, or None."""
-    bare = SPACES.sub("", text).replace("−", "-")
-    if bare.startswith("(") and bare.endswith(")"):
-        bare = f"-{bare[1:-1]}"
-    if bare.endswith("-") and not bare.startswith("-"):
-        bare = f"-{bare[:-1]}"
-    comma, dot = bare.rfind(","), bare.rfind(".")
-    if comma >= 0 and dot >= 0:
-        # The last of the two is the decimal sign: 1.054,50 and 1,054.50.
-        mark = "," if comma > dot else "."
-    elif comma >= 0 or dot >= 0:
-        sign = "," if comma >= 0 else "."
-        grouped = re.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(?:\{sign}\d{{3}})+", bare)
-        # 1,054 is a thousand unless the column's other values say that the comma is decimal.
-        many = bare.count(sign) > 1
-        mark = (
-            ("." if sign == "," else ",") if grouped and (many or formats.decimal != sign) else sign
-        )
-        if many and not grouped:
-            return None
-    else:
-        mark = "."
-    group = "," if mark == "." else "."
-    if group in bare:
-        whole = bare.split(mark)[0]
-        if not re.fullmatch(rf"[+-]?\d{{1,3}}(?:\{group}\d{{3}})+", whole):
-            return None
-        bare = bare.replace(group, "")
-    bare = bare.replace(mark, ".")
-    if not NUMBER.fullmatch(bare):
-        return None
-    try:
-        return Decimal(bare)
-    except InvalidOperation:
-        return None
-
-
-def _bounded(number: Decimal, text: str, spec: ImportField) -> Invalid | None:
-    if spec.minimum is not None and number < spec.minimum:
-        return Invalid("too_small", f"{shown(text)} is below {spec.minimum}")
-    if spec.maximum is not None and number > spec.maximum:
-        return Invalid("too_large", f"{shown(text)} is above {spec.maximum}")
-    if abs(number) >= Decimal(10) ** 16:
-        return Invalid("too_large", f"{shown(text)} is too large")
-    return None
-
-
-def _integer(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
-    number = parse_number(text, formats)
-    if number is None or number != number.to_integral_value():
-        return Invalid("bad_integer", f"{shown(text)} is not a whole number")
-    return _bounded(number, text, spec) or str(int(number))
-
-
-def _decimal(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
-    percent = text.endswith("%")
-    number = parse_number(text.removesuffix("%").rstrip(), formats)
-    if number is None:
-        return Invalid("bad_number", f"{shown(text)} is not a number")
-    if percent:
-        number /= 100
-    return _bounded(number, text, spec) or f"{number:f}"
-
-
-SIGNS = {"€": "EUR", "$": "USD", "£": "GBP", "US$": "USD", "¥": "JPY", "FR.": "CHF"}
-MONEY = re.compile(
-    r"([+-]?\(?)\s*(US\$|[€$£¥]|[A-Za-z]{3}|Fr\.)?\s*([^A-Za-z€$£¥]+?)\s*(US\$|[€$£¥]|[A-Za-z]{3})?(\)?)"
-)
-
-
-def _money(spec: ImportField, formats: Formats) -> Convert:
-    currencies: dict[str, str] = {}
-
-    def one(text: str) -> str | Invalid:
-        found = MONEY.fullmatch(text)
-        sign = (found[2] or found[4]) if found else None
-        if found is None or (found[2] and found[4]):
-            return Invalid("bad_money", f"{shown(text)} is not an amount of money")
-        number = parse_number(f"{found[1]}{found[3]}{found[5]}", formats)
-        if number is None:
-            return Invalid("bad_money", f"{shown(text)} is not an amount of money")
-        if number != (cents := number.quantize(Decimal("0.01"))):
-            return Invalid("too_many_decimals", f"{shown(text)} has more than two decimals")
-        if failed := _bounded(number, text, spec):
-            return failed
-        if sign:
-            currencies[text] = SIGNS.get(sign.upper(), sign.upper())
-        return f"{cents:f}"
-
-    memo = Memo(_nothing(one))
-
-    def convert(column: Sequence[str]) -> Converted:
-        converted = memo(column)
-        default = formats.currency
-        if currencies:
-            converted.currencies = [
-                currencies.get(raw.strip(), default) if value else ""
-                for raw, value in zip(column, converted.values, strict=True)
-            ]
-            if len(currencies) > MEMO_SIZE:
-                memo.clear()
-                currencies.clear()
+def table_columns(
+    importable: Importable, specs: Sequence[ImportField], batch: Batch
+) -> dict[str, Sequence[str]]:
+    """The batch as columns of the table: plain ones, money, custom fields, the service's own."""
+    found: dict[str, Sequence[str]] = {}
+    own: list[ImportField] = []
+    for spec in specs:
+        if spec.custom:
+            own.append(spec)
+        elif spec.name in importable.covers:
+            continue
+        elif spec.kind == "money":
+            column = spec.column or spec.name
+            found[f"{column}_amount"] = batch.values[spec.name]
+            if spec.currency_column:
+                found[spec.currency_column] = batch.values[f"{spec.name} currency"]
         else:
-            converted.currencies = [default if value else "" for value in converted.values]
-        return converted
-
-    return convert
-
-
-MONTHS = {
-    name: number
-    for number, names in enumerate(
-        (
-            "january jan janvier janv",
-            "february feb fevrier fevr fev",
-            "march mar mars",
-            "april apr avril avr",
-            "may mai",
-            "june jun juin",
-            "july jul juillet juil",
-            "august aug aout",
-            "september sep sept septembre",
-            "october oct octobre",
-            "november nov novembre",
-            "december dec decembre",
-        ),
-        start=1,
-    )
-    for name in names.split()
-}
-NUMERIC_DATE = re.compile(r"(\d{1,4})([/.\- ])(\d{1,2})\2(\d{4}|\d{2})")
-WORDED_DATE = re.compile(
-    r"(?:[a-z]+\.?,?\s+)??(?:(\d{1,2})(?:st|nd|rd|th|er)?[\s.-]+([a-z]+)\.?|([a-z]+)\.?\s+(\d{1,2})"
-    r"(?:st|nd|rd|th)?,?)[\s.,-]+(\d{4}|\d{2})"
-)
+            found[spec.column or spec.name] = batch.values[spec.name]
+    if own:
+        found["custom"] = _custom_objects(own, batch)
+    if importable.columns is not None:
+        found |= importable.columns(batch)
+    return found
 
 
-def parse_date(text: str, formats: Formats) -> dt.date | None:
-    """A date in ISO form, in figures in the column's order, or with a month's name; or None."""
-    try:
-        if len(text) == 10 and text[4] == "-":
-            return dt.date.fromisoformat(text)
-        if found := NUMERIC_DATE.fullmatch(text):
-            first, third, fourth = found[1], found[3], found[4]
-            if len(first) == 4:
-                return dt.date(int(first), int(third), int(fourth))
-            if len(first) > 2:
-                return None
-            day, month = int(first), int(third)
-            if formats.dates == "mdy":
-                day, month = month, day
-            return dt.date(_year(fourth), month, day)
-        if found := WORDED_DATE.fullmatch(fold(text)):
-            month_number = MONTHS.get(found[2] or found[3])
-            if month_number is None:
-                return None
-            return dt.date(_year(found[5]), month_number, int(found[1] or found[4]))
-        if len(text) == 8 and text.isdecimal():
-            return dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
-    except ValueError:
-        return None
-    return None
-
-
-def _year(digits: str) -> int:
-    year = int(digits)
-    if len(digits) == 2:
-        return year + (2000 if year < 69 else 1900)
-    return year
-
-
-def _date(text: str, formats: Formats) -> str | Invalid:
-    found = parse_date(text, formats)
-    if found is None and len(text) > 10:
-        # A date exported with a time of day: the day is what counts.
-        head, _, tail = text.replace("T", " ", 1).partition(" ")
-        if re.fullmatch(r"\d{1,2}:\d{2}.*", tail):
-            found = parse_date(head, formats)
-    if found is None or found.year < 1000:
-        return Invalid("bad_date", f"{shown(text)} is not a date")
-    return found.isoformat()
-
-
-def _datetime(text: str, formats: Formats, zone: ZoneInfo) -> str | Invalid:
-    moment: dt.datetime | None = None
-    try:
-        moment = dt.datetime.fromisoformat(text)
-    except ValueError:
-        head, _, tail = text.partition(" ")
-        day = parse_date(text, formats) or parse_date(head, formats)
-        if day is not None:
-            clock = dt.time()
-            if tail and parse_date(text, formats) is None:
-                try:
-                    clock = dt.time.fromisoformat(tail.strip().replace("h", ":").zfill(5))
-                except ValueError:
-                    day = None
-            if day is not None:
-                moment = dt.datetime.combine(day, clock)
-    if moment is None or moment.year < 1000:
-        return Invalid("bad_datetime", f"{shown(text)} is not a date and time")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=zone)
-    return moment.isoformat()
-
-
-TRUE = frozenset(("true", "t", "yes", "y", "1", "x", "on", "vrai", "oui", "o", "v", "✓", "actif"))
-FALSE = frozenset(("false", "f", "no", "n", "0", "off", "faux", "non", "✗", "inactif"))
-
-
-def _boolean(text: str) -> str | Invalid:
-    folded = fold(text)
-    if folded in TRUE:
-        return "true"
-    if folded in FALSE:
-        return "false"
-    return Invalid("bad_boolean", f"{shown(text)} is neither yes nor no")
-
-
-def _tags(text: str, spec: ImportField) -> str | Invalid:
-    tags = list(dict.fromkeys(filter(None, (" ".join(t.split()) for t in re.split("[,;|]", text)))))
-    for tag in tags:
-        if len(tag) > min(spec.max_length, 100):
-            return _too_long(tag, min(spec.max_length, 100))
-    return json.dumps(tags, ensure_ascii=False) if tags else ""
-
-
-def detect_formats(spec: ImportField, values: Sequence[str], base: Formats) -> Formats:
-    """The way in which a column's distinct values write dates and decimals, as far as they tell."""
-    if spec.kind in ("date", "datetime"):
-        day_first = month_first = 0
-        for value in values:
-            if found := re.match(r"\s*(\d{1,2})[/.\- ](\d{1,2})[/.\- ]\d{2,4}\b", value):
-                day_first += int(found[1]) > 12
-                month_first += int(found[2]) > 12
-        if day_first != month_first:
-            return dataclasses.replace(base, dates="dmy" if day_first > month_first else "mdy")
-    elif spec.kind in ("integer", "decimal", "money"):
-        comma = dot = 0
-        for value in values:
-            bare = SPACES.sub("", value)
-            if found := re.search(r"([.,])(\d+)\D*$", bare):
-                other = "," if found[1] == "." else "."
-                if len(found[2]) != 3 or other in bare or bare.lstrip(" -+€$£").startswith("0"):
-                    comma += found[1] == ","
-                    dot += found[1] == "."
-        if comma != dot:
-            return dataclasses.replace(base, decimal="," if comma > dot else ".")
-    return base
+def _custom_objects(specs: Sequence[ImportField], batch: Batch) -> list[str]:
+    names = [spec.name.removeprefix("custom.") for spec in specs]
+    read: list[Callable[[str], object]] = [
+        (lambda v: v == "true")
+        if spec.kind == "boolean"
+        else (lambda v: json.loads(v))
+        if spec.kind in ("decimal", "integer", "tags")
+        else str
+        for spec in specs
+    ]
+    objects = []
+    for row in batch.gathered(*(spec.name for spec in specs)):
+        given = {n: r(v) for n, r, v in zip(names, read, row, strict=True) if v}
+        objects.append(json.dumps(given, ensure_ascii=False) if given else "")
+    return objects

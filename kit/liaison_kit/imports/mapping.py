@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from rapidfuzz import fuzz
 
-from liaison_kit.imports.fields import Formats, ImportField, converter, fold
+from liaison_kit.imports.converting import Formats, converter, fold
+from liaison_kit.imports.fields import ImportField
 from liaison_kit.imports.matching import Choices
 
 SURE_ENOUGH = 0.6

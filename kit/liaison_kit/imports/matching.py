@@ -7,33 +7,17 @@ often it occurs and the nearest name; a `value_map` then settles it for the whol
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from rapidfuzz import fuzz, process
 from sqlalchemy.orm import Session
 
-from liaison_kit.imports.fields import Converted, Invalid, fold, shown
+from liaison_kit.imports.converting import Converted, Invalid, fold, shown
+from liaison_kit.imports.fields import CannotCreate, Reference
 
 OnMissing = Literal["report", "create", "blank"]
 NEAR_ENOUGH = 72.0
 FIRST_ROWS = 5
-
-
-class Reference(Protocol):
-    """How a service finds the records that a file names; `create` is there if it may make them."""
-
-    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """The id (or stored value) of each value that names a record; the others are left out."""
-
-    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
-        """Names of records that the unknown values may have meant; some thousands at most."""
-
-    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """New records of these names, by name; raises `CannotCreate` where that makes no sense."""
-
-
-class CannotCreate(Exception):
-    """This reference can't be made from a name alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Take a finished import back: what it created goes, what it changed returns, unless touched since."""
+"""Take a finished import back: what it made goes, what it changed returns, unless touched since."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.imports.engine import Steps
-from liaison_kit.imports.importable import Importable
+from liaison_kit.imports.fields import Importable
 
 CHUNK = 4000
 

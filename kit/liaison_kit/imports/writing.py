@@ -1,8 +1,9 @@
 """Write converted rows into their table, a chunk in a handful of statements.
 
 Rows travel as one text per column that PostgreSQL splits: `unnest(string_to_array(...))`. COPY
-would be somewhat faster, but psycopg2 refuses it on green connections. A temporary table then meets the existing rows, tells new, changed and unchanged ones
-apart, and the rest is INSERT and UPDATE of whole sets.
+would be somewhat faster, but psycopg2 refuses it on green connections. A temporary table then
+meets the existing rows and tells new, changed and unchanged ones apart; the rest is INSERT and
+UPDATE of whole sets.
 """
 
 import os
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
-from liaison_kit.imports.importable import Importable
+from liaison_kit.imports.fields import Importable
 from liaison_kit.listing import row_rule
 
 SEPARATOR = "\x1f"
@@ -129,12 +130,12 @@ class Writer:
                     "forbidden",
                     "Somebody else's record; your role lets you change your own",
                 )
-        counts: dict[str, int] = {
-            action: count
-            for action, count in connection.exec_driver_sql(
+        counts: dict[str, int] = dict(
+            row.tuple()
+            for row in connection.exec_driver_sql(
                 "SELECT action, count(*) FROM import_stage GROUP BY action"
             )
-        }
+        )
         outcome.unchanged = counts.get("n", 0)
         outcome.created, outcome.updated = counts.get("c", 0), counts.get("u", 0)
         if not self.dry:

@@ -1,0 +1,55 @@
+"""The tables of the event flow: what is to be sent, what has been handled, what has failed.
+
+They are not under row-level security: the relay and the handlers serve every tenant. Whoever shows
+`failed_events` to people filters by tenant, as `liaison_kit.parking` does.
+"""
+
+EVENT_TABLES = """
+CREATE TABLE outbox (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    event_id uuid NOT NULL,
+    to_queue text,
+    routing_key text NOT NULL,
+    body text NOT NULL,
+    ticket integer NOT NULL,
+    traceparent text,
+    created_at timestamptz NOT NULL DEFAULT now()
+) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE inbox (
+    event_id uuid NOT NULL,
+    handler text NOT NULL,
+    PRIMARY KEY (event_id, handler)
+);
+
+CREATE TABLE failed_events (
+    id uuid PRIMARY KEY,
+    handler text NOT NULL,
+    queue text NOT NULL,
+    event_id uuid NOT NULL,
+    tenant_id uuid,
+    type text NOT NULL,
+    key text NOT NULL,
+    seq bigint NOT NULL,
+    body text NOT NULL,
+    state text NOT NULL CHECK (state IN ('retrying', 'waiting', 'parked')),
+    attempt integer NOT NULL,
+    ticket integer NOT NULL,
+    error text,
+    first_failed_at timestamptz NOT NULL,
+    last_failed_at timestamptz NOT NULL,
+    next_try_at timestamptz,
+    UNIQUE (handler, event_id)
+);
+
+CREATE INDEX ix_failed_events_key ON failed_events (handler, key);
+
+CREATE INDEX ix_failed_events_due ON failed_events (next_try_at) WHERE state <> 'parked'
+"""
+
+EVENT_TABLE_NAMES = ("outbox", "inbox", "failed_events")
+
+
+def statements() -> list[str]:
+    """What creates the tables, one statement each."""
+    return EVENT_TABLES.strip().split(";\n\n")

@@ -1,0 +1,127 @@
+"""The outbox: events are written in the transaction of the change that they tell of.
+
+`emit` only collects. Everything is written in one statement just before the commit, after all other
+changes have been flushed: the rows' locks are taken by then, so two transactions that change the
+same record number their events in the order of their commits.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pydantic_core
+from sqlalchemy import event as sa_event
+from sqlalchemy.orm import Session, SessionTransaction
+
+from liaison_kit.context import context
+from liaison_kit.ids import uuid7
+from liaison_sdk.events import Event
+
+SLOTS = 16
+"""Into how many slots the keys of a service's events fall; queues are shared out by slot."""
+
+CHANNEL = "outbox"
+_CHUNK = 1000
+_PENDING, _MARKS = "outbox", "outbox_marks"
+
+
+class Row(NamedTuple):
+    """One message to be: an event, or a failed one on its way back to its handler's queue."""
+
+    event_id: str
+    to_queue: str | None
+    routing_key: str
+    body: str
+    ticket: int
+    traceparent: str | None
+
+
+def emit(session: Session, event: Event) -> UUID:
+    """Tell the other services a fact, if and when this transaction commits; returns the event's id."""
+    about = context(session)
+    identifier = uuid7()
+    key = event.key or str(identifier)
+    body = pydantic_core.to_json(
+        {
+            "id": identifier,
+            "type": event.type,
+            "version": event.version,
+            "source": event.source,
+            "tenant": about.tenant,
+            "actor": about.user,
+            "occurred_at": about.now,
+            "key": key,
+            "correlation_id": about.correlation_id,
+            "causation_id": about.causation_id,
+            "traceparent": about.traceparent,
+            "data": event,
+        }
+    ).decode()
+    routing_key = f"{event.type}.{slot(key)}"
+    _add(session, Row(str(identifier), None, routing_key, body, 0, about.traceparent))
+    return identifier
+
+
+def send_to_queue(session: Session, queue: str, event_id: UUID, body: str, ticket: int) -> None:
+    """Put an event that has travelled already into a queue, if and when this transaction commits."""
+    _add(session, Row(str(event_id), queue, queue, body, ticket, None))
+
+
+def slot(key: str) -> int:
+    """Where a key falls; stable for ever, since bindings of queues depend on it."""
+    return zlib.crc32(key.encode()) % SLOTS
+
+
+def pending(session: Session) -> Sequence[Row]:
+    """What this transaction would send if it committed now."""
+    return tuple(session.info.get(_PENDING, ()))
+
+
+def _add(session: Session, row: Row) -> None:
+    session.info.setdefault(_PENDING, []).append(row)
+
+
+@sa_event.listens_for(Session, "before_commit")
+def _write(session: Session) -> None:
+    if _PENDING not in session.info or session.in_nested_transaction():
+        return
+    # Flushing first takes the locks, and lets listeners of the flush tell their own facts.
+    session.flush()
+    rows: list[Row] = session.info.pop(_PENDING)
+    connection = session.connection()
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        connection.exec_driver_sql(_insert(len(chunk)), tuple(v for row in chunk for v in row))
+
+
+def _insert(rows: int) -> str:
+    values = ", ".join(["(%s::uuid, %s, %s, %s, %s, %s)"] * rows)
+    # The notice to the relay rides along; PostgreSQL sends one per transaction, at its commit.
+    return (
+        "WITH written AS (INSERT INTO outbox"
+        " (event_id, to_queue, routing_key, body, ticket, traceparent)"
+        f" VALUES {values}) SELECT pg_notify('{CHANNEL}', '')"
+    )
+
+
+@sa_event.listens_for(Session, "after_transaction_create")
+def _remember_savepoint(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        marks: dict[Any, int] = session.info.setdefault(_MARKS, {})
+        marks[transaction] = len(session.info.get(_PENDING, ()))
+
+
+@sa_event.listens_for(Session, "after_soft_rollback")
+def _forget_since_savepoint(session: Session, transaction: SessionTransaction) -> None:
+    mark = session.info.get(_MARKS, {}).get(transaction)
+    if mark is not None and _PENDING in session.info:
+        del session.info[_PENDING][mark:]
+
+
+@sa_event.listens_for(Session, "after_transaction_end")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        session.info.get(_MARKS, {}).pop(transaction, None)
+    elif transaction.parent is None:
+        session.info.pop(_PENDING, None)

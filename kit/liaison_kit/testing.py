@@ -1,0 +1,170 @@
+"""Fixtures for the tests of services: real PostgreSQL, real RabbitMQ, counted statements.
+
+A repository's `conftest.py` says `pytest_plugins = ["liaison_kit.testing"]`. One server and one broker
+serve the whole run; each service's database is migrated once and copied for whoever wants a clean one.
+"""
+
+import itertools
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+from sqlalchemy import event, make_url
+
+from liaison_kit.context import Context, Principal
+from liaison_kit.db import Database, service_url
+from liaison_kit.ids import uuid7
+from liaison_kit.migrations import migrate
+from liaison_kit.run.postgres import Postgres
+from liaison_kit.run.rabbitmq import RabbitMQ
+from liaison_kit.settings import Settings
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server for this test run."""
+    given = os.environ.get("LIAISON_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="liaison-pg-", ignore_cleanup_errors=True) as folder:
+        server = Postgres(Path(folder) / "data")
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[str]:
+    """The address of a RabbitMQ broker for this test run."""
+    given = os.environ.get("LIAISON_TEST_AMQP_URL")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="liaison-mq-", ignore_cleanup_errors=True) as folder:
+        broker = RabbitMQ(Path(folder))
+        broker.start()
+        try:
+            yield broker.url
+        finally:
+            broker.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str) -> Callable[[str], Settings]:
+    """Migrates a service's database, once; returns the settings that reach it."""
+    settings = Settings(DATABASE_URL=postgres)
+    done: set[str] = set()
+
+    def of(service: str) -> Settings:
+        if service not in done:
+            migrate(settings, service)
+            done.add(service)
+        return settings
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def database(migrated: Callable[[str], Settings]) -> Iterator[Callable[[str], Database]]:
+    """A service's database, shared by the run; tests keep apart by each having a tenant of its own."""
+    opened: dict[str, Database] = {}
+
+    def of(service: str) -> Database:
+        if service not in opened:
+            opened[service] = Database(service_url(migrated(service), service))
+        return opened[service]
+
+    yield of
+    for db in opened.values():
+        db.dispose()
+
+
+@pytest.fixture
+def fresh_database(
+    postgres: str, migrated: Callable[[str], Settings]
+) -> Iterator[Callable[[str], Database]]:
+    """A clean copy of a service's database, for tests that look at all of it."""
+    made: list[tuple[str, Database]] = []
+
+    def of(service: str) -> Database:
+        settings = migrated(service)
+        name = f"copy_{os.getpid()}_{next(_numbers)}"
+        _on_server(
+            postgres,
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(f"liaison_{service}")
+            ),
+        )
+        db = Database(service_url(settings, service).set(database=name))
+        made.append((name, db))
+        return db
+
+    yield of
+    for name, db in made:
+        db.dispose()
+        _on_server(
+            postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+
+
+def _on_server(url: str, statement: sql.Composed) -> None:
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with closing(psycopg2.connect(address)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+
+def principal(
+    tenant: UUID | None = None,
+    *permissions: str,
+    user: UUID | None = None,
+    rows: dict[str, Any] | None = None,
+    peers: tuple[UUID, ...] = (),
+) -> Principal:
+    """Somebody for a test: of a tenant of their own unless told otherwise, allowed everything."""
+    return Principal(
+        tenant=tenant or uuid7(),
+        user=user or uuid7(),
+        name="Test",
+        permissions=frozenset(permissions or ("*",)),
+        rows=rows or {},
+        peers=peers,
+    )
+
+
+def about(who: Principal | None = None) -> Context:
+    """The context of a request by somebody."""
+    who = who or principal()
+    return Context(tenant=who.tenant, principal=who)
+
+
+@contextmanager
+def statements(db: Database) -> Iterator[list[str]]:
+    """The SQL statements that are run meanwhile, for counting."""
+    seen: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        seen.append(statement)
+
+    for engine in db.engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        for engine in db.engines:
+            event.remove(engine, "before_cursor_execute", note)
+
+

@@ -1,0 +1,1 @@
+"""The records, events and named errors of each service, one file per service."""

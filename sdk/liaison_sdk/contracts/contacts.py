@@ -1,0 +1,384 @@
+"""What the contacts service agrees to: people, companies, their notes, and what happens to them."""
+
+import datetime as dt
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, EmailStr, Field, StringConstraints, model_validator
+
+from liaison_sdk.events import Event
+from liaison_sdk.types import (
+    WITHOUT_NUL,
+    Closed,
+    ExternalId,
+    LongText,
+    Money,
+    Name,
+    ShortText,
+    field,
+)
+
+LifecycleStage = Literal["subscriber", "lead", "opportunity", "customer", "former_customer"]
+"""How far the relation has come."""
+
+Industry = Literal[
+    "agriculture",
+    "automotive",
+    "construction",
+    "consulting",
+    "education",
+    "employment",
+    "energy",
+    "entertainment",
+    "finance",
+    "food",
+    "government",
+    "hospitality",
+    "insurance",
+    "legal",
+    "logistics",
+    "manufacturing",
+    "marketing",
+    "media",
+    "medical",
+    "nonprofit",
+    "real_estate",
+    "retail",
+    "services",
+    "software",
+    "technology",
+    "telecommunications",
+    "other",
+]
+"""What a company does."""
+
+Kind = Literal["work", "home", "mobile", "billing", "delivery", "other"]
+Phone = Annotated[
+    str, StringConstraints(min_length=2, max_length=50, strip_whitespace=True, pattern=WITHOUT_NUL)
+]
+Tags = Annotated[list[Name], Field(max_length=50)]
+Custom = Annotated[dict[str, Any], Field(max_length=100)]
+Year = Annotated[int, Field(ge=1000, le=2200)]
+Country = Annotated[
+    str, StringConstraints(max_length=60, strip_whitespace=True, pattern=WITHOUT_NUL)
+]
+
+
+class Email(Closed):
+    """An e-mail address."""
+
+    address: EmailStr
+    kind: Kind = "work"
+
+
+class PhoneNumber(Closed):
+    """A phone number: E.164 where it can be understood, else as it was given."""
+
+    number: Phone
+    kind: Kind = "work"
+
+
+class Address(Closed):
+    """A postal address."""
+
+    street: ShortText = ""
+    postal_code: ShortText = ""
+    city: ShortText = ""
+    region: ShortText = ""
+    country: Country = ""
+    kind: Kind = "work"
+
+
+Emails = Annotated[list[Email], Field(max_length=20)]
+Phones = Annotated[list[PhoneNumber], Field(max_length=20)]
+Addresses = Annotated[list[Address], Field(max_length=20)]
+
+
+class NewContact(Closed):
+    """A person to add; a first or a last name is the least to know of somebody."""
+
+    first_name: ShortText = ""
+    last_name: ShortText = ""
+    title: ShortText | None = None
+    company_id: UUID | None = None
+    owner_id: UUID | None = None
+    emails: Emails = []
+    phones: Phones = []
+    addresses: Addresses = []
+    tags: Tags = []
+    stage: LifecycleStage = "lead"
+    external_id: ExternalId | None = None
+    custom: Custom = {}
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> "NewContact":
+        if not self.first_name and not self.last_name:
+            raise ValueError("a person needs a first or a last name")
+        return self
+
+
+class ContactChanges(Closed):
+    """What to change of a person; what is left out stays."""
+
+    first_name: ShortText = ""
+    last_name: ShortText = ""
+    title: ShortText | None = None
+    company_id: UUID | None = None
+    owner_id: UUID | None = None
+    emails: Emails = []
+    phones: Phones = []
+    addresses: Addresses = []
+    tags: Tags = []
+    stage: LifecycleStage = "lead"
+    external_id: ExternalId | None = None
+    custom: Custom = {}
+
+
+class Contact(BaseModel):
+    """A person."""
+
+    id: UUID
+    first_name: str = field("First name", "Prénom", personal=True, searchable=True)
+    last_name: str = field(
+        "Last name", "Nom", personal=True, searchable=True, sortable=True
+    )
+    title: str | None = field("Job title", "Fonction")
+    company_id: UUID | None = field("Company", "Société")
+    company_name: str | None = field("Company name", "Nom de la société", filterable=False)
+    owner_id: UUID | None = field("Owner", "Responsable")
+    emails: list[Email] = field(
+        "E-mails", "E-mails", personal=True, searchable=True, filterable=False
+    )
+    phones: list[PhoneNumber] = field(
+        "Phones", "Téléphones", personal=True, searchable=True, filterable=False
+    )
+    addresses: list[Address] = field("Addresses", "Adresses", personal=True, filterable=False)
+    tags: list[str] = field("Tags", "Étiquettes")
+    stage: LifecycleStage = field("Lifecycle stage", "Étape de la relation")
+    customer_since: dt.date | None = field("Customer since", "Client depuis")
+    customer_because: str | None = field(
+        "Customer because of", "Client grâce à", filterable=False
+    )
+    external_id: str | None = field("External id", "Identifiant externe")
+    custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
+    version: int = field("Version", "Version", filterable=False)
+    created_at: dt.datetime = field("Created", "Créé le", sortable=True)
+    created_by: UUID | None = field("Created by", "Créé par")
+    updated_at: dt.datetime = field("Changed", "Modifié le", sortable=True)
+    updated_by: UUID | None = field("Changed by", "Modifié par")
+
+
+class PossibleDuplicate(BaseModel):
+    """Somebody who may be the person just created: how alike from 0 to 1, and why."""
+
+    id: UUID
+    name: str
+    score: float
+    reason: str
+
+
+class CreatedContact(Contact):
+    """A person who was just added, with a warning where they may exist already."""
+
+    possible_duplicates: list[PossibleDuplicate]
+
+
+class NewCompany(Closed):
+    """A company to add."""
+
+    name: Name
+    parent_id: UUID | None = None
+    owner_id: UUID | None = None
+    industry: Industry | None = None
+    website: ShortText | None = None
+    year_founded: Year | None = None
+    employees: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    annual_revenue: Money | None = None
+    emails: Emails = []
+    phones: Phones = []
+    addresses: Addresses = []
+    tags: Tags = []
+    stage: LifecycleStage = "lead"
+    external_id: ExternalId | None = None
+    custom: Custom = {}
+
+
+class CompanyChanges(Closed):
+    """What to change of a company; what is left out stays."""
+
+    name: Name = "-"
+    parent_id: UUID | None = None
+    owner_id: UUID | None = None
+    industry: Industry | None = None
+    website: ShortText | None = None
+    year_founded: Year | None = None
+    employees: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    annual_revenue: Money | None = None
+    emails: Emails = []
+    phones: Phones = []
+    addresses: Addresses = []
+    tags: Tags = []
+    stage: LifecycleStage = "lead"
+    external_id: ExternalId | None = None
+    custom: Custom = {}
+
+
+class Company(BaseModel):
+    """A company."""
+
+    id: UUID
+    name: str = field("Name", "Nom", searchable=True, sortable=True)
+    parent_id: UUID | None = field("Parent company", "Société mère")
+    parent_name: str | None = field("Parent's name", "Nom de la société mère", filterable=False)
+    owner_id: UUID | None = field("Owner", "Responsable")
+    industry: Industry | None = field("Industry", "Secteur")
+    website: str | None = field("Website", "Site web")
+    year_founded: int | None = field("Founded in", "Fondée en")
+    employees: int | None = field("Employees", "Effectif")
+    annual_revenue: Money | None = field("Annual revenue", "Chiffre d'affaires annuel")
+    emails: list[Email] = field("E-mails", "E-mails", searchable=True, filterable=False)
+    phones: list[PhoneNumber] = field("Phones", "Téléphones", searchable=True, filterable=False)
+    addresses: list[Address] = field("Addresses", "Adresses", filterable=False)
+    tags: list[str] = field("Tags", "Étiquettes")
+    stage: LifecycleStage = field("Lifecycle stage", "Étape de la relation")
+    customer_since: dt.date | None = field("Customer since", "Cliente depuis")
+    customer_because: str | None = field(
+        "Customer because of", "Cliente grâce à", filterable=False
+    )
+    external_id: str | None = field("External id", "Identifiant externe")
+    custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
+    version: int = field("Version", "Version", filterable=False)
+    created_at: dt.datetime = field("Created", "Créée le", sortable=True)
+    created_by: UUID | None = field("Created by", "Créée par")
+    updated_at: dt.datetime = field("Changed", "Modifiée le", sortable=True)
+    updated_by: UUID | None = field("Changed by", "Modifiée par")
+
+
+class NewNote(Closed):
+    """A note to add to a person or a company."""
+
+    body: Annotated[LongText, Field(min_length=1)]
+
+
+class Note(BaseModel):
+    """A note about a person or a company."""
+
+    id: UUID
+    about: str
+    about_id: UUID
+    body: str
+    version: int
+    created_at: dt.datetime
+    created_by: UUID | None
+    updated_at: dt.datetime
+    updated_by: UUID | None
+
+
+class Attachment(BaseModel):
+    """A file that belongs to a person or a company; size in bytes."""
+
+    id: UUID
+    about: str
+    about_id: UUID
+    name: str
+    content_type: str
+    size: int
+    created_at: dt.datetime
+    created_by: UUID | None
+
+
+class TimelineEntry(BaseModel):
+    """Something that happened with a person or a company, whoever tells it."""
+
+    id: UUID
+    at: dt.datetime
+    kind: str
+    by: UUID | None
+    details: dict[str, Any]
+
+
+class CompanyNames(Closed):
+    """Companies that another service knows by name only."""
+
+    names: list[str]
+
+
+class FoundIds(BaseModel):
+    """The ids of the records that were found, by the name that was asked for."""
+
+    found: dict[str, UUID]
+
+
+# --- events ------------------------------------------------------------------------------------------
+
+
+class PersonRef(BaseModel):
+    """A person as other services keep them."""
+
+    id: UUID
+    name: str
+    company_id: UUID | None
+    owner_id: UUID | None
+    version: int
+
+
+class CompanyRef(BaseModel):
+    """A company as other services keep it."""
+
+    id: UUID
+    name: str
+    external_id: str | None
+    owner_id: UUID | None
+    version: int
+
+
+class PeopleSaved(Event):
+    """People were added or changed."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "people_saved"
+
+    people: list[PersonRef]
+
+
+class PersonRemoved(Event):
+    """A person was deleted."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "person_removed"
+    key_field: ClassVar[str | None] = "person_id"
+
+    person_id: UUID
+
+
+class CompaniesSaved(Event):
+    """Companies were added or changed."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "companies_saved"
+
+    companies: list[CompanyRef]
+
+
+class CompanyRemoved(Event):
+    """A company was deleted."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "company_removed"
+    key_field: ClassVar[str | None] = "company_id"
+
+    company_id: UUID
+
+
+class LifecycleMoved(Event):
+    """A person or company came to another stage of the relation."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "lifecycle_moved"
+    key_field: ClassVar[str | None] = "record_id"
+
+    record: Literal["contacts", "companies"]
+    record_id: UUID
+    before: LifecycleStage
+    after: LifecycleStage
+    because: str

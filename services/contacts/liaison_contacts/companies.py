@@ -1,0 +1,146 @@
+"""Companies: added, changed, removed; a company may have a parent, but never be its own ancestor."""
+
+from typing import Any
+from uuid import UUID
+
+from liaison_kit import records
+from liaison_kit.outbox import emit
+from liaison_kit.recordtype import RecordType, money
+from liaison_sdk.contracts import contacts as contract
+from liaison_sdk.errors import Conflict, InvalidInput
+from liaison_sdk.labels import Label
+from sqlalchemy import func, literal, select
+from sqlalchemy.orm import Session, aliased
+
+from liaison_contacts import lifecycle, parties
+from liaison_contacts.models import Company, Person
+
+_parent = aliased(Company)
+
+COMPANIES = RecordType(
+    "companies",
+    Label(en="Company", fr="Société"),
+    model=Company,
+    shape=contract.Company,
+    columns={
+        "parent_name": select(_parent.name)
+        .where(_parent.id == Company.parent_id)
+        .correlate(Company)
+        .scalar_subquery(),
+        "annual_revenue": money(Company.annual_revenue_amount, Company.annual_revenue_currency),
+    },
+    filters={
+        "email": lambda value: parties.by_email(Company, value),
+        "phone": lambda value: parties.by_phone(Company, value),
+    },
+    indexed_filters=frozenset({"email", "phone", "tags"}),
+    search=Company.search,
+    owner=Company.owner_id,
+)
+
+
+def create(session: Session, new: contract.NewCompany) -> Company:
+    """Add a company."""
+    records.demand(session, Company, "parent_id", new.parent_id)
+    values = _stored(new, set(type(new).model_fields) - {"custom"})
+    company = records.create(
+        session,
+        COMPANIES,
+        Company,
+        **values,
+        search=parties.found_by((new.name,), values),
+        custom=new.custom or None,
+    )
+    emit(session, contract.CompaniesSaved(companies=[reference(company)]))
+    return company
+
+
+def change(
+    session: Session, id: UUID, version: int, changes: contract.CompanyChanges
+) -> Company:
+    """Change what was sent, and nothing else."""
+    company = records.load(session, COMPANIES, Company, id, version)
+    sent = changes.model_fields_set
+    if "parent_id" in sent and changes.parent_id != company.parent_id:
+        records.demand(session, Company, "parent_id", changes.parent_id)
+        _no_circle(session, company.id, changes.parent_id)
+    values = _stored(changes, sent - {"custom"})
+    if "custom" in sent:
+        values["custom"] = changes.custom
+    reached = {"emails": company.emails, "phones": company.phones} | values
+    values["search"] = parties.found_by((values.get("name", company.name),), reached)
+    stage = values.pop("stage", company.stage)
+    if records.change(session, COMPANIES, company, values):
+        emit(session, contract.CompaniesSaved(companies=[reference(company)]))
+    if stage != company.stage:
+        lifecycle.move(session, COMPANIES, company, stage, because="changed by hand")
+    return company
+
+
+def remove(session: Session, id: UUID, version: int) -> None:
+    """Delete a company that nobody belongs to any more."""
+    company = records.load(session, COMPANIES, Company, id, version)
+    people = select(func.count()).where(Person.company_id == id).scalar_subquery()
+    children = select(func.count()).where(Company.parent_id == id).scalar_subquery()
+    held = session.execute(select(people.label("people"), children.label("children"))).one()
+    if held.people or held.children:
+        raise Conflict(
+            f"{held.people} people and {held.children} companies belong to this company"
+        )
+    records.remove(session, COMPANIES, company)
+    emit(session, contract.CompanyRemoved(company_id=id))
+
+
+def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
+    """The ids of companies by their exact names; of two that share a name, the older one."""
+    rows = session.execute(
+        select(Company.name, Company.id).where(Company.name.in_(names)).order_by(Company.id.desc())
+    )
+    return {name: id for name, id in rows}
+
+
+def reference(company: Company) -> contract.CompanyRef:
+    """The company as other services keep it."""
+    return contract.CompanyRef(
+        id=company.id,
+        name=company.name,
+        external_id=company.external_id,
+        owner_id=company.owner_id,
+        version=company.version,
+    )
+
+
+def _no_circle(session: Session, id: UUID, parent: UUID | None) -> None:
+    if parent is None:
+        return
+    above = (
+        select(Company.id, Company.parent_id, literal(1).label("depth"))
+        .where(Company.id == parent)
+        .cte(recursive=True)
+    )
+    above = above.union_all(
+        select(Company.id, Company.parent_id, above.c.depth + 1)
+        .join(above, Company.id == above.c.parent_id)
+        .where(above.c.depth < 100)
+    )
+    if session.scalar(select(func.count()).select_from(above).where(above.c.id == id)):
+        raise InvalidInput.field(
+            "parent_id", "circle", "A company can't be below itself"
+        )
+
+
+def _stored(
+    given: contract.NewCompany | contract.CompanyChanges, names: set[str]
+) -> dict[str, Any]:
+    values = {name: getattr(given, name) for name in names}
+    if "emails" in values:
+        values["emails"] = parties.emails(given.emails)
+    if "phones" in values:
+        values["phones"] = parties.phones(given.phones)
+    if "addresses" in values:
+        values["addresses"] = parties.addresses(given.addresses)
+    if "annual_revenue" in values:
+        revenue = values.pop("annual_revenue")
+        values["annual_revenue_amount"] = None if revenue is None else revenue.amount
+        values["annual_revenue_currency"] = None if revenue is None else str(revenue.currency)
+    return values

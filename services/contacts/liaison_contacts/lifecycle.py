@@ -1,0 +1,78 @@
+"""The lifecycle: how far the relation with a person or company has come, since when and why."""
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Literal, cast
+from uuid import UUID
+
+from liaison_kit import records
+from liaison_kit.context import context
+from liaison_kit.outbox import emit
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.contracts.contacts import LifecycleMoved, LifecycleStage
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from liaison_contacts.models import Company, Party, Person
+
+ORDER: Sequence[str] = ("subscriber", "lead", "opportunity", "customer", "former_customer")
+
+
+def move(
+    session: Session,
+    kind: RecordType,
+    party: Party,
+    stage: str,
+    *,
+    because: str,
+    on: dt.date | None = None,
+) -> None:
+    """Move to a stage; becoming a customer keeps the date and the cause."""
+    before = party.stage
+    values: dict[str, object] = {"stage": stage}
+    if stage == "customer":
+        values["customer_since"] = on or context(session).now.date()
+        values["customer_because"] = because
+    if not records.change(session, kind, party, values):
+        return
+    emit(
+        session,
+        LifecycleMoved(
+            record=cast(Literal["contacts", "companies"], kind.name),
+            record_id=party.id,
+            before=cast(LifecycleStage, before),
+            after=cast(LifecycleStage, stage),
+            because=because,
+        ),
+    )
+
+
+def won(
+    session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]
+) -> None:
+    """Deals were won with these: each becomes a customer, on the day of its first won deal.
+
+    One who is a customer already stays it from the earlier of the two days.
+    """
+    model: type[Party] = Company if kind.name == "companies" else Person
+    parties = session.scalars(
+        select(model).where(model.id.in_(ids)).order_by(model.id).with_for_update(key_share=True)
+    )
+    for party in parties:
+        on, because = ids[party.id]
+        if party.stage == "customer" and party.customer_since and party.customer_since <= on:
+            continue
+        move(session, kind, party, "customer", because=because, on=on)
+
+
+def opened(session: Session, kind: RecordType, ids: set[UUID]) -> None:
+    """Opportunities were opened with these: who was a lead or less is an opportunity now."""
+    model: type[Party] = Company if kind.name == "companies" else Person
+    parties = session.scalars(
+        select(model)
+        .where(model.id.in_(ids), model.stage.in_(("subscriber", "lead")))
+        .order_by(model.id)
+        .with_for_update(key_share=True)
+    )
+    for party in parties:
+        move(session, kind, party, "opportunity", because="an opportunity was opened")

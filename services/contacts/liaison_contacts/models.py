@@ -1,0 +1,88 @@
+"""The tables of contacts; nobody else reads them."""
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+from liaison_kit.db import Base, MoneyAmount, Record, TenantRow
+from sqlalchemy import Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+
+class Party(Record):
+    """What people and companies have in common."""
+
+    owner_id: Mapped[UUID | None]
+    emails: Mapped[list[Any]] = mapped_column(JSONB)
+    phones: Mapped[list[Any]] = mapped_column(JSONB)
+    addresses: Mapped[list[Any]] = mapped_column(JSONB)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    stage: Mapped[str]
+    customer_since: Mapped[dt.date | None]
+    customer_because: Mapped[str | None]
+    search: Mapped[str]
+
+
+class Person(Party, Base):
+    """A person."""
+
+    __tablename__ = "people"
+
+    first_name: Mapped[str]
+    last_name: Mapped[str]
+    title: Mapped[str | None]
+    company_id: Mapped[UUID | None]
+
+
+class Company(Party, Base):
+    """A company."""
+
+    __tablename__ = "companies"
+
+    name: Mapped[str]
+    parent_id: Mapped[UUID | None]
+    industry: Mapped[str | None]
+    website: Mapped[str | None]
+    year_founded: Mapped[int | None]
+    employees: Mapped[int | None]
+    annual_revenue_amount: Mapped[Any | None] = mapped_column(MoneyAmount)
+    annual_revenue_currency: Mapped[str | None]
+
+
+class Note(Record, Base):
+    """A note about a person or a company."""
+
+    __tablename__ = "notes"
+
+    about: Mapped[str]
+    about_id: Mapped[UUID]
+    body: Mapped[str]
+
+
+class Attachment(TenantRow, Base):
+    """A file that belongs to a person or a company."""
+
+    __tablename__ = "attachments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    about: Mapped[str]
+    about_id: Mapped[UUID]
+    name: Mapped[str]
+    content_type: Mapped[str]
+    size: Mapped[int]
+    created_at: Mapped[dt.datetime]
+    created_by: Mapped[UUID | None]
+
+
+class Occurrence(TenantRow, Base):
+    """Something that another service told about a person or a company."""
+
+    __tablename__ = "occurrences"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    about_id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[dt.datetime]
+    kind: Mapped[str]
+    by: Mapped[UUID | None]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB)

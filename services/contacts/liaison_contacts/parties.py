@@ -1,0 +1,66 @@
+"""What people and companies share: how they are reached, and what they are found by."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import phonenumbers
+from liaison_kit.search import digits, search_text
+from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
+from sqlalchemy import ColumnElement, func
+
+from liaison_contacts import models
+
+
+def emails(given: Iterable[Email]) -> list[dict[str, Any]]:
+    """E-mail addresses as they are stored: in lower case, each once."""
+    unique = {e.address.lower(): e.kind for e in given}
+    return [{"address": address, "kind": kind} for address, kind in unique.items()]
+
+
+def phones(given: Iterable[PhoneNumber], country: str | None = None) -> list[dict[str, Any]]:
+    """Phone numbers as they are stored: E.164 where they can be understood, each once."""
+    unique = {e164(p.number, country): p.kind for p in given}
+    return [{"number": number, "kind": kind} for number, kind in unique.items()]
+
+
+def addresses(given: Iterable[Address]) -> list[dict[str, Any]]:
+    """Postal addresses as they are stored."""
+    return [a.model_dump() for a in given]
+
+
+def e164(number: str, country: str | None = None) -> str:
+    """The number in international form, or as it was given when it can't be understood."""
+    if number.startswith("+") and number[1:].isdigit() and len(number) > 8:
+        return number
+    try:
+        parsed = phonenumbers.parse(number, country)
+    except phonenumbers.NumberParseException:
+        return number
+    if not phonenumbers.is_possible_number(parsed):
+        return number
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def found_by(names: Iterable[str | None], party: Mapping[str, Any]) -> str:
+    """What a search matches: names, e-mail addresses, the digits of phone numbers.
+
+    Each stands between spaces, so that a whole address or number can be looked up with the same index.
+    """
+    addresses = [e["address"] for e in party["emails"]]
+    numbers = [digits(p["number"]) for p in party["phones"]]
+    return search_text([*names, *addresses, *numbers]) + " "
+
+
+def by_email(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`email=jean@dupont.fr` as a condition that the search index answers."""
+    return model.search.like(func.concat("% ", _escaped(func.lower(value)), " %"))
+
+
+def by_phone(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElement[bool]:
+    """`phone=+33 6 12 34 56 78` as a condition that the search index answers."""
+    number = func.regexp_replace(value, r"^0|\D", "", "g")
+    return model.search.like(func.concat("%", number, " %"))
+
+
+def _escaped(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.regexp_replace(value, r"([\\%_])", r"\\\1", "g")

@@ -1,0 +1,125 @@
+"""People: added, changed, removed; who may exist already is said when they are added."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from liaison_kit import records
+from liaison_kit.outbox import emit
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.contracts import contacts as contract
+from liaison_sdk.errors import InvalidInput
+from liaison_sdk.labels import Label
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+
+from liaison_contacts import lifecycle, parties
+from liaison_contacts.models import Company, Person
+
+_company = aliased(Company)
+
+PEOPLE = RecordType(
+    "contacts",
+    Label(en="Contact", fr="Contact"),
+    model=Person,
+    shape=contract.Contact,
+    columns={
+        "company_name": select(_company.name)
+        .where(_company.id == Person.company_id)
+        .correlate(Person)
+        .scalar_subquery(),
+    },
+    filters={
+        "email": lambda value: parties.by_email(Person, value),
+        "phone": lambda value: parties.by_phone(Person, value),
+    },
+    indexed_filters=frozenset({"email", "phone", "tags"}),
+    search=Person.search,
+    owner=Person.owner_id,
+)
+
+
+def create(session: Session, new: contract.NewContact) -> Person:
+    """Add a person."""
+    records.demand(session, Company, "company_id", new.company_id)
+    values = _stored(new, set(type(new).model_fields) - {"custom"})
+    person = records.create(
+        session,
+        PEOPLE,
+        Person,
+        **values,
+        search=parties.found_by((new.first_name, new.last_name), values),
+        custom=new.custom or None,
+    )
+    emit(session, contract.PeopleSaved(people=[reference(person)]))
+    return person
+
+
+def change(
+    session: Session, id: UUID, version: int, changes: contract.ContactChanges
+) -> Person:
+    """Change what was sent, and nothing else."""
+    person = records.load(session, PEOPLE, Person, id, version)
+    sent = changes.model_fields_set
+    if "company_id" in sent and changes.company_id != person.company_id:
+        records.demand(session, Company, "company_id", changes.company_id)
+    values = _stored(changes, sent - {"custom"})
+    if "custom" in sent:
+        values["custom"] = changes.custom
+    first = values.get("first_name", person.first_name)
+    last = values.get("last_name", person.last_name)
+    if not first and not last:
+        raise InvalidInput.field("last_name", "missing", "A person needs a first or a last name")
+    reached = {"emails": person.emails, "phones": person.phones} | values
+    values["search"] = parties.found_by((first, last), reached)
+    stage = values.pop("stage", person.stage)
+    if records.change(session, PEOPLE, person, values):
+        emit(session, contract.PeopleSaved(people=[reference(person)]))
+    if stage != person.stage:
+        lifecycle.move(session, PEOPLE, person, stage, because="changed by hand")
+    return person
+
+
+def remove(session: Session, id: UUID, version: int) -> None:
+    """Delete a person."""
+    person = records.load(session, PEOPLE, Person, id, version)
+    records.remove(session, PEOPLE, person)
+    emit(session, contract.PersonRemoved(person_id=id))
+
+
+def answer(
+    session: Session, person: Person, duplicates: list[contract.PossibleDuplicate]
+) -> tuple[bytes, int]:
+    """The person just added as JSON, with the warning about who they may be."""
+    body, version = records.answer(session, PEOPLE, person.id)
+    warning = json.dumps([d.model_dump(mode="json") for d in duplicates])
+    return body[:-1] + b',"possible_duplicates":' + warning.encode() + b"}", version
+
+
+def reference(person: Person) -> contract.PersonRef:
+    """The person as other services keep them."""
+    return contract.PersonRef(
+        id=person.id,
+        name=full_name(person),
+        company_id=person.company_id,
+        owner_id=person.owner_id,
+        version=person.version,
+    )
+
+
+def full_name(person: Person) -> str:
+    """First and last name."""
+    return f"{person.first_name} {person.last_name}".strip()
+
+
+def _stored(
+    given: contract.NewContact | contract.ContactChanges, names: set[str]
+) -> dict[str, Any]:
+    values = {name: getattr(given, name) for name in names}
+    if "emails" in values:
+        values["emails"] = parties.emails(given.emails)
+    if "phones" in values:
+        values["phones"] = parties.phones(given.phones)
+    if "addresses" in values:
+        values["addresses"] = parties.addresses(given.addresses)
+    return values

@@ -1,0 +1,245 @@
+"""The wire of contacts: operations and event handlers; it decides nothing."""
+
+from typing import Annotated
+from uuid import UUID
+
+from liaison_kit import listing, records
+from liaison_kit.events import handles
+from liaison_kit.listing import ListQuery, Page
+from liaison_kit.operations import Download, Raw, Upload, Version, delete, get, internal, patch, post
+from liaison_kit.service import Service
+from liaison_sdk.contracts import sales
+from liaison_sdk.contracts.contacts import (
+    Attachment,
+    Company,
+    CompanyChanges,
+    CompanyNames,
+    Contact,
+    ContactChanges,
+    CreatedContact,
+    FoundIds,
+    NewCompany,
+    NewContact,
+    NewNote,
+    Note,
+    TimelineEntry,
+)
+from liaison_sdk.errors import NotFound
+from liaison_sdk.labels import Label
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from liaison_contacts import companies, deals, duplicates, notes, people, timeline
+from liaison_contacts.companies import COMPANIES
+from liaison_contacts.notes import NOTES
+from liaison_contacts.people import PEOPLE
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+class Contacts(Service):
+    """People and companies: the shared record."""
+
+    name = "contacts"
+    label = Label(en="Contacts", fr="Contacts")
+    records = (PEOPLE, COMPANIES)
+    permissions = {
+        "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
+        "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
+        "companies:read": Label(en="See companies", fr="Voir les sociétés"),
+        "companies:write": Label(en="Change companies", fr="Modifier les sociétés"),
+    }
+    menu = (
+        {"label": {"en": "Contacts", "fr": "Contacts"}, "path": "/contacts", "icon": "users"},
+        {"label": {"en": "Companies", "fr": "Sociétés"}, "path": "/companies", "icon": "building"},
+    )
+    live = (
+        {"type": "people_saved", "record": "contacts", "permission": "contacts:read"},
+        {"type": "person_removed", "record": "contacts", "permission": "contacts:read"},
+        {"type": "companies_saved", "record": "companies", "permission": "companies:read"},
+        {"type": "company_removed", "record": "companies", "permission": "companies:read"},
+    )
+
+    # --- people ----------------------------------------------------------------------------------
+
+    @get("/contacts", allow="contacts:read", record=PEOPLE)
+    def list_contacts(self, session: Session, query: ListQuery[Contact]) -> Raw[Page[Contact]]:
+        """People, filtered, searched and sorted."""
+        return Raw(listing.page(session, PEOPLE, query))
+
+    @post("/contacts", allow="contacts:write", problems=[409])
+    def create_contact(self, session: Session, contact: NewContact) -> Raw[CreatedContact]:
+        """Add a person; `possible_duplicates` warns when they may exist already."""
+        alike = duplicates.warn(session, self.hooks, contact)
+        person = people.create(session, contact)
+        return Raw(*people.answer(session, person, alike))
+
+    @get("/contacts/{id}", allow="contacts:read", problems=[404])
+    def get_contact(self, session: Session, id: UUID) -> Raw[Contact]:
+        """One person."""
+        found = listing.read(session, PEOPLE, id)
+        if found is None:
+            raise NotFound("There is no such contact")
+        return Raw(found[0].encode(), found[1])
+
+    @patch("/contacts/{id}", allow="contacts:write", problems=[404, 409])
+    def change_contact(
+        self, session: Session, id: UUID, changes: ContactChanges, version: Version
+    ) -> Raw[Contact]:
+        """Change what is sent of a person; what is left out stays."""
+        people.change(session, id, version, changes)
+        return Raw(*records.answer(session, PEOPLE, id))
+
+    @delete("/contacts/{id}", allow="contacts:write", problems=[404])
+    def delete_contact(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a person; the history of their record stays."""
+        people.remove(session, id, version)
+
+    @get("/contacts/{id}/timeline", allow="contacts:read", problems=[404])
+    def contact_timeline(
+        self, session: Session, id: UUID, limit: Limit = 50, cursor: str | None = None
+    ) -> Raw[Page[TimelineEntry]]:
+        """Everything that happened with a person, latest first."""
+        return Raw(timeline.of(session, PEOPLE, id, limit, cursor))
+
+    @get("/contacts/{id}/notes", allow="contacts:read", problems=[404])
+    def list_contact_notes(self, session: Session, id: UUID) -> Raw[Page[Note]]:
+        """The latest notes about a person."""
+        return Raw(notes.of(session, PEOPLE, id))
+
+    @post("/contacts/{id}/notes", allow="contacts:write", problems=[404])
+    def create_contact_note(self, session: Session, id: UUID, note: NewNote) -> Raw[Note]:
+        """Write a note about a person."""
+        return Raw(*records.answer(session, NOTES, notes.add(session, PEOPLE, id, note).id))
+
+    @get("/contacts/{id}/attachments", allow="contacts:read", problems=[404])
+    def list_contact_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
+        """The latest files of a person."""
+        return Page[Attachment](items=notes.attachments(session, PEOPLE, id), next=None)
+
+    @post("/contacts/{id}/attachments", allow="contacts:write", problems=[404, 413])
+    def create_contact_attachment(self, session: Session, id: UUID, upload: Upload) -> Attachment:
+        """Keep a file with a person."""
+        return notes.attach(session, PEOPLE, id, upload)
+
+    # --- companies -------------------------------------------------------------------------------
+
+    @get("/companies", allow="companies:read", record=COMPANIES)
+    def list_companies(self, session: Session, query: ListQuery[Company]) -> Raw[Page[Company]]:
+        """Companies, filtered, searched and sorted."""
+        return Raw(listing.page(session, COMPANIES, query))
+
+    @post("/companies", allow="companies:write", problems=[409])
+    def create_company(self, session: Session, company: NewCompany) -> Raw[Company]:
+        """Add a company."""
+        row = companies.create(session, company)
+        return Raw(*records.answer(session, COMPANIES, row.id))
+
+    @get("/companies/{id}", allow="companies:read", problems=[404])
+    def get_company(self, session: Session, id: UUID) -> Raw[Company]:
+        """One company."""
+        found = listing.read(session, COMPANIES, id)
+        if found is None:
+            raise NotFound("There is no such company")
+        return Raw(found[0].encode(), found[1])
+
+    @patch("/companies/{id}", allow="companies:write", problems=[404, 409])
+    def change_company(
+        self, session: Session, id: UUID, changes: CompanyChanges, version: Version
+    ) -> Raw[Company]:
+        """Change what is sent of a company; what is left out stays."""
+        companies.change(session, id, version, changes)
+        return Raw(*records.answer(session, COMPANIES, id))
+
+    @delete("/companies/{id}", allow="companies:write", problems=[404, 409])
+    def delete_company(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a company that nobody belongs to any more."""
+        companies.remove(session, id, version)
+
+    @get("/companies/{id}/timeline", allow="companies:read", problems=[404])
+    def company_timeline(
+        self, session: Session, id: UUID, limit: Limit = 50, cursor: str | None = None
+    ) -> Raw[Page[TimelineEntry]]:
+        """Everything that happened with a company, latest first."""
+        return Raw(timeline.of(session, COMPANIES, id, limit, cursor))
+
+    @get("/companies/{id}/notes", allow="companies:read", problems=[404])
+    def list_company_notes(self, session: Session, id: UUID) -> Raw[Page[Note]]:
+        """The latest notes about a company."""
+        return Raw(notes.of(session, COMPANIES, id))
+
+    @post("/companies/{id}/notes", allow="companies:write", problems=[404])
+    def create_company_note(self, session: Session, id: UUID, note: NewNote) -> Raw[Note]:
+        """Write a note about a company."""
+        return Raw(*records.answer(session, NOTES, notes.add(session, COMPANIES, id, note).id))
+
+    @get("/companies/{id}/attachments", allow="companies:read", problems=[404])
+    def list_company_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
+        """The latest files of a company."""
+        return Page[Attachment](items=notes.attachments(session, COMPANIES, id), next=None)
+
+    @post("/companies/{id}/attachments", allow="companies:write", problems=[404, 413])
+    def create_company_attachment(self, session: Session, id: UUID, upload: Upload) -> Attachment:
+        """Keep a file with a company."""
+        return notes.attach(session, COMPANIES, id, upload)
+
+    # --- notes and attachments -------------------------------------------------------------------
+
+    @patch("/notes/{id}", allow="contacts:write", problems=[404])
+    def change_note(
+        self, session: Session, id: UUID, note: NewNote, version: Version
+    ) -> Raw[Note]:
+        """Rewrite a note."""
+        notes.change(session, id, version, note)
+        return Raw(*records.answer(session, NOTES, id))
+
+    @delete("/notes/{id}", allow="contacts:write", problems=[404])
+    def delete_note(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a note."""
+        notes.remove(session, id, version)
+
+    @get("/attachments/{id}/content", allow="contacts:read", problems=[404])
+    def get_attachment_content(self, session: Session, id: UUID) -> Download:
+        """A file's bytes."""
+        return notes.content(session, id)
+
+    @delete("/attachments/{id}", allow="contacts:write", problems=[404])
+    def delete_attachment(self, session: Session, id: UUID) -> None:
+        """Delete a file."""
+        notes.detach(session, id)
+
+    # --- questions of other services -------------------------------------------------------------
+
+    @internal
+    def resolve_companies(self, session: Session, asked: CompanyNames) -> FoundIds:
+        """Which companies have these names."""
+        return FoundIds(found=companies.resolve(session, asked.names))
+
+    # --- what sales tells ------------------------------------------------------------------------
+
+    @handles(sales.OpportunityOpened)
+    def on_opportunity_opened(self, session: Session, event: sales.OpportunityOpened) -> None:
+        """An opportunity was opened with a company or a person."""
+        deals.opened(session, event)
+
+    @handles(sales.OpportunityMoved)
+    def on_opportunity_moved(self, session: Session, event: sales.OpportunityMoved) -> None:
+        """An opportunity came to another stage."""
+        deals.moved(session, event)
+
+    @handles(sales.DealWon)
+    def on_deal_won(self, session: Session, event: sales.DealWon) -> None:
+        """A won deal makes its company and its contact customers."""
+        deals.won(session, event)
+
+    @handles(sales.DealLost)
+    def on_deal_lost(self, session: Session, event: sales.DealLost) -> None:
+        """A deal was lost."""
+        deals.lost(session, event)
+
+    @handles(sales.OpportunitiesImported)
+    def on_opportunities_imported(
+        self, session: Session, event: sales.OpportunitiesImported
+    ) -> None:
+        """A sales book came in as a file."""
+        deals.imported(session, event)

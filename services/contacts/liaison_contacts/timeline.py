@@ -1,0 +1,123 @@
+"""The timeline: everything that happened with a person or a company, in one order.
+
+A record's own changes are its history, its notes and files are where they are; only what other services
+tell is written here. One statement merges them, so that nothing is stored twice.
+"""
+
+import base64
+import binascii
+import datetime as dt
+import json
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from liaison_kit import listing
+from liaison_kit.context import context
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.errors import InvalidInput, NotFound
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from liaison_contacts.models import Occurrence
+
+# Each branch is cut to the page by its own index before they are merged.
+_BRANCH = """
+    (SELECT {id} AS id, {at} AS at, {kind} AS kind, {by} AS by, {details} AS details
+     FROM {source} WHERE {condition}
+       AND (CAST(:at AS timestamptz) IS NULL OR ({at}, {id}) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))
+     ORDER BY {at} DESC, {id} DESC LIMIT :limit)
+"""
+
+
+def _sql(table: str) -> str:
+    branches = [
+        _BRANCH.format(
+            id="id",
+            at="created_at",
+            kind="'created'",
+            by="created_by",
+            details="'{}'::jsonb",
+            source=table,
+            condition="id = :about",
+        ),
+        _BRANCH.format(
+            id="id",
+            at="at",
+            kind="action",
+            by="by",
+            details="jsonb_build_object('changes', changes)",
+            source="history",
+            condition="record_id = :about",
+        ),
+        _BRANCH.format(
+            id="id",
+            at="created_at",
+            kind="'note'",
+            by="created_by",
+            details="jsonb_build_object('body', left(body, 500))",
+            source="notes",
+            condition="about_id = :about",
+        ),
+        _BRANCH.format(
+            id="id",
+            at="created_at",
+            kind="'attachment'",
+            by="created_by",
+            details="jsonb_build_object('name', name, 'size', size)",
+            source="attachments",
+            condition="about_id = :about",
+        ),
+        _BRANCH.format(
+            id="id",
+            at="at",
+            kind="kind",
+            by="by",
+            details="details",
+            source="occurrences",
+            condition="about_id = :about",
+        ),
+    ]
+    return (
+        "SELECT row_to_json(r)::text, r.at::text, r.id::text FROM ("
+        + " UNION ALL ".join(branches)
+        + " ORDER BY at DESC, id DESC LIMIT :limit) r"
+    )
+
+
+_STATEMENTS = {"contacts": text(_sql("people")), "companies": text(_sql("companies"))}
+
+
+def of(session: Session, kind: RecordType, id: UUID, limit: int, cursor: str | None) -> bytes:
+    """A page of the timeline, latest first."""
+    if listing.read(session, kind, id) is None:
+        raise NotFound(f"There is no such record in {kind.name}")
+    at, last = _position(cursor) if cursor else (None, None)
+    rows = session.execute(
+        _STATEMENTS[kind.name], {"about": id, "at": at, "id": last, "limit": limit + 1}
+    ).all()
+    after = None
+    if len(rows) > limit:
+        rows = rows[:limit]
+        pair = json.dumps([rows[-1][1], rows[-1][2]])
+        after = base64.urlsafe_b64encode(pair.encode()).decode()
+    items = ",".join(row[0] for row in rows)
+    return b'{"items":[%b],"next":%b}' % (items.encode(), json.dumps(after).encode())
+
+
+def _position(cursor: str) -> tuple[dt.datetime, UUID]:
+    try:
+        at, id = json.loads(base64.urlsafe_b64decode(cursor))
+        return dt.datetime.fromisoformat(at), UUID(id)
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise InvalidInput.field(
+            "cursor", "cursor", "This cursor does not belong to this list"
+        ) from None
+
+
+def tell(session: Session, entries: Iterable[dict[str, Any]]) -> None:
+    """Add what another service told; the same event again adds nothing."""
+    rows = [{"tenant_id": context(session).tenant, **entry} for entry in entries]
+    if rows:
+        session.execute(insert(Occurrence).values(rows).on_conflict_do_nothing())
