@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 from pydantic import ValidationError
 from sqlalchemy import text
@@ -30,7 +31,7 @@ from liaison_kit.db import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.metrics import BUCKETS
 from liaison_kit.outbox import send_to_queue
-from liaison_kit.telemetry import SpanKind, log, span
+from liaison_kit.telemetry import log, span
 from liaison_sdk.errors import Unavailable
 from liaison_sdk.events import Envelope, Event, NewerVersion
 
@@ -143,7 +144,7 @@ class Handling:
         for arrival in readable:
             self._one(arrival)
 
-    # --- the usual case ----------------------------------------------------------------------------
+    # --- the usual case ---------------------------------------------------------------------------
 
     def _all_at_once(self, arrivals: Sequence[Arrival]) -> bool:
         """Handle all in one transaction; False when one of them needs a closer look."""
@@ -171,14 +172,16 @@ class Handling:
     def _one(self, arrival: Arrival) -> None:
         for attempt in range(1, _TRANSIENT_TRIES + 1):
             try:
-                return self._guarded(self._attempt, arrival)
+                self._guarded(self._attempt, arrival)
+                return
             except NotNow:
                 raise
             except Exception as error:
                 # Somebody else's transaction was in the way; the event is not at fault.
                 if _is_collision(error) and attempt < _TRANSIENT_TRIES:
                     continue
-                return self._guarded(self._failed, arrival, error)
+                self._guarded(self._failed, arrival, error)
+                return
 
     def _attempt(self, arrival: Arrival) -> None:
         started = time.perf_counter()
@@ -213,7 +216,7 @@ class Handling:
             # Each event's changes are signed and told in its own context.
             session.flush()
 
-    # --- the other cases ---------------------------------------------------------------------------
+    # --- the other cases --------------------------------------------------------------------------
 
     def _closer_look(self, session: Session, arrival: Arrival) -> Outcome:
         """Something about this key has failed before, or the event has been here already."""

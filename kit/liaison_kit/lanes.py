@@ -52,7 +52,7 @@ class Lanes:
                 self._waiting.pop(lane, None)
 
     def forget_waiting(self) -> None:
-        """The broker has taken back what is waiting; what has been taken from here is still in hand."""
+        """The broker has taken back what is waiting; what was taken from here is still in hand."""
         self._waiting.clear()
         self._open.clear()
 

@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 def emit(session: Session, event: Event) -> UUID:
-    """Tell the other services a fact, if and when this transaction commits; returns the event's id."""
+    """Tell the other services a fact, if this transaction commits; returns the event's id."""
     about = context(session)
     identifier = uuid7()
     key = event.key or str(identifier)
@@ -64,7 +64,7 @@ def emit(session: Session, event: Event) -> UUID:
 
 
 def send_to_queue(session: Session, queue: str, event_id: UUID, body: str, ticket: int) -> None:
-    """Put an event that has travelled already into a queue, if and when this transaction commits."""
+    """Put an event that has travelled already into a queue, if this transaction commits."""
     _add(session, Row(str(event_id), queue, queue, body, ticket, None))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pika
 import psycopg2
 from nameko.extensions import DependencyProvider
+from opentelemetry.trace import SpanKind
 from pika.spec import Basic
 from prometheus_client import Counter, Gauge
 from sqlalchemy.engine import URL
@@ -26,7 +27,7 @@ from liaison_kit.broker import BrokerLost, Connection
 from liaison_kit.outbox import CHANNEL
 from liaison_kit.roles import plays
 from liaison_kit.settings import settings
-from liaison_kit.telemetry import SpanKind, log, span, tracing
+from liaison_kit.telemetry import log, span, tracing
 
 BATCH = 500
 IN_FLIGHT = 1000
@@ -66,7 +67,7 @@ FROM (SELECT created_at FROM outbox ORDER BY seq LIMIT 100000) AS waiting
 """
 _FAILED = "SELECT handler, state, count(*) FROM failed_events GROUP BY handler, state"
 # A dead-lettered message may be lost when a broker dies at the wrong moment. The row here is the
-# truth: what is long overdue is sent again with its ticket, and copies of a used ticket are dropped.
+# truth: what is long overdue is sent again with its ticket; copies of a used ticket are dropped.
 _RESCUE = """
 WITH overdue AS (
     UPDATE failed_events SET next_try_at = now() + interval '10 minutes'
