@@ -4,12 +4,13 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index
+from alembic.operations import Operations
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.db import Base, TenantRow
 from liaison_kit.ids import uuid7
+from liaison_kit.migrations import enable_tenancy
 
 
 class Import(TenantRow, Base):
@@ -47,7 +48,6 @@ class ImportChange(TenantRow, Base):
     """One record that an import created or updated: what it was, and the version it has since."""
 
     __tablename__ = "import_changes"
-    __table_args__ = (Index("ix_imports_tenant", Import.tenant_id, Import.id),)
 
     import_id: Mapped[UUID] = mapped_column(primary_key=True)
     record_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -56,4 +56,47 @@ class ImportChange(TenantRow, Base):
     version: Mapped[int]
 
 
-TABLES = (Import.__table__, ImportChange.__table__)
+TABLES = """
+CREATE TABLE imports (
+    id uuid PRIMARY KEY,
+    tenant_id uuid NOT NULL,
+    record text NOT NULL,
+    file_id uuid NOT NULL,
+    file_name text NOT NULL,
+    file_size bigint NOT NULL,
+    file_info jsonb NOT NULL,
+    mapping jsonb NOT NULL,
+    value_map jsonb NOT NULL,
+    options jsonb NOT NULL,
+    status text NOT NULL,
+    counts jsonb NOT NULL,
+    problems jsonb NOT NULL,
+    columns jsonb NOT NULL,
+    errors_file uuid,
+    job_id uuid,
+    version bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    created_by uuid,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE INDEX ix_imports_tenant ON imports (tenant_id, id);
+
+CREATE TABLE import_changes (
+    tenant_id uuid NOT NULL,
+    import_id uuid NOT NULL,
+    record_id uuid NOT NULL,
+    action text NOT NULL,
+    before jsonb,
+    version bigint NOT NULL,
+    PRIMARY KEY (import_id, record_id)
+)
+"""
+
+
+def import_tables(op: Operations) -> None:
+    """The tables of imports, as the first migration of a service that has importables makes them."""
+    for statement in TABLES.split(";\n\n"):
+        op.execute(statement)
+    for table in ("imports", "import_changes"):
+        enable_tenancy(op, table)
