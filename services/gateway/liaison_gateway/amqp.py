@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from pika import data as amqp_data
 from pika import spec
@@ -214,9 +214,9 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):
         self.eof_received = protocol.eof_received  # type: ignore[method-assign,assignment]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self.write = transport.write  # type: ignore[method-assign]
+        # uvloop's transports have a transport's methods without being of its class.
+        self._transport = cast(asyncio.Transport, transport)
+        self.write = self._transport.write  # type: ignore[method-assign]
         self._protocol.connection_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -173,10 +173,10 @@ class Gateway:
     async def _http_problem(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            allow = (error.headers or {}).get("Allow", "GET, HEAD")
+            allow = "GET, HEAD, OPTIONS"
             if request.method == "OPTIONS":
-                return Response(status_code=204, headers={"Allow": f"{allow}, OPTIONS"})
-            return await _problem(request, MethodNotAllowed(f"{allow}, OPTIONS"))
+                return Response(status_code=204, headers={"Allow": allow})
+            return await _problem(request, MethodNotAllowed(allow))
         return await _problem(request, self.door.nothing_here(request.url.path))
 
 

@@ -56,19 +56,7 @@ PROBLEM: dict[str, Any] = {
     },
 }
 
-LIST_PARAMETERS: list[dict[str, Any]] = [
-    {
-        "name": "q",
-        "in": "query",
-        "description": "Search text; accents do not matter.",
-        "schema": {"type": "string", "maxLength": 200},
-    },
-    {
-        "name": "sort",
-        "in": "query",
-        "description": "Field to sort by; `-` in front turns it round.",
-        "schema": {"type": "string"},
-    },
+MERGED_LIST_PARAMETERS: list[dict[str, Any]] = [
     {
         "name": "limit",
         "in": "query",
@@ -79,13 +67,7 @@ LIST_PARAMETERS: list[dict[str, Any]] = [
         "name": "cursor",
         "in": "query",
         "description": "`next` of the page before.",
-        "schema": {"type": "string"},
-    },
-    {
-        "name": "count",
-        "in": "query",
-        "description": "Also count all matches.",
-        "schema": {"type": "boolean", "default": False},
+        "schema": {"type": "string", "format": "uuid"},
     },
 ]
 
@@ -246,8 +228,8 @@ def _parameters(route: Route, renamed: Mapping[str, str]) -> list[dict[str, Any]
         for parameter in manifest.get("query_params") or ()
     ]
     named = {parameter["name"] for parameter in found}
-    if manifest.get("list") or route.shared == "merge":
-        found += [parameter for parameter in LIST_PARAMETERS if parameter["name"] not in named]
+    if route.shared == "merge":
+        found += [p for p in MERGED_LIST_PARAMETERS if p["name"] not in named]
     if route.shared == "record" and "record" not in named:
         records = sorted({record for o in route.operations for record in o.records})
         found.append(
@@ -293,6 +275,8 @@ def _parameters(route: Route, renamed: Mapping[str, str]) -> list[dict[str, Any]
 def _responses(route: Route, renamed: Mapping[str, str]) -> dict[str, Any]:
     manifest = route.operation.manifest
     status = int(manifest.get("status") or 200)
+    if manifest.get("empty") and status in (200, 201):
+        status = 204
     done: dict[str, Any] = {"description": "Done" if status != 202 else "Taken on; see Location"}
     if route.operation.download:
         done["content"] = {"application/octet-stream": {"schema": {}}}

@@ -1,0 +1,138 @@
+"""A gateway as a process, the people whom the tests know, and identity as a peer."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from gateway_peer import Peer, json_answer, operation, problem_answer
+
+TENANT = "0199f0a0-0000-7000-8000-000000000001"
+OTHER_TENANT = "0199f0a0-0000-7000-8000-000000000002"
+
+
+def principal(*permissions: str, tenant: str = TENANT, **facts: Any) -> dict[str, Any]:
+    """Somebody with these permissions."""
+    return {
+        "tenant": tenant,
+        "user": str(uuid4()),
+        "name": "Zoé",
+        "email": None,
+        "permissions": list(permissions),
+        "rows": {},
+        "peers": [],
+        "locale": "fr",
+        "token_id": str(uuid4()),
+        "kind": "token",
+        **facts,
+    }
+
+
+class Gateway:
+    """A running gateway process."""
+
+    def __init__(self, broker_url: str, **settings: str) -> None:
+        self.port, self.ops_port = _free_port(), _free_port()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "liaison_gateway"],
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("LIAISON_")},
+                "AMQP_URL": broker_url,
+                "LIAISON_HTTP_PORT": str(self.port),
+                "LIAISON_OPS_PORT": str(self.ops_port),
+                "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
+                "LIAISON_REQUEST_TIMEOUT_S": "3",
+                **{f"LIAISON_{name.upper()}": value for name, value in settings.items()},
+            },
+            stderr=subprocess.PIPE,
+        )
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
+        self.ops = httpx.Client(base_url=f"http://127.0.0.1:{self.ops_port}", timeout=5)
+
+    def wait(self, *services: str) -> "Gateway":
+        """Until the gateway has met these services."""
+        eventually(lambda: {*services} <= self.answering())
+        return self
+
+    def answering(self) -> set[str]:
+        """The services that answer, as the gateway sees it."""
+        try:
+            modules = self.ops.get("/health/ready").json()["modules"]
+        except httpx.TransportError:
+            return set()
+        return {name for name, answers in modules.items() if answers}
+
+    def as_(self, token: str) -> httpx.Client:
+        """A client with a token."""
+        return httpx.Client(
+            base_url=self.http.base_url, timeout=20, headers={"Authorization": f"Bearer {token}"}
+        )
+
+    def stop(self) -> None:
+        """End the process; it must have had no unexpected error."""
+        self.process.terminate()
+        _, err = self.process.communicate(timeout=30)
+        self.http.close()
+        self.ops.close()
+        assert b"Traceback" not in err, err.decode()
+        assert b"request failed" not in err, err.decode()
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 20) -> Any:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < until, "it never came to be"
+        time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+PEOPLE = {
+    "everything": principal("*"),
+    "reader": principal("contacts:read"),
+    "nobody": principal(),
+    "own": principal("contacts:read", rows={"contacts": "own"}),
+    "stranger": principal("*", tenant=OTHER_TENANT),
+}
+
+
+def identity_peer(url: str) -> Peer:
+    """identity with people whose tokens are their names."""
+
+    def authenticate(_header: dict[str, Any], body: bytes) -> Any:
+        token = json.loads(body)["token"]
+        if token not in PEOPLE:
+            return problem_answer(401, "unauthenticated")
+        return json_answer({**PEOPLE[token], "expires_at": "2999-01-01T00:00:00Z"})
+
+    def sign_in(_header: dict[str, Any], _body: bytes) -> Any:
+        return json_answer({"token": "everything", "expires_at": "2999-01-01T00:00:00Z"})
+
+    return Peer(
+        url,
+        "identity",
+        [
+            operation("sign_in", "POST", "/sign-in", public=True, request={"type": "object"}),
+            operation("sign_out", "POST", "/sign-out", empty=True),
+        ],
+        {
+            "authenticate": authenticate,
+            "sign_in": sign_in,
+            "sign_out": lambda _h, _b: ({"status": 204, "headers": {}}, b""),
+        },
+    )
