@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
+    CursorResult,
     Select,
     Table,
     Text,
@@ -113,17 +114,16 @@ def page(
     )
     values = _values(plan, rule) | {name: value for name, _, value in where}
     conditions = [clause for _, clause, _ in where]
-    sql = _composed(shape, lambda: _page(kind, plan, rule, conditions))
-    rows = session.connection().exec_driver_sql(sql, values).all()
+    composed = _composed(shape, lambda: _page(kind, plan, rule, conditions))
+    rows = composed.run(session, values).all()
     after = None
     if len(rows) > plan.limit:
         rows = rows[: plan.limit]
         after = _cursor(plan, rows[-1][1], rows[-1][2])
     counted = b""
     if plan.count:
-        sql = _composed(("count", *shape), lambda: _count(kind, plan, rule, conditions))
-        total = session.connection().exec_driver_sql(sql, values).scalar_one()
-        counted = b',"count":%d' % total
+        composed = _composed(("count", *shape), lambda: _count(kind, plan, rule, conditions))
+        counted = b',"count":%d' % composed.run(session, values).scalar_one()
     items = ",".join([row[0] for row in rows])
     return b'{"items":[%b],"next":%b%b}' % (items.encode(), json.dumps(after).encode(), counted)
 
@@ -131,8 +131,8 @@ def page(
 def read(session: Session, kind: RecordType, id: UUID) -> tuple[str, int] | None:
     """One record as JSON and its version, or nothing when there is none that the caller may see."""
     rule = row_rule(session, kind)
-    sql = _composed(("read", kind.name, rule[0]), lambda: _one(kind, rule))
-    found = session.connection().exec_driver_sql(sql, {"id": str(id), "peers": rule[1]}).first()
+    composed = _composed(("read", kind.name, rule[0]), lambda: _one(kind, rule))
+    found = composed.run(session, {"id": str(id), "peers": rule[1]}).first()
     return None if found is None else (found[0], int(found[1]))
 
 
@@ -151,18 +151,31 @@ def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]
 
 # --- composing -------------------------------------------------------------------------------------
 
-_statements: OrderedDict[tuple[Any, ...], str] = OrderedDict()
+@dataclass(frozen=True, slots=True)
+class _Composed:
+    """A statement as text, with the constants that its clauses brought along."""
+
+    sql: str
+    constants: dict[str, Any]
+
+    def run(self, session: Session, values: dict[str, Any]) -> CursorResult[Any]:
+        """Run it with these values."""
+        return session.connection().exec_driver_sql(self.sql, {**self.constants, **values})
 
 
-def _composed(shape: tuple[Any, ...], compose: Callable[[], Select[Any]]) -> str:
-    """The SQL text of a statement's shape, composed at its first use."""
-    sql = _statements.get(shape)
-    if sql is None:
-        sql = str(compose().compile(dialect=_DIALECT))
-        _statements[shape] = sql
+_statements: OrderedDict[tuple[Any, ...], _Composed] = OrderedDict()
+
+
+def _composed(shape: tuple[Any, ...], compose: Callable[[], Select[Any]]) -> _Composed:
+    """The statement of a shape, composed at its first use: SQLAlchemy's own cache costs a walk each."""
+    found = _statements.get(shape)
+    if found is None:
+        compiled = compose().compile(dialect=_DIALECT)
+        constants = {k: v for k, v in compiled.params.items() if v is not None}
+        found = _statements[shape] = _Composed(str(compiled), constants)
         if len(_statements) > 1000:
             _statements.popitem(last=False)
-    return sql
+    return found
 
 
 def _one(kind: RecordType, rule: tuple[str, Any]) -> Select[Any]:

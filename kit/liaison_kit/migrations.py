@@ -17,6 +17,8 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import OperationalError
 
+from liaison_kit.event_tables import EVENT_TABLE_NAMES
+from liaison_kit.event_tables import statements as event_tables
 from liaison_kit.settings import Settings
 
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
@@ -190,6 +192,10 @@ def kit_tables(op: Operations) -> None:
         op.execute(statement)
     for table in ("custom_fields", "history", "idempotency_keys", "file_parts", "jobs"):
         enable_tenancy(op, table)
+    for statement in event_tables():
+        op.execute(statement)
+    for table in EVENT_TABLE_NAMES:
+        grant(op, table)
     role = application_role(op)
     # Workers look for jobs of every tenant: they see this much of them, through the owner's view.
     op.execute(
