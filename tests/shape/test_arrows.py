@@ -1,0 +1,125 @@
+"""Who may import whom: `sdk ← kit ← services`, `sdk ← plugins`, and the rooms inside a service."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUS = {"amqp", "eventlet", "kombu", "nameko", "pika"}
+
+# The gateway's own client of the bus, the one place outside the kit that knows AMQP.
+GATEWAY_BUS = {"liaison_gateway/amqp.py", "liaison_gateway/bus.py"}
+
+# `liaison run` and `liaison serve` start processes on this machine; everything else is HTTP.
+CLI_MAY = ("liaison_kit.run", "liaison_kit.serve", "liaison_kit.settings")
+
+PACKAGES = {
+    init.parent.name: init.parent
+    for pattern in ("sdk", "kit", "cli", "services/*", "plugins/*")
+    for init in sorted(ROOT.glob(f"{pattern}/liaison_*/__init__.py"))
+}
+SERVICES = [name for name, folder in PACKAGES.items() if folder.parent.parent.name == "services"]
+PLUGINS = [name for name, folder in PACKAGES.items() if folder.parent.parent.name == "plugins"]
+
+
+def modules(package: str) -> Iterator[tuple[Path, set[str]]]:
+    """Every module of a package, with the full names of all that it imports."""
+    folder = PACKAGES[package]
+    for file in sorted(folder.rglob("*.py")):
+        imported: set[str] = set()
+        here = [package, *file.relative_to(folder).with_suffix("").parts]
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                above = here[: -node.level] if node.level else []
+                source = ".".join([*above, *([node.module] if node.module else [])])
+                imported |= {source, *(f"{source}.{alias.name}" for alias in node.names)}
+        yield file, imported
+
+
+def strays(package: str, *allowed: str) -> list[str]:
+    """Imports of Liaison's own packages beyond the package itself and those allowed."""
+    return [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file, imported in modules(package)
+        for name in sorted(imported)
+        if name.split(".")[0] in PACKAGES
+        and not any(f"{name}.".startswith(f"{right}.") for right in (package, *allowed))
+        # `from liaison_kit import run` names the package on its way to an allowed module.
+        and not any(right.startswith(f"{name}.") for right in allowed)
+    ]
+
+
+def test_all_packages_are_seen() -> None:
+    assert {"liaison_sdk", "liaison_kit", "liaison_cli"} <= set(PACKAGES)
+    assert {"liaison_contacts", "liaison_gateway", "liaison_identity"} <= set(SERVICES)
+    assert PLUGINS
+
+
+def test_the_sdk_imports_nothing_of_liaison() -> None:
+    assert strays("liaison_sdk") == []
+
+
+def test_the_kit_imports_the_sdk_only() -> None:
+    assert strays("liaison_kit", "liaison_sdk") == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_imports_another(service: str) -> None:
+    assert strays(service, "liaison_kit", "liaison_sdk") == []
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_imports_the_sdk_only(plugin: str) -> None:
+    assert strays(plugin, "liaison_sdk") == []
+
+
+def test_the_command_line_uses_the_public_api() -> None:
+    assert strays("liaison_cli", *CLI_MAY) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_imports_tests(package: str) -> None:
+    for file, imported in modules(package):
+        tests = {name for name in imported if {"tests", "conftest"} & set(name.split("."))}
+        assert not tests, file
+
+
+@pytest.mark.parametrize("package", sorted(set(PACKAGES) - {"liaison_kit"}))
+def test_only_the_kit_and_the_gateways_bus_client_know_the_bus(package: str) -> None:
+    for file, imported in modules(package):
+        name = f"{package}/{file.relative_to(PACKAGES[package])}"
+        allowed = {"pika"} if name in GATEWAY_BUS else set()
+        known = {module.split(".")[0] for module in imported} & BUS
+        assert known <= allowed, file
+
+
+def test_the_gateway_loads_no_eventlet() -> None:
+    names = [
+        ".".join(file.relative_to(ROOT / "services/gateway").with_suffix("").parts)
+        for file, _ in modules("liaison_gateway")
+        if file.name != "__main__.py"
+    ]
+    check = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {names!r}];"
+        "assert not {'eventlet', 'nameko'} & set(sys.modules), 'loaded'"
+    )
+
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("service", sorted(set(SERVICES) - {"liaison_gateway"}))
+def test_inside_a_service_the_wire_calls_features_and_features_use_models(service: str) -> None:
+    for file, imported in modules(service):
+        own = {name.split(".")[1] for name in imported if name.startswith(f"{service}.")}
+        if file.name == "models.py":
+            assert own <= {"models"}, f"{file.relative_to(ROOT)}: models know no feature"
+        elif file.name != "service.py":
+            assert "service" not in own, f"{file.relative_to(ROOT)}: a feature knows no wire"
