@@ -1,4 +1,4 @@
-"""What the sales service agrees to: products, pipelines, opportunities, and what happens to them."""
+"""What the sales service agrees to: products, pipelines, opportunities, what happens to them."""
 
 import datetime as dt
 from typing import Annotated, Any, ClassVar, Literal
@@ -21,7 +21,7 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 
 
-# --- products ----------------------------------------------------------------------------------------
+# --- products ------------------------------------------------------------------------------------
 
 
 class NewProduct(Closed):
@@ -33,7 +33,7 @@ class NewProduct(Closed):
     list_price: Money | None = None
     active: bool = True
     external_id: ExternalId | None = None
-    custom: Custom = {}
+    custom: Custom = Field(default_factory=dict)
 
 
 class ProductChanges(Closed):
@@ -45,7 +45,7 @@ class ProductChanges(Closed):
     list_price: Money | None = None
     active: bool = True
     external_id: ExternalId | None = None
-    custom: Custom = {}
+    custom: Custom = Field(default_factory=dict)
 
 
 class Product(BaseModel):
@@ -66,7 +66,7 @@ class Product(BaseModel):
     updated_by: UUID | None = field("Changed by", "Modifié par")
 
 
-# --- pipelines ---------------------------------------------------------------------------------------
+# --- pipelines -----------------------------------------------------------------------------------
 
 
 class NewStage(Closed):
@@ -113,7 +113,7 @@ class NewPipeline(Closed):
     is_default: bool = False
     stages: Stages | None = None
     external_id: ExternalId | None = None
-    custom: Custom = {}
+    custom: Custom = Field(default_factory=dict)
 
 
 class PipelineChanges(Closed):
@@ -122,9 +122,11 @@ class PipelineChanges(Closed):
     name: Name = "-"
     currency: Currency = Currency("EUR")
     is_default: bool = False
-    stages: Annotated[list[StageChanges], Field(min_length=3, max_length=50)] = []
+    stages: Annotated[list[StageChanges], Field(min_length=3, max_length=50)] = Field(
+        default_factory=list
+    )
     external_id: ExternalId | None = None
-    custom: Custom = {}
+    custom: Custom = Field(default_factory=dict)
 
 
 class Pipeline(BaseModel):
@@ -144,7 +146,7 @@ class Pipeline(BaseModel):
     updated_by: UUID | None = field("Changed by", "Modifié par")
 
 
-# --- opportunities -----------------------------------------------------------------------------------
+# --- opportunities -------------------------------------------------------------------------------
 
 StageName = Annotated[
     Name, Field(description="A stage of the pipeline, by its code or its name; or use `stage_id`.")
@@ -163,7 +165,7 @@ class _NamesAStage(Closed):
 
 
 class NewOpportunity(_NamesAStage):
-    """A deal to work on; it starts in the first stage of the default pipeline unless told otherwise.
+    """A deal to work on, in the first stage of the default pipeline unless told otherwise.
 
     Without an owner, plugins are asked for one (`sales_suggest_owner`).
     """
@@ -187,7 +189,7 @@ class NewOpportunity(_NamesAStage):
     win_reason: ShortText | None = None
     lost_reason: ShortText | None = None
     external_id: ExternalId | None = None
-    custom: Custom = {}
+    custom: Custom = Field(default_factory=dict)
 
 
 class OpportunityChanges(_NamesAStage):
@@ -207,7 +209,7 @@ class OpportunityChanges(_NamesAStage):
     win_reason: ShortText | None = None
     lost_reason: ShortText | None = None
     external_id: ExternalId | None = None
-    custom: Custom = {}
+    custom: Custom = Field(default_factory=dict)
 
 
 class Move(_NamesAStage):
@@ -239,7 +241,7 @@ class Loss(Closed):
 
 
 class Reopening(_NamesAStage):
-    """A closed opportunity is worked on again, in the open stage that it was last in or this one."""
+    """A closed opportunity is worked on again, in this stage or the open one that it was last in."""
 
 
 class Opportunity(BaseModel):
@@ -317,8 +319,8 @@ class SummaryRow(BaseModel):
         description="won / (won + lost), four decimals rounded half up; null when none is closed."
     )
     mean_cycle_days: str | None = Field(
-        description="Mean of closed_on - engaged_on over the won ones that have both dates, in days,"
-        " two decimals rounded half up; null when there is none."
+        description="Mean of closed_on - engaged_on over the won ones that have both dates, in"
+        " days, two decimals rounded half up; null when there is none."
     )
 
 
@@ -330,7 +332,7 @@ class Summary(BaseModel):
     total: SummaryRow
 
 
-# --- events ------------------------------------------------------------------------------------------
+# --- events --------------------------------------------------------------------------------------
 
 
 class OpportunityOpened(Event):
