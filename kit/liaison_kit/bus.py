@@ -252,7 +252,9 @@ class Announcer(SharedExtension):  # type: ignore[misc]
 
     def _listen(self) -> None:
         exchange = kombu.Exchange("liaison.discovery", "fanout", durable=True)
-        queue = kombu.Queue(f"discovery-{self.instance}", exchange, exclusive=True, auto_delete=True)
+        queue = kombu.Queue(
+            f"discovery-{self.instance}", exchange, exclusive=True, auto_delete=True
+        )
         consumer = _RawConsumer(
             settings().amqp_url,
             queues=[queue],
@@ -356,4 +358,3 @@ class Caller(DependencyProvider):  # type: ignore[misc]
         if waiting is not None:
             meta = _meta(message) or {"status": 500}
             waiting.send((meta["status"], message.body))
-

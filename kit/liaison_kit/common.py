@@ -103,5 +103,3 @@ class CommonOperations:
         """What was changed in a record: who, when, before and after; latest first."""
         kind: RecordType = self.record(record)  # type: ignore[misc]
         return Raw(records.history(session, kind, id))
-
-

@@ -169,9 +169,7 @@ def _checked(found: CustomField, value: Any) -> Any:
     raise ValueError(f"{found.name} is a {found.kind}")
 
 
-def filter_value(
-    session: Session, kind: "RecordType", name: str, operator: str, raw: str
-) -> Any:
+def filter_value(session: Session, kind: "RecordType", name: str, operator: str, raw: str) -> Any:
     """A filter's text as the value that the custom field is compared with."""
     found = next((f for f in fields(session, kind.name) if f.name == name), None)
     path = f"custom.{name}"
@@ -219,4 +217,3 @@ def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement
         }[operator]
     same = cast(held, Text) == cast(value, Text)
     return ~same if operator == "ne" else same
-

@@ -276,7 +276,8 @@ class Queue:
 class EventConsumer(SharedExtension):  # type: ignore[misc]
     """Takes events for all handlers of a service on one connection to the broker."""
 
-    def setup(self) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self._handlers: list[EventHandler] = []
         self._queues: list[Queue] = []
         self._broker: Connection | None = None
@@ -341,10 +342,10 @@ class EventHandler(Entrypoint):  # type: ignore[misc]
     def __init__(self, source: str, events: Iterable[type[Event]]) -> None:
         self.source = source
         self.events = tuple(events)
+        self._service: Any = None
         super().__init__()
 
     def setup(self) -> None:
-        self._service: Any = None
         self.consumer.register(self)
 
     def queues(self) -> list[Queue]:

@@ -96,6 +96,4 @@ def discard(session: Session, file_id: UUID) -> None:
     session.execute(delete(FilePart).where(FilePart.file_id == file_id))
 
 
-SWEEP = text(
-    "DELETE FROM file_parts WHERE NOT claimed AND created_at < now() - interval '1 day'"
-)
+SWEEP = text("DELETE FROM file_parts WHERE NOT claimed AND created_at < now() - interval '1 day'")

@@ -405,5 +405,3 @@ def _wait(connection: Any, timeout_s: float) -> None:
         return
     connection.poll()
     connection.notifies.clear()
-
-

@@ -151,6 +151,7 @@ def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]
 
 # --- composing -------------------------------------------------------------------------------------
 
+
 @dataclass(frozen=True, slots=True)
 class _Composed:
     """A statement as text, with the constants that its clauses brought along."""
@@ -439,4 +440,3 @@ def _position(cursor: str, sort: str, descending: bool) -> tuple[str | None, UUI
     if value is not None and "\x00" in value:
         raise ValueError(cursor)
     return value, UUID(id)
-

@@ -82,9 +82,7 @@ class _Schemas:
                 wanted.append((operation.body[1], "validation"))
             if _is_model(operation.response):
                 wanted.append((operation.response, "serialization"))
-        refs, document = models_json_schema(
-            list(dict.fromkeys(wanted)), ref_template=_REF
-        )
+        refs, document = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
         self._refs = refs
         self.components = {
             _plain(name): _renamed(schema) for name, schema in document.get("$defs", {}).items()
@@ -221,5 +219,3 @@ def _record(kind: RecordType) -> dict[str, Any]:
             for info in kind.fields.values()
         ],
     }
-
-

@@ -60,9 +60,9 @@ def prepare(settings: Settings, service: str) -> None:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
             if cursor.fetchone() is None:
                 cursor.execute(
-                    sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'").format(
-                        sql.Identifier(database), sql.Identifier(owner)
-                    )
+                    sql.SQL(
+                        "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'"
+                    ).format(sql.Identifier(database), sql.Identifier(owner))
                 )
     inside = server.set(drivername="postgresql", database=database)
     with contextlib.closing(
@@ -77,9 +77,7 @@ def prepare(settings: Settings, service: str) -> None:
             cursor.execute(
                 sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(sql.Identifier(role))
             )
-            cursor.execute(
-                sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner))
-            )
+            cursor.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner)))
 
 
 def migrate(settings: Settings, service: str, revision: str = "head") -> None:
@@ -89,7 +87,9 @@ def migrate(settings: Settings, service: str, revision: str = "head") -> None:
         prepare(settings, service)
     package = import_module(services()[service].partition(":")[0].rpartition(".")[0])
     config = Config()
-    config.set_main_option("script_location", str(Path(str(package.__file__)).parent / "migrations"))
+    config.set_main_option(
+        "script_location", str(Path(str(package.__file__)).parent / "migrations")
+    )
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
@@ -285,4 +285,3 @@ CREATE INDEX ix_jobs_waiting ON jobs (id) WHERE status IN ('queued', 'running');
 
 CREATE INDEX ix_jobs_tenant ON jobs (tenant_id, id)
 """
-

@@ -376,7 +376,7 @@ _NOBODY = UUID(int=0)
 def _disposition(name: str) -> str:
     from urllib.parse import quote
 
-    plain = re.sub(r'[^A-Za-z0-9._ -]', "_", name)
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 

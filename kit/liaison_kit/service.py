@@ -92,5 +92,3 @@ def _entrypoint(operation: Operation) -> Callable[[Any, Call], Reply]:
     answer.operation = operation  # type: ignore[attr-defined]
     answer.nameko_entrypoints = {OperationEntrypoint(operation)}  # type: ignore[attr-defined]
     return answer
-
-

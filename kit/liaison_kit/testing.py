@@ -114,9 +114,7 @@ def fresh_database(
     yield of
     for name, db in made:
         db.dispose()
-        _on_server(
-            postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        )
+        _on_server(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def _on_server(url: str, statement: sql.Composed) -> None:
@@ -166,5 +164,3 @@ def statements(db: Database) -> Iterator[list[str]]:
     finally:
         for engine in db.engines:
             event.remove(engine, "before_cursor_execute", note)
-
-

@@ -139,9 +139,7 @@ class Contact(BaseModel):
 
     id: UUID
     first_name: str = field("First name", "Prénom", personal=True, searchable=True)
-    last_name: str = field(
-        "Last name", "Nom", personal=True, searchable=True, sortable=True
-    )
+    last_name: str = field("Last name", "Nom", personal=True, searchable=True, sortable=True)
     title: str | None = field("Job title", "Fonction")
     company_id: UUID | None = field("Company", "Société")
     company_name: str | None = field("Company name", "Nom de la société", filterable=False)
@@ -156,9 +154,7 @@ class Contact(BaseModel):
     tags: list[str] = field("Tags", "Étiquettes")
     stage: LifecycleStage = field("Lifecycle stage", "Étape de la relation")
     customer_since: dt.date | None = field("Customer since", "Client depuis")
-    customer_because: str | None = field(
-        "Customer because of", "Client grâce à", filterable=False
-    )
+    customer_because: str | None = field("Customer because of", "Client grâce à", filterable=False)
     external_id: str | None = field("External id", "Identifiant externe")
     custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
     version: int = field("Version", "Version", filterable=False)
@@ -242,9 +238,7 @@ class Company(BaseModel):
     tags: list[str] = field("Tags", "Étiquettes")
     stage: LifecycleStage = field("Lifecycle stage", "Étape de la relation")
     customer_since: dt.date | None = field("Customer since", "Cliente depuis")
-    customer_because: str | None = field(
-        "Customer because of", "Cliente grâce à", filterable=False
-    )
+    customer_because: str | None = field("Customer because of", "Cliente grâce à", filterable=False)
     external_id: str | None = field("External id", "Identifiant externe")
     custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
     version: int = field("Version", "Version", filterable=False)

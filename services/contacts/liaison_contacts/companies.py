@@ -12,7 +12,7 @@ from liaison_sdk.labels import Label
 from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session, aliased
 
-from liaison_contacts import lifecycle, parties
+from liaison_contacts import lifecycle, owners, parties
 from liaison_contacts.models import Company, Person
 
 _parent = aliased(Company)
@@ -42,6 +42,7 @@ COMPANIES = RecordType(
 def create(session: Session, new: contract.NewCompany) -> Company:
     """Add a company."""
     records.demand(session, Company, "parent_id", new.parent_id)
+    owners.demand(session, new.owner_id)
     values = _stored(new, set(type(new).model_fields) - {"custom"})
     company = records.create(
         session,
@@ -55,15 +56,15 @@ def create(session: Session, new: contract.NewCompany) -> Company:
     return company
 
 
-def change(
-    session: Session, id: UUID, version: int, changes: contract.CompanyChanges
-) -> Company:
+def change(session: Session, id: UUID, version: int, changes: contract.CompanyChanges) -> Company:
     """Change what was sent, and nothing else."""
     company = records.load(session, COMPANIES, Company, id, version)
     sent = changes.model_fields_set
     if "parent_id" in sent and changes.parent_id != company.parent_id:
         records.demand(session, Company, "parent_id", changes.parent_id)
         _no_circle(session, company.id, changes.parent_id)
+    if "owner_id" in sent and changes.owner_id != company.owner_id:
+        owners.demand(session, changes.owner_id)
     values = _stored(changes, sent - {"custom"})
     if "custom" in sent:
         values["custom"] = changes.custom
@@ -84,9 +85,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     children = select(func.count()).where(Company.parent_id == id).scalar_subquery()
     held = session.execute(select(people.label("people"), children.label("children"))).one()
     if held.people or held.children:
-        raise Conflict(
-            f"{held.people} people and {held.children} companies belong to this company"
-        )
+        raise Conflict(f"{held.people} people and {held.children} companies belong to this company")
     records.remove(session, COMPANIES, company)
     emit(session, contract.CompanyRemoved(company_id=id))
 
@@ -124,9 +123,7 @@ def _no_circle(session: Session, id: UUID, parent: UUID | None) -> None:
         .where(above.c.depth < 100)
     )
     if session.scalar(select(func.count()).select_from(above).where(above.c.id == id)):
-        raise InvalidInput.field(
-            "parent_id", "circle", "A company can't be below itself"
-        )
+        raise InvalidInput.field("parent_id", "circle", "A company can't be below itself")
 
 
 def _stored(

@@ -47,9 +47,7 @@ def move(
     )
 
 
-def won(
-    session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]
-) -> None:
+def won(session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]) -> None:
     """Deals were won with these: each becomes a customer, on the day of its first won deal.
 
     One who is a customer already stays it from the earlier of the two days.

@@ -86,3 +86,14 @@ class Occurrence(TenantRow, Base):
     kind: Mapped[str]
     by: Mapped[UUID | None]
     details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Owner(TenantRow, Base):
+    """A user whom people and companies may belong to, as identity tells of them."""
+
+    __tablename__ = "owners"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    email: Mapped[str | None]
+    version: Mapped[int]

@@ -15,7 +15,11 @@ from sqlalchemy.orm import Session
 from liaison_contacts.models import Attachment, Note
 
 NOTES = RecordType(
-    "notes", Label(en="Note", fr="Note"), model=Note, shape=contract.Note, default_sort="-created_at"
+    "notes",
+    Label(en="Note", fr="Note"),
+    model=Note,
+    shape=contract.Note,
+    default_sort="-created_at",
 )
 MOST = 200
 

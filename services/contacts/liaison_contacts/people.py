@@ -13,7 +13,7 @@ from liaison_sdk.labels import Label
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from liaison_contacts import lifecycle, parties
+from liaison_contacts import lifecycle, owners, parties
 from liaison_contacts.models import Company, Person
 
 _company = aliased(Company)
@@ -42,6 +42,7 @@ PEOPLE = RecordType(
 def create(session: Session, new: contract.NewContact) -> Person:
     """Add a person."""
     records.demand(session, Company, "company_id", new.company_id)
+    owners.demand(session, new.owner_id)
     values = _stored(new, set(type(new).model_fields) - {"custom"})
     person = records.create(
         session,
@@ -55,14 +56,14 @@ def create(session: Session, new: contract.NewContact) -> Person:
     return person
 
 
-def change(
-    session: Session, id: UUID, version: int, changes: contract.ContactChanges
-) -> Person:
+def change(session: Session, id: UUID, version: int, changes: contract.ContactChanges) -> Person:
     """Change what was sent, and nothing else."""
     person = records.load(session, PEOPLE, Person, id, version)
     sent = changes.model_fields_set
     if "company_id" in sent and changes.company_id != person.company_id:
         records.demand(session, Company, "company_id", changes.company_id)
+    if "owner_id" in sent and changes.owner_id != person.owner_id:
+        owners.demand(session, changes.owner_id)
     values = _stored(changes, sent - {"custom"})
     if "custom" in sent:
         values["custom"] = changes.custom

@@ -6,9 +6,19 @@ from uuid import UUID
 from liaison_kit import listing, records
 from liaison_kit.events import handles
 from liaison_kit.listing import ListQuery, Page
-from liaison_kit.operations import Download, Raw, Upload, Version, delete, get, internal, patch, post
+from liaison_kit.operations import (
+    Download,
+    Raw,
+    Upload,
+    Version,
+    delete,
+    get,
+    internal,
+    patch,
+    post,
+)
 from liaison_kit.service import Service
-from liaison_sdk.contracts import sales
+from liaison_sdk.contracts import identity, sales
 from liaison_sdk.contracts.contacts import (
     Attachment,
     Company,
@@ -29,8 +39,9 @@ from liaison_sdk.labels import Label
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from liaison_contacts import companies, deals, duplicates, notes, people, timeline
+from liaison_contacts import companies, deals, duplicates, notes, owners, people, timeline
 from liaison_contacts.companies import COMPANIES
+from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.people import PEOPLE
 
@@ -43,6 +54,7 @@ class Contacts(Service):
     name = "contacts"
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
+    importables = (CONTACTS, COMPANIES_IMPORT)
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
@@ -186,9 +198,7 @@ class Contacts(Service):
     # --- notes and attachments -------------------------------------------------------------------
 
     @patch("/notes/{id}", allow="contacts:write", problems=[404])
-    def change_note(
-        self, session: Session, id: UUID, note: NewNote, version: Version
-    ) -> Raw[Note]:
+    def change_note(self, session: Session, id: UUID, note: NewNote, version: Version) -> Raw[Note]:
         """Rewrite a note."""
         notes.change(session, id, version, note)
         return Raw(*records.answer(session, NOTES, id))
@@ -214,6 +224,13 @@ class Contacts(Service):
     def resolve_companies(self, session: Session, asked: CompanyNames) -> FoundIds:
         """Which companies have these names."""
         return FoundIds(found=companies.resolve(session, asked.names))
+
+    # --- what identity tells ---------------------------------------------------------------------
+
+    @handles(identity.UsersSaved)
+    def on_users_saved(self, session: Session, event: identity.UsersSaved) -> None:
+        """Users were added or changed: they may own people and companies."""
+        owners.keep(session, event)
 
     # --- what sales tells ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """People, companies, their notes, files and timeline."""
 
 from alembic import op
+from liaison_kit.imports.models import import_tables
 from liaison_kit.migrations import (
     RECORD_COLUMNS,
     enable_tenancy,
@@ -28,6 +29,7 @@ PARTY_COLUMNS = """
 def upgrade() -> None:
     """Make the tables."""
     kit_tables(op)
+    import_tables(op)
     op.execute(f"""
         CREATE TABLE people (
             {RECORD_COLUMNS},
@@ -57,7 +59,9 @@ def upgrade() -> None:
         search_view(op, table)
         record_indexes(op, table)
         op.execute(f"CREATE INDEX ix_{table}_search ON {table} USING gin (search gin_trgm_ops)")
-        op.execute(f"CREATE INDEX ix_{table}_owner ON {table} (tenant_id, owner_id, updated_at, id)")
+        op.execute(
+            f"CREATE INDEX ix_{table}_owner ON {table} (tenant_id, owner_id, updated_at, id)"
+        )
         op.execute(f"CREATE INDEX ix_{table}_stage ON {table} (tenant_id, stage, updated_at, id)")
     op.execute("CREATE INDEX ix_people_last_name ON people (tenant_id, last_name, id)")
     op.execute("CREATE INDEX ix_people_company ON people (tenant_id, company_id)")
@@ -96,6 +100,21 @@ def upgrade() -> None:
             PRIMARY KEY (id, about_id)
         )
     """)
-    for table, moment in (("notes", "created_at"), ("attachments", "created_at"), ("occurrences", "at")):
+    for table, moment in (
+        ("notes", "created_at"),
+        ("attachments", "created_at"),
+        ("occurrences", "at"),
+    ):
         enable_tenancy(op, table)
         op.execute(f"CREATE INDEX ix_{table}_about ON {table} (tenant_id, about_id, {moment})")
+    op.execute("""
+        CREATE TABLE owners (
+            id uuid PRIMARY KEY,
+            tenant_id uuid NOT NULL,
+            name text NOT NULL,
+            email text,
+            version bigint NOT NULL
+        )
+    """)
+    op.execute("CREATE INDEX ix_owners_name ON owners (tenant_id, name)")
+    enable_tenancy(op, "owners")

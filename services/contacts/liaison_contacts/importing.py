@@ -1,0 +1,520 @@
+"""What files may bring in: people and companies, each matched to those who are there already."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, get_args
+from uuid import UUID
+
+from liaison_kit.context import context
+from liaison_kit.ids import uuid7
+from liaison_kit.imports.fields import Batch, Importable, ImportField
+from liaison_kit.outbox import emit
+from liaison_kit.search import digits, fold
+from liaison_sdk.contracts import contacts as contract
+from sqlalchemy import ARRAY, Table, Text, bindparam, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from liaison_contacts import parties
+from liaison_contacts.companies import COMPANIES
+from liaison_contacts.models import Company, Person
+from liaison_contacts.owners import ByNameOrEmail
+from liaison_contacts.people import PEOPLE
+
+EVENT_BATCH = 500
+
+# Other spellings, in English and French, of what a company does.
+_INDUSTRIES: Mapping[str, Sequence[str]] = {
+    "agriculture": ("agriculture & food", "agroalimentaire"),
+    "automotive": ("automobile",),
+    "construction": ("bâtiment", "BTP"),
+    "consulting": ("conseil",),
+    "education": ("enseignement", "formation"),
+    "employment": ("recruitment", "staffing", "recrutement", "emploi"),
+    "energy": ("énergie",),
+    "entertainment": ("divertissement", "loisirs"),
+    "finance": ("banking", "banque", "financial services"),
+    "food": ("food & beverage", "alimentation"),
+    "government": ("public sector", "secteur public", "administration"),
+    "hospitality": ("hotels", "restaurants", "hôtellerie", "restauration"),
+    "insurance": ("assurance",),
+    "legal": ("law", "juridique"),
+    "logistics": ("transport", "logistique"),
+    "manufacturing": ("industry", "industrie"),
+    "marketing": ("advertising", "publicité"),
+    "media": ("médias", "publishing", "édition"),
+    "medical": ("health", "healthcare", "santé"),
+    "nonprofit": ("non-profit", "association", "charity"),
+    "real_estate": ("real estate", "immobilier"),
+    "retail": ("commerce", "distribution"),
+    "services": ("business services", "services aux entreprises"),
+    "software": ("logiciel", "IT"),
+    "technology": ("tech", "technologie"),
+    "telecommunications": ("telecom", "télécoms"),
+    "other": ("autre",),
+}
+_STAGES: Mapping[str, Sequence[str]] = {
+    "subscriber": ("abonné",),
+    "lead": ("prospect",),
+    "opportunity": ("opportunité",),
+    "customer": ("client",),
+    "former_customer": ("ancien client", "former customer"),
+}
+assert set(_INDUSTRIES) == set(get_args(contract.Industry))
+
+
+def _field(name: str, en: str, fr: str, kind: Any = "text", **options: Any) -> ImportField:
+    return ImportField(name, {"en": en, "fr": fr}, kind, **options)
+
+
+_ADDRESS = ("street", "postal_code", "city", "region", "country")
+_SHARED = (
+    _field(
+        "owner",
+        "Owner",
+        "Responsable",
+        "reference",
+        reference="users",
+        column="owner_id",
+        aliases=("account manager", "sales rep", "commercial"),
+    ),
+    _field(
+        "email", "E-mail", "E-mail", "email", many=3, aliases=("mail", "e-mail address", "courriel")
+    ),
+    _field(
+        "phone",
+        "Phone",
+        "Téléphone",
+        "phone",
+        many=3,
+        aliases=("tel", "telephone", "mobile", "portable"),
+    ),
+    _field("fax", "Fax", "Fax", "phone", aliases=("télécopie",)),
+    _field(
+        "street", "Street", "Rue", max_length=200, aliases=("address", "adresse", "street address")
+    ),
+    _field(
+        "postal_code",
+        "Postal code",
+        "Code postal",
+        max_length=200,
+        aliases=("zip", "zip code", "postcode", "cp"),
+    ),
+    _field("city", "City", "Ville", max_length=200, aliases=("town", "commune")),
+    _field(
+        "region", "Region", "Région", max_length=200, aliases=("state", "province", "département")
+    ),
+    _field("country", "Country", "Pays", max_length=60, aliases=("office location", "nation")),
+    _field("tags", "Tags", "Étiquettes", "tags", aliases=("labels", "keywords", "mots-clés")),
+    _field(
+        "stage",
+        "Lifecycle stage",
+        "Étape de la relation",
+        "choice",
+        choices=_STAGES,
+        default="lead",
+        aliases=("lifecycle", "status", "statut"),
+    ),
+)
+_COVERED = frozenset(
+    {"email", "email_2", "email_3", "phone", "phone_2", "phone_3", "fax", *_ADDRESS}
+)
+_EMPTY = {"emails": "'[]'", "phones": "'[]'", "addresses": "'[]'", "tags": "'{}'", "search": "' '"}
+
+
+def _reached(batch: Batch) -> dict[str, Sequence[str]]:
+    """E-mails, phones and address of each row as the JSON that the table holds."""
+    columns: dict[str, Sequence[str]] = {
+        "emails": _emails(batch),
+        "phones": _phones(batch),
+    }
+    if any(name in batch.values for name in _ADDRESS):
+        dump = json.dumps
+        columns["addresses"] = [
+            dump([dict(zip(_ADDRESS, parts, strict=True)) | {"kind": "work"}], ensure_ascii=False)
+            if any(parts)
+            else ""
+            for parts in batch.gathered(*_ADDRESS)
+        ]
+    return {name: values for name, values in columns.items() if values}
+
+
+def _emails(batch: Batch) -> Sequence[str]:
+    given = [n for n in ("email", "email_2", "email_3") if n in batch.values]
+    if not given:
+        return ()
+    # An address that passed the check holds nothing that JSON would escape.
+    return [
+        "["
+        + ",".join([f'{{"address":"{v}","kind":"work"}}' for v in dict.fromkeys(row) if v])
+        + "]"
+        if any(row)
+        else ""
+        for row in batch.gathered(*given)
+    ]
+
+
+def _phones(batch: Batch) -> Sequence[str]:
+    given = [n for n in ("phone", "phone_2", "phone_3", "fax") if n in batch.values]
+    if not given:
+        return ()
+    kinds = ["other" if name == "fax" else "work" for name in given]
+    rows = []
+    for row in batch.gathered(*given):
+        unique = {parties.e164(v): kind for v, kind in zip(row, kinds, strict=True) if v}
+        rows.append(
+            json.dumps([{"number": n, "kind": k} for n, k in unique.items()]) if unique else ""
+        )
+    return rows
+
+
+def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
+    columns = _reached(batch)
+    first, last = batch.get("first_name"), batch.get("last_name")
+    if "full_name" in batch.values:
+        split = [name.rpartition(" ")[::2] for name in batch.get("full_name")]
+        first = [f or s[0].strip() for f, s in zip(first, split, strict=True)]
+        last = [l or s[1] for l, s in zip(last, split, strict=True)]
+    columns["first_name"], columns["last_name"] = first, last
+    columns["search"] = _search(batch, first, last)
+    return columns
+
+
+def _company_columns(batch: Batch) -> dict[str, Sequence[str]]:
+    return {**_reached(batch), "search": _search(batch, batch.get("name"))}
+
+
+def _search(batch: Batch, *names: Sequence[str]) -> Sequence[str]:
+    emails = [batch.values[n] for n in ("email", "email_2", "email_3") if n in batch.values]
+    phones = [batch.values[n] for n in ("phone", "phone_2", "phone_3", "fax") if n in batch.values]
+    return [
+        " "
+        + " ".join(
+            [*(fold(v) for v in words if v), *(digits(parties.e164(n)) for n in numbers if n)]
+        )
+        + " "
+        for words, numbers in zip(
+            zip(*names, *emails, strict=True),
+            zip(*phones, strict=True) if phones else ((),) * batch.size,
+            strict=True,
+        )
+    ]
+
+
+class CompaniesByName:
+    """Finds, or makes, the company that a file names."""
+
+    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """The ids of the companies with these names or external ids."""
+        table = Company.__table__
+        rows = session.execute(
+            select(table.c.id, table.c.name, table.c.external_id)
+            .where(
+                (table.c.name == func.any(bindparam("names", type_=ARRAY(Text))))
+                | (table.c.external_id == func.any(bindparam("names", type_=ARRAY(Text))))
+            )
+            .order_by(table.c.id.desc()),
+            {"names": list(values)},
+        )
+        wanted = set(values)
+        found: dict[str, str] = {}
+        for id, name, external_id in rows:
+            for known in (external_id, name):
+                if known in wanted:
+                    found[known] = str(id)
+        return found
+
+    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
+        """Names to suggest from."""
+        return list(session.scalars(select(Company.name).limit(20_000)))
+
+    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """New companies of these names."""
+        about = context(session)
+        rows = [
+            {
+                "id": uuid7(),
+                "tenant_id": about.tenant,
+                "version": 1,
+                "custom": {},
+                "created_at": about.now,
+                "created_by": about.user,
+                "updated_at": about.now,
+                "updated_by": about.user,
+                "name": name[:200],
+                "emails": [],
+                "phones": [],
+                "addresses": [],
+                "tags": [],
+                "stage": "lead",
+                "search": parties.found_by((name,), {"emails": [], "phones": []}),
+            }
+            for name in values
+        ]
+        session.execute(insert(Company), rows)
+        _tell_companies(session, [row["id"] for row in rows])  # type: ignore[misc]
+        return {name: str(row["id"]) for name, row in zip(values, rows, strict=True)}
+
+
+def _people_saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
+    _found_again(session, Person, ("first_name", "last_name"), updated)
+    table = Person.__table__
+    columns = (
+        table.c.id,
+        table.c.first_name,
+        table.c.last_name,
+        table.c.company_id,
+        table.c.owner_id,
+        table.c.version,
+    )
+    for ids in _batches([*created, *updated]):
+        rows = session.execute(select(*columns).where(_among(table, ids)))
+        emit(
+            session,
+            contract.PeopleSaved(
+                people=[
+                    contract.PersonRef.model_construct(
+                        id=r[0],
+                        name=f"{r[1]} {r[2]}".strip(),
+                        company_id=r[3],
+                        owner_id=r[4],
+                        version=r[5],
+                    )
+                    for r in rows
+                ]
+            ),
+        )
+
+
+def _companies_saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
+    _found_again(session, Company, ("name",), updated)
+    _tell_companies(session, [*created, *updated])
+
+
+def _tell_companies(session: Session, ids: Sequence[UUID]) -> None:
+    table = Company.__table__
+    columns = (table.c.id, table.c.name, table.c.external_id, table.c.owner_id, table.c.version)
+    for some in _batches(ids):
+        rows = session.execute(select(*columns).where(_among(table, some)))
+        emit(
+            session,
+            contract.CompaniesSaved(
+                companies=[contract.CompanyRef.model_construct(**row._mapping) for row in rows]
+            ),
+        )
+
+
+def _people_taken_back(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
+    for id in deleted:
+        emit(session, contract.PersonRemoved(person_id=id))
+    _people_saved(session, (), restored)
+
+
+def _companies_taken_back(
+    session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]
+) -> None:
+    for id in deleted:
+        emit(session, contract.CompanyRemoved(company_id=id))
+    _companies_saved(session, (), restored)
+
+
+def _among(table: Any, ids: Sequence[UUID]) -> Any:
+    return table.c.id == func.any(list(ids))
+
+
+def _batches(ids: Sequence[UUID]) -> Iterable[Sequence[UUID]]:
+    for start in range(0, len(ids), EVENT_BATCH):
+        yield ids[start : start + EVENT_BATCH]
+
+
+def _found_again(
+    session: Session, model: Any, names: Sequence[str], updated: Sequence[UUID]
+) -> None:
+    """An update may leave parts of a record as they were: its search text is made of the whole."""
+    table: Table = model.__table__
+    for ids in _batches(updated):
+        rows = session.execute(
+            select(table.c.id, table.c.emails, table.c.phones, *(table.c[n] for n in names)).where(
+                _among(table, ids)
+            )
+        ).all()
+        texts = [
+            parties.found_by(
+                [getattr(r, n) for n in names], {"emails": r.emails, "phones": r.phones}
+            )
+            for r in rows
+        ]
+        session.execute(
+            text(
+                f"UPDATE {table.name} t SET search = s.search FROM"
+                " unnest(CAST(:ids AS uuid[]), CAST(:texts AS text[])) s(id, search)"
+                " WHERE t.id = s.id AND t.search <> s.search"
+            ),
+            {"ids": [r.id for r in rows], "texts": texts},
+        )
+
+
+_people = Person.__table__
+_companies = Company.__table__
+assert isinstance(_people, Table)
+assert isinstance(_companies, Table)
+
+CONTACTS = Importable(
+    record="contacts",
+    label={"en": "Contacts", "fr": "Contacts"},
+    permission="contacts:write",
+    table=_people,
+    kind=PEOPLE,
+    keys=("external_id",),
+    references={"companies": CompaniesByName(), "users": ByNameOrEmail()},
+    columns=_people_columns,
+    covers=_COVERED | {"first_name", "last_name", "full_name"},
+    on_insert=_EMPTY,
+    after_chunk=_people_saved,
+    after_rollback=_people_taken_back,
+    fields=(
+        _field(
+            "external_id",
+            "External id",
+            "Identifiant externe",
+            max_length=200,
+            aliases=("id", "contact id", "customer id", "employee id", "reference", "référence"),
+        ),
+        _field(
+            "first_name", "First name", "Prénom", max_length=200, aliases=("given name", "forename")
+        ),
+        _field(
+            "last_name",
+            "Last name",
+            "Nom",
+            max_length=200,
+            aliases=("surname", "family name", "nom de famille"),
+        ),
+        _field(
+            "full_name",
+            "Full name",
+            "Nom complet",
+            max_length=400,
+            aliases=("name", "contact name", "contact", "nom et prénom"),
+        ),
+        _field(
+            "title",
+            "Job title",
+            "Fonction",
+            max_length=200,
+            aliases=("contact title", "position", "poste"),
+        ),
+        _field(
+            "company",
+            "Company",
+            "Société",
+            "reference",
+            reference="companies",
+            column="company_id",
+            aliases=("company name", "account", "organisation", "entreprise", "raison sociale"),
+        ),
+        *_SHARED,
+    ),
+)
+
+COMPANIES_IMPORT = Importable(
+    record="companies",
+    label={"en": "Companies", "fr": "Sociétés"},
+    permission="companies:write",
+    table=_companies,
+    kind=COMPANIES,
+    keys=("external_id", "name"),
+    references={"companies": CompaniesByName(), "users": ByNameOrEmail()},
+    columns=_company_columns,
+    covers=_COVERED,
+    on_insert=_EMPTY,
+    after_chunk=_companies_saved,
+    after_rollback=_companies_taken_back,
+    fields=(
+        _field(
+            "external_id",
+            "External id",
+            "Identifiant externe",
+            max_length=200,
+            aliases=(
+                "id",
+                "company id",
+                "customer id",
+                "account id",
+                "reference",
+                "référence",
+                "siren",
+                "siret",
+            ),
+        ),
+        _field(
+            "name",
+            "Name",
+            "Nom",
+            required=True,
+            max_length=200,
+            aliases=(
+                "company",
+                "company name",
+                "account",
+                "account name",
+                "société",
+                "entreprise",
+                "raison sociale",
+            ),
+        ),
+        _field(
+            "parent",
+            "Parent company",
+            "Société mère",
+            "reference",
+            reference="companies",
+            column="parent_id",
+            aliases=("subsidiary of", "parent account", "maison mère", "filiale de"),
+        ),
+        _field(
+            "industry",
+            "Industry",
+            "Secteur",
+            "choice",
+            choices=_INDUSTRIES,
+            aliases=("sector", "secteur d'activité"),
+        ),
+        _field(
+            "website",
+            "Website",
+            "Site web",
+            "url",
+            max_length=200,
+            aliases=("url", "web", "domain"),
+        ),
+        _field(
+            "year_founded",
+            "Founded in",
+            "Fondée en",
+            "integer",
+            minimum=Decimal(1000),
+            maximum=Decimal(2200),
+            aliases=("year established", "founded", "année de création"),
+        ),
+        _field(
+            "employees",
+            "Employees",
+            "Effectif",
+            "integer",
+            minimum=Decimal(0),
+            maximum=Decimal(10_000_000),
+            aliases=("headcount", "number of employees", "salariés"),
+        ),
+        _field(
+            "annual_revenue",
+            "Annual revenue",
+            "Chiffre d'affaires annuel",
+            "money",
+            minimum=Decimal(0),
+            currency_column="annual_revenue_currency",
+            aliases=("revenue", "turnover", "CA"),
+        ),
+        *_SHARED,
+    ),
+)
