@@ -13,6 +13,9 @@ SILENT_AFTER_S = 35.0
 DOUBT_S = 1.5
 """How long a service that missed a deadline has to answer the discovery call."""
 
+LEAVING_S = 2.0
+"""A process that says goodbye may still answer a discovery call on its way out."""
+
 
 class Registry:
     """The services that have been seen, whether they answer, and the routes that they make.
@@ -26,6 +29,7 @@ class Registry:
         self.table = Table()
         self.revision = 0
         """Goes up whenever the composed API changes."""
+        self._left: dict[tuple[str, str], float] = {}
         self.on_new_service: Callable[[str], None] = lambda _service: None
         self.discover: Callable[[], None] = lambda: None
 
@@ -71,15 +75,22 @@ class Registry:
         module.instances.pop(instance, None)
         module.bodies.pop(instance, None)
         now = time.monotonic()
+        self._left = {key: at for key, at in self._left.items() if at > now - LEAVING_S}
+        self._left[service, instance] = now
         if not any(seen > now - SILENT_AFTER_S for seen in module.instances.values()):
             module.instances.clear()
             module.answers_until = 0.0
             log.info("module left", service=service)
+        else:
+            # Those that remain may have died without a word: have them say that they are there.
+            self.doubt(service)
 
     def _announced(
         self, service: str, instance: str, manifest: dict[str, Any], body: bytes
     ) -> None:
         now = time.monotonic()
+        if self._left.get((service, instance), 0.0) > now - LEAVING_S:
+            return
         module = self.modules.get(service)
         if module is None:
             module = self.modules[service] = Module(service)

@@ -75,7 +75,11 @@ class Protocol(HttpToolsProtocol):
             "trace_id": traceparent({})[3:35],
         }
         body = json.dumps(problem).encode()
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is not None and not self.cycle.response_started:
+            # Whoever answers that request has nobody to answer to any more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.cycle is None or self.cycle.disconnected or self.cycle.response_complete:
             self.transport.write(
                 STATUS_LINE[status]
                 + b"content-type: "

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gateway_peer import Peer, json_answer, operation, problem_answer
 from gateway_process import Gateway, identity_peer
 
+NOTE = {"$ref": "#/components/schemas/Note"}
+
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
@@ -72,7 +74,7 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
                 "/contacts/{id}",
                 permission="contacts:read",
                 path_params=[{"name": "id", "schema": {"type": "string", "format": "uuid"}}],
-                response={"$ref": "#/components/schemas/Note"},
+                response=NOTE,
             ),
             operation("summary", "GET", "/contacts/summary", permission="contacts:read"),
             operation("list_contacts", "GET", "/contacts", permission="contacts:read", list=True),
@@ -81,7 +83,7 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
                 "POST",
                 "/contacts",
                 permission="contacts:write",
-                request={"$ref": "#/components/schemas/Note"},
+                request=NOTE,
                 status=201,
                 idempotent=True,
                 problems=[409],
@@ -92,7 +94,7 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
                 "/contacts/{id}",
                 permission="contacts:write",
                 if_match=True,
-                request={"$ref": "#/components/schemas/Note"},
+                request=NOTE,
             ),
             operation("raw", "GET", "/raw"),
             operation("slow", "GET", "/slow"),
@@ -165,8 +167,8 @@ def sales(broker: RabbitMQ) -> Iterator[Peer]:
                 "create_note",
                 "POST",
                 "/notes",
-                request={"$ref": "#/components/schemas/Note"},
-                response={"$ref": "#/components/schemas/Note"},
+                request=NOTE,
+                response=NOTE,
             ),
         ],
         {

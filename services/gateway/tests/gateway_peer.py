@@ -78,6 +78,7 @@ class Peer:
     def start(self) -> "Peer":
         """Connect, announce, and answer until `stop`; connects again when the broker went away."""
         self._stop = False
+        self.manifest["instance"] = f"peer-{uuid4()}"
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._up.wait(20)
