@@ -95,7 +95,7 @@ CREATE TABLE import_changes (
 
 
 def import_tables(op: Operations) -> None:
-    """The tables of imports, as the first migration of a service that has importables makes them."""
+    """The tables of imports, as the first migration of a service with importables makes them."""
     for statement in TABLES.split(";\n\n"):
         op.execute(statement)
     for table in ("imports", "import_changes"):

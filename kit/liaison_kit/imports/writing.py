@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from liaison_sdk.errors import InvalidInput
 from sqlalchemy import ARRAY, Column, Numeric, Table, Text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DataError, IntegrityError
@@ -22,6 +23,8 @@ from liaison_kit.imports.fields import Importable
 from liaison_kit.listing import row_rule
 
 SEPARATOR = "\x1f"
+# Halving finds a few bad rows fast; a file that is bad throughout is not worth it.
+REFUSALS = 1000
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -54,7 +57,7 @@ def new_ids(count: int) -> list[str]:
     for i in range(count):
         at = f"{start + (i >> 12):012x}"
         tail = random[i * 16 : i * 16 + 16]
-        ids.append(f"{at[:8]}-{at[8:]}-7{i & 0xFFF:03x}-{8 + i % 4}{tail[1:4]}-{tail[4:]}")
+        ids.append(f"{at[:8]}-{at[8:]}-7{i & 0xFFF:03x}-{'89ab'[i % 4]}{tail[1:4]}-{tail[4:]}")
     return ids
 
 
@@ -76,6 +79,7 @@ class Writer:
         self.key = key
         self.clear_blanks = clear_blanks
         self.dry = dry
+        self.refused = 0
 
     def write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
         """Write the rows; those that the database refuses are found by halving and reported."""
@@ -86,6 +90,9 @@ class Writer:
                 return self._write(session, columns, size)
         except (IntegrityError, DataError) as error:
             if size == 1:
+                self.refused += 1
+                if self.refused > REFUSALS:
+                    raise InvalidInput(f"The database refuses over {REFUSALS} rows") from None
                 return Outcome(failed={0: _refusal(error)})
         half = size // 2
         outcome = Outcome()
