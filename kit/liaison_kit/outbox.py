@@ -7,7 +7,7 @@ same record number their events in the order of their commits.
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import pydantic_core
@@ -23,7 +23,7 @@ SLOTS = 16
 
 CHANNEL = "outbox"
 _CHUNK = 1000
-_PENDING, _MARKS = "outbox", "outbox_marks"
+_PENDING, _MARKS, _ENDED = "outbox", "outbox_marks", "outbox_ended"
 
 
 class Row(NamedTuple):
@@ -79,6 +79,9 @@ def pending(session: Session) -> Sequence[Row]:
 
 
 def _add(session: Session, row: Row) -> None:
+    # An event belongs to a transaction, even if it is the first that the transaction hears of.
+    if not session.in_transaction():
+        session.begin()
     session.info.setdefault(_PENDING, []).append(row)
 
 
@@ -106,22 +109,23 @@ def _insert(rows: int) -> str:
 
 
 @sa_event.listens_for(Session, "after_transaction_create")
-def _remember_savepoint(session: Session, transaction: SessionTransaction) -> None:
+def _mark_savepoint(session: Session, transaction: SessionTransaction) -> None:
     if transaction.nested:
-        marks: dict[Any, int] = session.info.setdefault(_MARKS, {})
-        marks[transaction] = len(session.info.get(_PENDING, ()))
+        session.info.setdefault(_MARKS, []).append(len(session.info.get(_PENDING, ())))
+
+
+@sa_event.listens_for(Session, "after_transaction_end")
+def _end(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.nested:
+        # Whether it was rolled back is told right after this, by the next listener.
+        session.info[_ENDED] = transaction, session.info[_MARKS].pop()
+    elif transaction.parent is None:
+        session.info.pop(_PENDING, None)
+        session.info.pop(_ENDED, None)
 
 
 @sa_event.listens_for(Session, "after_soft_rollback")
 def _forget_since_savepoint(session: Session, transaction: SessionTransaction) -> None:
-    mark = session.info.get(_MARKS, {}).get(transaction)
-    if mark is not None and _PENDING in session.info:
+    ended, mark = session.info.pop(_ENDED, (None, 0))
+    if ended is transaction and _PENDING in session.info:
         del session.info[_PENDING][mark:]
-
-
-@sa_event.listens_for(Session, "after_transaction_end")
-def _forget(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        session.info.get(_MARKS, {}).pop(transaction, None)
-    elif transaction.parent is None:
-        session.info.pop(_PENDING, None)

@@ -1,0 +1,249 @@
+"""A real broker, a real database, and processes of a service to start and to kill."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pika
+import psycopg2
+import pytest
+from sqlalchemy import make_url, text
+
+from liaison_kit.context import Context
+from liaison_kit.db import Database
+from liaison_kit.event_tables import statements
+from liaison_kit.outbox import emit
+from liaison_kit.run.postgres import Postgres
+from liaison_kit.run.process import spawn, wait_until
+from liaison_kit.run.rabbitmq import RabbitMQ
+from liaison_sdk.events import Event
+
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+WORKER = Path(__file__).parent / "worker.py"
+EFFECTS = """
+CREATE TABLE effects (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid,
+    record text, number int, tenant uuid, pid int);
+CREATE TABLE broken (record text, number int);
+CREATE TABLE things (name text PRIMARY KEY, said int NOT NULL)
+"""
+
+
+class Said(Event):
+    """Somebody said a number about a record."""
+
+    type = "said"
+    source = "set by the worker"
+    key_field = "record"
+
+    record: str
+    number: int
+    answer: bool = False
+
+
+def run(url: str, *statements: str) -> None:
+    """Execute statements outside of any transaction."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+class Flow:
+    """One service of its own for a test: its database, its queues, its processes."""
+
+    def __init__(self, postgres: Postgres, broker: RabbitMQ, folder: Path) -> None:
+        self.service = f"s{uuid4().hex[:8]}"
+        self.tenant = uuid4()
+        self.broker = broker
+        self.postgres = postgres
+        self._folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._database = f"liaison_{self.service}"
+        run(postgres.tcp_url, f"CREATE DATABASE {self._database} TEMPLATE liaison_flow")
+        self.url = make_url(postgres.tcp_url).set(
+            drivername="postgresql+psycopg2", database=self._database
+        )
+        self.db = Database(self.url, application="test")
+
+    # --- processes -------------------------------------------------------------------------------
+
+    def start(self, roles: str = "events,relay", **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process and wait until it has started."""
+        log = self._folder / f"{self.service}-{len(self._processes)}.log"
+        process = spawn(
+            [sys.executable, WORKER],
+            log=log,
+            env={
+                **os.environ,
+                "TEST_SERVICE": self.service,
+                "TEST_DATABASE": self.url.render_as_string(hide_password=False),
+                "AMQP_URL": self.broker.url,
+                "LIAISON_ROLES": roles,
+                "LIAISON_RETRY_DELAYS_S": "[0.1, 0.2, 0.3, 0.4]",
+                **environment,
+            },
+        )
+        self._processes.append(process)
+        assert wait_until(lambda: b"started" in log.read_bytes(), seconds=20), log.read_text()
+        return process
+
+    def declared(self, handler: str = "on_said") -> None:
+        """Wait until a handler's queue is there, so that nothing is published to nobody."""
+        assert wait_until(lambda: self.queue_length(handler) is not None, seconds=10), self.logs()
+        time.sleep(0.1)
+
+    def queue_length(self, handler: str = "on_said") -> int | None:
+        """Messages ready in a handler's queue; None when there is no queue."""
+        with pika.BlockingConnection(pika.URLParameters(self.broker.url)) as connection:
+            channel = connection.channel()
+            try:
+                declared = channel.queue_declare(f"{self.service}.{handler}", passive=True)
+            except pika.exceptions.ChannelClosedByBroker:
+                return None
+            return int(declared.method.message_count)
+
+    def close(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self.db.dispose()
+
+    # --- what a service does ---------------------------------------------------------------------
+
+    def say(self, record: str, *numbers: int, tenant: UUID | None = None, **more: Any) -> None:
+        """One transaction per number."""
+        for number in numbers:
+            with self.db.writing(Context(tenant=tenant or self.tenant)) as session:
+                # As in a service: the record is changed, and thereby locked, beside the event.
+                session.execute(
+                    text(
+                        "INSERT INTO things VALUES (:name, :said) ON CONFLICT (name)"
+                        " DO UPDATE SET said = excluded.said"
+                    ),
+                    {"name": record, "said": number},
+                )
+                emit(session, Said(record=record, number=number, **more))
+
+    def publish(self, body: bytes) -> None:
+        """A message that no relay of ours would send."""
+        with pika.BlockingConnection(pika.URLParameters(self.broker.url)) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish("", f"{self.service}.on_said", body)
+
+    # --- what has come of it ---------------------------------------------------------------------
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.db.connection() as connection:
+            found = connection.execute(text(statement), values)
+            rows = list(found) if found.returns_rows else []
+            connection.commit()
+            return rows
+
+    def effects(self, record: str | None = None) -> list[int]:
+        """The numbers that were applied, in the order in which they were."""
+        where = "" if record is None else "WHERE record = :record"
+        found = self.rows(
+            f"SELECT number FROM effects {where} ORDER BY id",
+            **({"record": record} if record else {}),
+        )
+        return [number for (number,) in found]
+
+    def count(self, table: str = "effects") -> int:
+        return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
+
+    def failed(self) -> list[tuple[str, int]]:
+        return [
+            (state, attempt)
+            for state, attempt in self.rows("SELECT state, attempt FROM failed_events ORDER BY seq")
+        ]
+
+    def settles(self, events: int, seconds: float = 20) -> None:
+        """Wait until that many effects are there and nothing is on its way any more."""
+        assert wait_until(lambda: self.count() >= events, seconds=seconds), (
+            self.count(),
+            self.failed(),
+            self.count("outbox"),
+            self.logs(),
+        )
+        assert wait_until(lambda: self.count("outbox") == 0, seconds=5)
+        time.sleep(0.3)
+        assert self.count() == events
+
+    def logs(self) -> str:
+        return "\n".join(p.read_text()[-3000:] for p in self._folder.glob(f"{self.service}-*.log"))
+
+    @staticmethod
+    def envelope(**changed: Any) -> bytes:
+        whole = {
+            "id": str(uuid4()),
+            "type": "said",
+            "version": 1,
+            "source": "x",
+            "seq": 1,
+            "tenant": str(uuid4()),
+            "occurred_at": "2026-01-01T00:00:00Z",
+            "key": "k",
+            "correlation_id": str(uuid4()),
+            "data": {"record": "k", "number": 1},
+        }
+        return json.dumps(whole | changed).encode()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with Postgres(tmp_path_factory.mktemp("events-pg")) as server:
+        run(server.tcp_url, "CREATE DATABASE liaison_flow")
+        template = make_url(server.tcp_url).set(database="liaison_flow")
+        run(template.render_as_string(hide_password=False), *statements(), *EFFECTS.split(";"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    with RabbitMQ(tmp_path_factory.mktemp("events-mq")) as node:
+        yield node
+
+
+@pytest.fixture
+def flow(postgres: Postgres, broker: RabbitMQ, tmp_path: Path) -> Iterator[Flow]:
+    """A service of the test's own, with no process yet."""
+    made = Flow(postgres, broker, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def shared(
+    postgres: Postgres, broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Flow]:
+    made = Flow(postgres, broker, tmp_path_factory.mktemp("shared"))
+    made.start()
+    made.declared()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def running(shared: Flow) -> Flow:
+    """A service whose process runs, emptied of what earlier tests left."""
+    shared.rows("TRUNCATE effects, broken, things, inbox, failed_events")
+    return shared
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Die at once, as in a power cut."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,75 @@
+"""An event is sent if, and only if, its change is committed; and numbered in the order of commits."""
+
+import pytest
+from sqlalchemy import text
+
+from liaison_kit.context import Context
+from liaison_kit.outbox import emit, pending
+
+from .conftest import Flow, Said
+
+
+def test_a_rolled_back_change_sends_nothing(flow: Flow) -> None:
+    with pytest.raises(ZeroDivisionError), flow.db.writing(Context(flow.tenant)) as session:
+        emit(session, Said(record="a", number=1))
+        _ = 1 / 0
+
+    assert flow.count("outbox") == 0
+
+
+def test_a_rolled_back_savepoint_takes_its_events_with_it(flow: Flow) -> None:
+    with flow.db.writing(Context(flow.tenant)) as session:
+        emit(session, Said(record="a", number=1))
+        with pytest.raises(ZeroDivisionError), session.begin_nested():
+            emit(session, Said(record="a", number=2))
+            _ = 1 / 0
+        with session.begin_nested():
+            emit(session, Said(record="a", number=3))
+        emit(session, Said(record="a", number=4))
+
+    bodies = flow.rows("SELECT body::json->'data'->>'number' FROM outbox ORDER BY seq")
+    assert [number for (number,) in bodies] == ["1", "3", "4"]
+
+
+def test_a_session_that_is_used_again_starts_empty(flow: Flow) -> None:
+    with flow.db.session(Context(flow.tenant)) as session:
+        emit(session, Said(record="a", number=1))
+        session.rollback()
+        emit(session, Said(record="a", number=2))
+        session.commit()
+
+        assert pending(session) == ()
+    assert flow.count("outbox") == 1
+
+
+def test_events_are_numbered_after_their_records_are_locked(flow: Flow) -> None:
+    flow.rows("INSERT INTO things VALUES ('a', 0)")
+    update = text("UPDATE things SET said = said + 1 WHERE name = 'a'")
+
+    with (
+        flow.db.session(Context(flow.tenant)) as first,
+        flow.db.session(Context(flow.tenant)) as second,
+    ):
+        emit(second, Said(record="a", number=2))
+        first.execute(update)
+        emit(first, Said(record="a", number=1))
+        first.commit()
+        second.execute(update)
+        second.commit()
+
+    bodies = flow.rows("SELECT body::json->'data'->>'number' FROM outbox ORDER BY seq")
+    assert [number for (number,) in bodies] == ["1", "2"]
+
+
+def test_many_events_of_one_transaction_are_one_statement(flow: Flow) -> None:
+    statements: list[str] = []
+    from sqlalchemy import event
+
+    event.listen(flow.db.engines[0], "before_cursor_execute", lambda *a: statements.append(a[2]))
+
+    with flow.db.writing(Context(flow.tenant)) as session:
+        for number in range(500):
+            emit(session, Said(record="a", number=number))
+
+    assert len(statements) == 1
+    assert flow.count("outbox") == 500
