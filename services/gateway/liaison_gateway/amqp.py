@@ -76,6 +76,8 @@ class Connection(AsyncioConnection):
         self._header = b""
         self._missing = 0
         self._parts: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._unsent: list[bytes] = []
         super().__init__(*args, **kwargs)
 
     def call(
@@ -109,9 +111,17 @@ class Connection(AsyncioConnection):
             for start in range(0, size, limit):
                 part = body[start : start + limit] if size > limit else body
                 pieces += (_FRAME.pack(_BODY, RPC_CHANNEL, len(part)), part, _FRAME_END)
-        message = b"".join(pieces)
-        self.bytes_sent += len(message)
-        self._adapter_emit_data(message)
+        if not self._unsent:
+            self._loop.call_soon(self._send_unsent)
+        self._unsent += pieces
+
+    def _send_unsent(self) -> None:
+        """Write the calls of one turn of the loop at once: the system call is what costs."""
+        data = b"".join(self._unsent)
+        self._unsent.clear()
+        if self._transport is not None:
+            self.bytes_sent += len(data)
+            self._adapter_emit_data(data)
 
     def _on_data_available(self, data_in: bytes) -> None:
         """Take whole frames off the stream: replies here, all others to pika."""
@@ -124,7 +134,8 @@ class Connection(AsyncioConnection):
             if kind not in (_METHOD, _HEADER, _BODY, _HEARTBEAT):
                 # A protocol header: the broker speaks another AMQP. pika says so.
                 self._frame_buffer = buffer[at:]
-                return super()._on_data_available(b"")
+                super()._on_data_available(b"")
+                return
             if end > size:
                 break
             if channel == RPC_CHANNEL and self._reply_frame(kind, buffer, at + 7, end - 1):
@@ -136,7 +147,6 @@ class Connection(AsyncioConnection):
             at = end
         self.bytes_received += at
         self._frame_buffer = buffer[at:]
-        return None
 
     def _reply_frame(self, kind: int, buffer: bytes, start: int, end: int) -> bool:
         """Whether the frame is part of a reply; then it has been dealt with."""
@@ -210,8 +220,8 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):
         self._protocol = protocol
         self._transport: asyncio.Transport | None = None
         # The loop calls these for every chunk: bind them once.
-        self.data_received = protocol.data_received  # type: ignore[method-assign,assignment]
-        self.eof_received = protocol.eof_received  # type: ignore[method-assign,assignment]
+        self.data_received = protocol.data_received  # type: ignore[method-assign]
+        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have a transport's methods without being of its class.

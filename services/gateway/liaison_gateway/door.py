@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 
+from opentelemetry.trace import SpanKind, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from liaison_gateway.auth import (
@@ -40,7 +41,7 @@ from liaison_gateway.routes import PREFIX, Operation, Route
 from liaison_gateway.shared import Shared, declared_query
 from liaison_gateway.uploads import Files
 from liaison_kit.settings import Settings
-from liaison_kit.telemetry import SpanKind, log, span, tracing
+from liaison_kit.telemetry import log, span, tracing
 from liaison_sdk.errors import Forbidden, LiaisonError, NotFound
 
 DRAINED_BYTES = 8 << 20
@@ -119,11 +120,12 @@ class Door:
                 status = await self._other_method(scope, send, methods, method, trace)
                 return
             if tracing():
-                with span(
-                    route.name, trace if b"traceparent" in headers else None, SpanKind.SERVER
-                ) as inner:
+                parent = trace if b"traceparent" in headers else None
+                facts = {"http.request.method": method, "http.route": PREFIX + route.path}
+                with span(route.name, parent, SpanKind.SERVER, **facts) as inner:
                     trace = inner or trace
                     status = await self._answer(scope, receive, send, route, values, headers, trace)
+                    get_current_span().set_attribute("http.response.status_code", status)
             else:
                 status = await self._answer(scope, receive, send, route, values, headers, trace)
         except Gone:
@@ -180,7 +182,7 @@ class Door:
                 reply = await self.files.upload(operation, incoming, receive)
             else:
                 body = b"" if method == "GET" else await self._body(incoming, receive)
-                if body and incoming.timeout_s < self._timeout_s:
+                if body:
                     incoming.restart_clock()
                 reply = await self.bus.call(
                     operation.target, incoming.head(), body, incoming.timeout_s

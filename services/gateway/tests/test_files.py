@@ -77,7 +77,7 @@ def test_a_form_without_a_file_or_with_two_is_400(api: httpx.Client):
 def test_a_stored_file_is_streamed_part_by_part(api: httpx.Client):
     answer = api.get("/api/v1/files/17")
 
-    assert answer.content == b"0" * 100_000 + b"1" * 100_000 + b"2" * 100_000
+    assert answer.content == b"0" * 300_000 + b"1" * 300_000 + b"2" * 300_000
     assert answer.headers["content-type"] == "text/csv"
     assert answer.headers["content-disposition"] == 'attachment; filename="x.csv"'
     assert api.head("/api/v1/files/17").content == b""
