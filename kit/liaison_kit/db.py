@@ -92,7 +92,9 @@ class Database:
     def __init__(self, url: URL, pool_size: int = 6, application: str = "liaison") -> None:
         options: dict[str, Any] = {
             "pool_size": pool_size,
-            "max_overflow": pool_size,
+            # A process's work is bound by its core: more connections than this only cost the
+            # opening and closing of each.
+            "max_overflow": 0,
             "pool_timeout": 10,
             "pool_use_lifo": True,
             "connect_args": {"application_name": application, "options": "-c timezone=UTC"},

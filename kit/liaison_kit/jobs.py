@@ -388,8 +388,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
 
 def _listen(db: Database) -> Any:
     raw = db.engines[0].raw_connection()
-    raw.detach()
     connection = raw.driver_connection
+    raw.detach()
     assert connection is not None
     connection.autocommit = True
     with connection.cursor() as cursor:
