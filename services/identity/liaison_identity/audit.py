@@ -1,0 +1,49 @@
+"""The audit trail: who did what, when. Written in the transaction of the act, never changed."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from liaison_identity.models import Audit, User
+from liaison_kit.context import context
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.labels import Label
+
+# An entry is no record, but it is listed like one.
+AUDIT = RecordType(
+    "audit",
+    Label(en="Audit trail", fr="Journal d'audit"),
+    model=Audit,  # type: ignore[arg-type]
+    shape=contracts.AuditEntry,
+    columns={
+        "by_name": select(User.name).where(User.id == Audit.by).correlate(Audit).scalar_subquery()
+    },
+    default_sort="-id",
+)
+
+
+def record(
+    session: Session,
+    action: str,
+    record: str,
+    record_id: UUID | None = None,
+    *,
+    by: UUID | None = None,
+    **details: Any,
+) -> None:
+    """Write an entry; `by` is for who acts before anybody is signed in. Details hold no secrets."""
+    about = context(session)
+    session.add(
+        Audit(
+            tenant_id=about.tenant,
+            at=about.now,
+            by=by or about.user,
+            action=action,
+            record=record,
+            record_id=record_id,
+            details=details,
+        )
+    )

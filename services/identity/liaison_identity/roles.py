@@ -1,0 +1,111 @@
+"""Roles: what people may do, and in whose rows."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from liaison_identity import administrators, audit, grants, taken
+from liaison_identity.models import Role, User
+from liaison_kit import records
+from liaison_kit.context import context
+from liaison_kit.events import emit
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.identity import NewRole, RoleChanges, RoleSaved
+from liaison_sdk.errors import Conflict, InvalidInput
+from liaison_sdk.labels import Label
+
+ROLES = RecordType(
+    "roles",
+    Label(en="Role", fr="Rôle"),
+    model=Role,
+    shape=contracts.Role,
+    plural=Label(en="Roles", fr="Rôles"),
+)
+_UNIQUE = {"uq_roles_name": "name"}
+
+
+class RoleInUse(Conflict):
+    """Users have this role; give them another one first."""
+
+    code, title = "role_in_use", "Somebody has this role"
+
+
+def create(session: Session, role: NewRole) -> Role:
+    """A new role; it may not allow more than its maker is allowed."""
+    grants.demand(context(session).principal, role.permissions, role.rows)
+    values = role.model_dump() | {"permissions": _sorted(role.permissions)}
+    row = records.create(session, ROLES, Role, **values)
+    taken.flush(session, ROLES, _UNIQUE)
+    audit.record(
+        session, "role_created", "roles", row.id, name=row.name, permissions=row.permissions
+    )
+    emit(session, RoleSaved(role_id=row.id))
+    return row
+
+
+def change(session: Session, id: UUID, changes: RoleChanges, version: int) -> None:
+    """Set fields of a role; neither what it was nor what it becomes may be beyond the actor."""
+    principal = context(session).principal
+    row = records.load(session, ROLES, Role, id, version)
+    values = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if "permissions" in values:
+        values["permissions"] = _sorted(values["permissions"])
+    grants.demand(principal, row.permissions, row.rows)
+    grants.demand(
+        principal, values.get("permissions", row.permissions), values.get("rows", row.rows)
+    )
+    changed = records.change(session, ROLES, row, values)
+    if not changed:
+        return
+    taken.flush(session, ROLES, _UNIQUE)
+    if grants.EVERYTHING in changed.get("permissions", ((), ()))[0]:
+        administrators.keep_one(session)
+    audit.record(
+        session,
+        "role_changed",
+        "roles",
+        id,
+        fields=sorted(changed),
+        changes={n: list(pair) for n, pair in changed.items() if n in ("permissions", "rows")},
+    )
+    emit(session, RoleSaved(role_id=id))
+
+
+def remove(session: Session, id: UUID, version: int) -> None:
+    """Delete a role that nobody has."""
+    row = records.load(session, ROLES, Role, id, version)
+    grants.demand(context(session).principal, row.permissions, row.rows)
+    holders = session.scalar(
+        select(func.count()).select_from(User).where(User.role_ids.contains([id]))
+    )
+    if holders:
+        raise RoleInUse(f"{holders} users have this role")
+    records.remove(session, ROLES, row)
+    audit.record(session, "role_removed", "roles", id, name=row.name)
+    emit(session, RoleSaved(role_id=id))
+
+
+def chosen(session: Session, ids: Sequence[UUID], path: str = "role_ids") -> list[Role]:
+    """The roles of these ids, kept from being deleted until the commit."""
+    if not ids:
+        return []
+    found = list(
+        session.scalars(
+            select(Role).where(Role.id.in_(ids)).with_for_update(read=True, key_share=True)
+        )
+    )
+    if len(found) != len(set(ids)):
+        raise InvalidInput.field(path, "unknown_reference", f"{path} names no role of yours")
+    return found
+
+
+def allowed(roles: Sequence[Role]) -> tuple[set[str], dict[str, contracts.RowRule]]:
+    """The permissions and row rules of these roles together."""
+    return grants.together({"permissions": r.permissions, "rows": r.rows} for r in roles)
+
+
+def _sorted(permissions: Sequence[str]) -> list[str]:
+    return sorted(set(permissions))

@@ -1,0 +1,263 @@
+"""The wire of identity: operations that call the feature modules and decide nothing."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from liaison_identity import roles, sign_in, teams, tenants, tokens, users
+from liaison_identity.audit import AUDIT
+from liaison_identity.importing import IMPORTED_USERS
+from liaison_identity.roles import ROLES
+from liaison_identity.teams import TEAMS
+from liaison_identity.users import USERS
+from liaison_kit import listing, records
+from liaison_kit.context import Context, Principal
+from liaison_kit.listing import ListQuery, Page
+from liaison_kit.operations import Call, Raw, Version, delete, get, internal, patch, post
+from liaison_kit.service import Service
+from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.identity import (
+    AuditEntry,
+    Authenticated,
+    Credentials,
+    IssuedToken,
+    Me,
+    NewPassword,
+    NewRole,
+    NewTeam,
+    NewTenant,
+    NewToken,
+    NewUser,
+    Role,
+    RoleChanges,
+    Team,
+    TeamChanges,
+    Tenant,
+    Token,
+    TokenToCheck,
+    User,
+    UserChanges,
+)
+from liaison_sdk.errors import NotFound
+from liaison_sdk.labels import Label
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+class Identity(Service):
+    """Who works here, what they may do, and what they did about it."""
+
+    name = "identity"
+    label = Label(en="People and rights", fr="Utilisateurs et droits")
+    records = (USERS, TEAMS, ROLES)
+    importables = (IMPORTED_USERS,)
+    permissions = {
+        "users:read": Label(en="See users", fr="Voir les utilisateurs"),
+        "users:write": Label(en="Change users", fr="Modifier les utilisateurs"),
+        "teams:read": Label(en="See teams", fr="Voir les équipes"),
+        "teams:write": Label(en="Change teams", fr="Modifier les équipes"),
+        "roles:read": Label(en="See roles", fr="Voir les rôles"),
+        "roles:write": Label(en="Change roles", fr="Modifier les rôles"),
+        "audit:read": Label(en="See the audit trail", fr="Voir le journal d'audit"),
+    }
+    menu = (
+        {"label": {"en": "Users", "fr": "Utilisateurs"}, "path": "/users", "icon": "user"},
+        {"label": {"en": "Teams", "fr": "Équipes"}, "path": "/teams", "icon": "team"},
+        {"label": {"en": "Roles", "fr": "Rôles"}, "path": "/roles", "icon": "key"},
+    )
+    live = (
+        {"type": "users_saved", "record": "users", "permission": "users:read"},
+        {"type": "user_removed", "record": "users", "permission": "users:read"},
+        {"type": "team_saved", "record": "teams", "permission": "teams:read"},
+        {"type": "role_saved", "record": "roles", "permission": "roles:read"},
+    )
+
+    # --- signing in ------------------------------------------------------------------------------
+
+    @internal
+    def authenticate(self, token: TokenToCheck) -> Authenticated:
+        """Whose token it is, and what it allows."""
+        return tokens.authenticate(self.db, token.token)
+
+    @post("/sign-in", public=True, status=200, problems=[401])
+    def sign_in(self, credentials: Credentials) -> Raw[contracts.Session]:
+        """Sign in with an e-mail and a password; the answer holds the token."""
+        return Raw(sign_in.sign_in(self.db, credentials))
+
+    @post("/sign-out")
+    def sign_out(self, session: Session, call: Call) -> None:
+        """End the session that asks: its token is not valid any more."""
+        tokens.revoke(session, UUID(call.meta["principal"]["token_id"]), "signed_out")
+
+    @get("/me")
+    def get_me(self, session: Session, principal: Principal, call: Call) -> Me:
+        """Who is signed in, where, and what they may do."""
+        found = listing.read(session, USERS, principal.user)
+        if found is None:
+            raise NotFound("There is no such user")
+        return Me(
+            user=User.model_validate_json(found[0]),
+            tenant=tenants.here(session),
+            permissions=sorted(principal.permissions),
+            rows=dict(principal.rows),
+            kind=call.meta["principal"].get("kind", "session"),
+        )
+
+    @internal
+    def create_tenant(self, tenant: NewTenant) -> Tenant:
+        """Set up an organisation with its standard roles and its administrator."""
+        return tenants.bootstrap(self.db, tenant)
+
+    # --- users -----------------------------------------------------------------------------------
+
+    @get("/users", allow="users:read", record=USERS)
+    def list_users(self, session: Session, query: ListQuery[User]) -> Raw[Page[User]]:
+        """Users, filtered, searched and sorted."""
+        return Raw(listing.page(session, USERS, query))
+
+    @post("/users", allow="users:write", record=USERS, problems=[403, 409])
+    def create_user(self, session: Session, user: NewUser) -> Raw[User]:
+        """Add a user; nobody can give them rights beyond their own."""
+        row = users.create(session, user)
+        return Raw(*records.answer(session, USERS, row.id))
+
+    @get("/users/{id}", allow="users:read", record=USERS, problems=[404])
+    def get_user(self, session: Session, id: UUID) -> Raw[User]:
+        """One user."""
+        return _found(listing.read(session, USERS, id))
+
+    @patch("/users/{id}", allow="users:write", record=USERS, problems=[403, 404, 409, 412])
+    def change_user(
+        self, session: Session, id: UUID, changes: UserChanges, version: Version
+    ) -> Raw[User]:
+        """Change a user; null clears a field."""
+        users.change(session, id, changes, version)
+        return Raw(*records.answer(session, USERS, id))
+
+    @delete("/users/{id}", allow="users:write", record=USERS, problems=[403, 404, 409, 412])
+    def delete_user(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a user; their tokens end at once."""
+        users.remove(session, id, version)
+
+    @post("/users/{id}/password", problems=[403, 404])
+    def set_password(self, principal: Principal, id: UUID, new: NewPassword) -> None:
+        """Set your own password, saying the present one, or that of a user below you.
+
+        All sessions of the user end; they sign in again.
+        """
+        if id == principal.user:
+            sign_in.confirm(self.db, principal.tenant, id, new.current_password)
+        else:
+            principal.demand("users:write")
+        # A transaction of its own: nothing of a password is kept for Idempotency-Key.
+        with self.db.writing(Context(tenant=principal.tenant, principal=principal)) as session:
+            users.set_password(session, id, new)
+
+    # --- teams -----------------------------------------------------------------------------------
+
+    @get("/teams", allow="teams:read", record=TEAMS)
+    def list_teams(self, session: Session, query: ListQuery[Team]) -> Raw[Page[Team]]:
+        """Teams, filtered and sorted."""
+        return Raw(listing.page(session, TEAMS, query))
+
+    @post("/teams", allow="teams:write", record=TEAMS, problems=[409])
+    def create_team(self, session: Session, team: NewTeam) -> Raw[Team]:
+        """Add a team."""
+        row = teams.create(session, team)
+        return Raw(*records.answer(session, TEAMS, row.id))
+
+    @get("/teams/{id}", allow="teams:read", record=TEAMS, problems=[404])
+    def get_team(self, session: Session, id: UUID) -> Raw[Team]:
+        """One team."""
+        return _found(listing.read(session, TEAMS, id))
+
+    @patch("/teams/{id}", allow="teams:write", record=TEAMS, problems=[404, 409, 412])
+    def change_team(
+        self, session: Session, id: UUID, changes: TeamChanges, version: Version
+    ) -> Raw[Team]:
+        """Change a team; null clears a field."""
+        teams.change(session, id, changes, version)
+        return Raw(*records.answer(session, TEAMS, id))
+
+    @delete("/teams/{id}", allow="teams:write", record=TEAMS, problems=[404, 412])
+    def delete_team(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a team; its members stay."""
+        teams.remove(session, id, version)
+
+    # --- roles -----------------------------------------------------------------------------------
+
+    @get("/roles", allow="roles:read", record=ROLES)
+    def list_roles(self, session: Session, query: ListQuery[Role]) -> Raw[Page[Role]]:
+        """Roles, filtered and sorted."""
+        return Raw(listing.page(session, ROLES, query))
+
+    @post("/roles", allow="roles:write", record=ROLES, problems=[403, 409])
+    def create_role(self, session: Session, role: NewRole) -> Raw[Role]:
+        """Add a role that allows no more than you are allowed."""
+        row = roles.create(session, role)
+        return Raw(*records.answer(session, ROLES, row.id))
+
+    @get("/roles/{id}", allow="roles:read", record=ROLES, problems=[404])
+    def get_role(self, session: Session, id: UUID) -> Raw[Role]:
+        """One role."""
+        return _found(listing.read(session, ROLES, id))
+
+    @patch("/roles/{id}", allow="roles:write", record=ROLES, problems=[403, 404, 409, 412])
+    def change_role(
+        self, session: Session, id: UUID, changes: RoleChanges, version: Version
+    ) -> Raw[Role]:
+        """Change a role; whoever has it feels it with their next request."""
+        roles.change(session, id, changes, version)
+        return Raw(*records.answer(session, ROLES, id))
+
+    @delete("/roles/{id}", allow="roles:write", record=ROLES, problems=[403, 404, 409, 412])
+    def delete_role(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a role that nobody has."""
+        roles.remove(session, id, version)
+
+    # --- tokens ----------------------------------------------------------------------------------
+
+    @get("/tokens", problems=[403])
+    def list_tokens(
+        self,
+        session: Session,
+        principal: Principal,
+        user_id: UUID | None = None,
+        limit: Limit = 50,
+        cursor: UUID | None = None,
+    ) -> Page[Token]:
+        """Your sessions and API tokens, latest first; those of others need `users:write`."""
+        if user_id is not None and user_id != principal.user:
+            principal.demand("users:write")
+        return tokens.page(session, user_id or principal.user, limit, cursor)
+
+    @post("/tokens", problems=[403])
+    def create_token(self, principal: Principal, token: NewToken) -> IssuedToken:
+        """Make an API token of your own; its secret is shown this once."""
+        # A transaction of its own: an answer with a secret is not kept for Idempotency-Key.
+        with self.db.writing(Context(tenant=principal.tenant, principal=principal)) as session:
+            return tokens.create(session, principal, token)
+
+    @delete("/tokens/{id}", problems=[403, 404])
+    def delete_token(self, session: Session, principal: Principal, id: UUID) -> None:
+        """End a session or an API token: your own, or that of a user below you."""
+        owner = tokens.owner(session, id)
+        if owner != principal.user:
+            principal.demand("users:write")
+            users.demand_rights_of(session, owner)
+        tokens.revoke(session, id)
+
+    # --- audit -----------------------------------------------------------------------------------
+
+    @get("/audit", allow="audit:read", record=AUDIT)
+    def list_audit(self, session: Session, query: ListQuery[AuditEntry]) -> Raw[Page[AuditEntry]]:
+        """Who did what, when, latest first."""
+        return Raw(listing.page(session, AUDIT, query))
+
+
+def _found(read: tuple[str, int] | None) -> Raw[Any]:
+    if read is None:
+        raise NotFound()
+    return Raw(read[0].encode(), read[1])

@@ -1,0 +1,83 @@
+"""Teams: people who work together, in a region."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from liaison_identity import audit, taken
+from liaison_identity.models import Team, User
+from liaison_kit import records
+from liaison_kit.events import emit
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.identity import NewTeam, TeamChanges, TeamSaved
+from liaison_sdk.labels import Label
+
+TEAMS = RecordType(
+    "teams",
+    Label(en="Team", fr="Équipe"),
+    model=Team,
+    shape=contracts.Team,
+    columns={
+        "manager": select(User.name)
+        .where(User.id == Team.manager_id)
+        .correlate(Team)
+        .scalar_subquery(),
+        "members": select(func.count())
+        .where(User.team_id == Team.id)
+        .correlate(Team)
+        .scalar_subquery(),
+    },
+    plural=Label(en="Teams", fr="Équipes"),
+)
+_UNIQUE = {"uq_teams_name": "name"}
+
+
+def create(session: Session, team: NewTeam) -> Team:
+    """A new team."""
+    records.demand(session, User, "manager_id", team.manager_id)
+    return add(session, **team.model_dump())
+
+
+def add(session: Session, name: str, region: str | None, **values: Any) -> Team:
+    """A team with these fields, told and audited."""
+    row = records.create(session, TEAMS, Team, name=name, region=region or None, **values)
+    taken.flush(session, TEAMS, _UNIQUE)
+    audit.record(session, "team_created", "teams", row.id, name=name)
+    emit(session, TeamSaved(team_id=row.id))
+    return row
+
+
+def change(session: Session, id: UUID, changes: TeamChanges, version: int) -> None:
+    """Set fields of a team; its members carry its name and region, so they are told as well."""
+    from liaison_identity import users
+
+    row = records.load(session, TEAMS, Team, id, version)
+    values = {name: getattr(changes, name) for name in changes.model_fields_set}
+    if "region" in values:
+        values["region"] = values["region"] or None
+    if "manager_id" in values:
+        records.demand(session, User, "manager_id", values["manager_id"])
+    changed = records.change(session, TEAMS, row, values)
+    if not changed:
+        return
+    taken.flush(session, TEAMS, _UNIQUE)
+    audit.record(session, "team_changed", "teams", id, fields=sorted(changed))
+    emit(session, TeamSaved(team_id=id))
+    if changed.keys() & {"name", "region"}:
+        users.touch(session, User.team_id == id)
+
+
+def remove(session: Session, id: UUID, version: int) -> None:
+    """Delete a team; its members stay, without one."""
+    from liaison_identity import users
+
+    row = records.load(session, TEAMS, Team, id, version)
+    members = users.touch(session, User.team_id == id, quietly=True, team_id=None)
+    records.remove(session, TEAMS, row)
+    session.flush()
+    audit.record(session, "team_removed", "teams", id, name=row.name)
+    emit(session, TeamSaved(team_id=id))
+    users.tell(session, members)

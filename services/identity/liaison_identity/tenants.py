@@ -1,0 +1,217 @@
+"""Tenants: set up once with roles and an administrator, however often it is asked."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from liaison_identity import audit, roles, users
+from liaison_identity.models import Role, Tenant, User
+from liaison_identity.tokens import NOBODY
+from liaison_kit.context import Context, context
+from liaison_kit.db import Database
+from liaison_kit.events import emit
+from liaison_kit.ids import uuid7
+from liaison_kit.search import fold
+from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.identity import (
+    Administrator,
+    Locale,
+    NewRole,
+    NewTenant,
+    NewUser,
+    RowRule,
+    TenantCreated,
+)
+from liaison_sdk.errors import InvalidInput
+
+
+def _both(*records: str) -> list[str]:
+    return [f"{record}:{verb}" for record in records for verb in ("read", "write")]
+
+
+def _read(*records: str) -> list[str]:
+    return [f"{record}:read" for record in records]
+
+
+_PEOPLE = ("contacts", "companies")
+_SELLING = ("opportunities", "leads", "activities", "quotes", "orders")
+_CATALOGUE = ("products", "pipelines")
+_MARKETING = ("segments", "templates", "campaigns", "journeys", "messages", "forms")
+_SUPPORT = ("tickets", "tasks", "articles", "conversations", "surveys")
+_FIGURES = ("indicators", "reports", "dashboards")
+_STAFF = ("users", "teams")
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """A role that each tenant starts with; `key` is its external id, so that it may be renamed."""
+
+    key: str
+    en: str
+    fr: str
+    permissions: Iterable[str]
+    rows: dict[str, RowRule]
+
+
+def _in_rows(rule: RowRule) -> dict[str, RowRule]:
+    return dict.fromkeys(_SELLING, rule)
+
+
+_EVERYDAY = (*_read(*_STAFF, "custom_fields", "history"), *_both("jobs"))
+
+STANDARD = (
+    Standard("administrator", "Administrator", "Administrateur", ("*",), {}),
+    Standard(
+        "sales_manager",
+        "Sales manager",
+        "Responsable commercial",
+        (
+            *_both(*_PEOPLE, *_SELLING, *_CATALOGUE, *_FIGURES, "imports"),
+            *_EVERYDAY,
+        ),
+        _in_rows("team"),
+    ),
+    Standard(
+        "sales_rep",
+        "Sales rep",
+        "Commercial",
+        (*_both(*_PEOPLE, *_SELLING), *_read(*_CATALOGUE, *_FIGURES), *_EVERYDAY),
+        _in_rows("own"),
+    ),
+    Standard(
+        "marketer",
+        "Marketer",
+        "Chargé de marketing",
+        (
+            *_both(*_PEOPLE, *_MARKETING, "leads", "imports"),
+            *_read("opportunities", "products", *_FIGURES),
+            *_EVERYDAY,
+        ),
+        {},
+    ),
+    Standard(
+        "support_agent",
+        "Support agent",
+        "Agent de support",
+        (
+            *_both(*_SUPPORT, "contacts"),
+            *_read("companies", "opportunities", "orders", "products"),
+            *_EVERYDAY,
+        ),
+        {},
+    ),
+    Standard(
+        "read_only",
+        "Read-only",
+        "Lecture seule",
+        _read(
+            *_PEOPLE,
+            *_SELLING,
+            *_CATALOGUE,
+            *_MARKETING,
+            *_SUPPORT,
+            *_FIGURES,
+            *_STAFF,
+            "roles",
+            "custom_fields",
+            "history",
+            "jobs",
+        ),
+        {},
+    ),
+)
+
+
+def bootstrap(db: Database, new: NewTenant) -> contracts.Tenant:
+    """The tenant, its standard roles and its administrator; what is there already stays."""
+    slug = new.slug or slug_of(new.name)
+    with db.reading(Context(tenant=NOBODY)) as session:
+        id = session.scalar(text("SELECT tenant_of_slug(:slug)"), {"slug": slug})
+    if id is None:
+        id = uuid7()
+        try:
+            with db.writing(Context(tenant=id)) as session:
+                _create(session, new, slug)
+        except IntegrityError as error:
+            if "uq_tenants_slug" not in str(error.orig):
+                raise
+            # Somebody else set it up at the same moment.
+            return bootstrap(db, new)
+    else:
+        with db.writing(Context(tenant=id)) as session:
+            _complete(session, new.administrator)
+    with db.reading(Context(tenant=id)) as session:
+        return here(session)
+
+
+def here(session: Session) -> contracts.Tenant:
+    """The tenant that this session works for."""
+    row = session.scalars(select(Tenant).where(Tenant.id == context(session).tenant)).one()
+    return contracts.Tenant.model_validate(row, from_attributes=True)
+
+
+def slug_of(name: str) -> str:
+    """A tenant's name as it is typed in addresses: `Hélios & Fils` becomes `helios-fils`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", fold(name)).strip("-")[:63].strip("-")
+    if not slug:
+        raise InvalidInput.field("slug", "missing", "This name makes no slug: give one")
+    return slug
+
+
+def _create(session: Session, new: NewTenant, slug: str) -> None:
+    about = context(session)
+    session.add(
+        Tenant(id=about.tenant, name=new.name, slug=slug, active=True, created_at=about.now)
+    )
+    session.flush()
+    audit.record(session, "tenant_created", "tenants", about.tenant, name=new.name)
+    emit(
+        session,
+        TenantCreated(tenant_id=about.tenant, name=new.name, locale=new.administrator.locale),
+    )
+    _complete(session, new.administrator)
+
+
+def _complete(session: Session, administrator: Administrator) -> None:
+    """Add the standard roles and the administrator where they are missing."""
+    # Two set-ups of one tenant at once take turns.
+    session.execute(select(Tenant.id).where(Tenant.id == context(session).tenant).with_for_update())
+    rows = session.execute(
+        select(Role.external_id, Role.id).where(
+            Role.external_id.in_([role.key for role in STANDARD])
+        )
+    )
+    known = {row.external_id: row.id for row in rows}
+    for role in STANDARD:
+        if role.key not in known:
+            known[role.key] = _add_role(session, role, administrator.locale)
+    found = session.scalar(select(User.id).where(User.email == administrator.email))
+    if found is None:
+        users.create(
+            session,
+            NewUser(
+                name=administrator.name,
+                email=administrator.email,
+                password=administrator.password,
+                role_ids=[known["administrator"]],
+                locale=administrator.locale,
+            ),
+        )
+
+
+def _add_role(session: Session, role: Standard, locale: Locale) -> UUID:
+    row = roles.create(
+        session,
+        NewRole(
+            name=role.fr if locale == "fr" else role.en,
+            permissions=list(role.permissions),
+            rows=role.rows,
+            external_id=role.key,
+        ),
+    )
+    return row.id
