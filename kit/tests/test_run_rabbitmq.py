@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from liaison_kit.run.process import CannotStart, wait_until
-from liaison_kit.run.rabbitmq import RabbitMQ, answers
+from liaison_kit.run.rabbitmq import RabbitMQ, answers, install
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,35 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path, broker: RabbitMQ) -> 
         node.start()
 
     assert node.pid is None
+
+
+def test_installing_starts_no_service_and_leaves_no_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The edge of the building: what apt-get would see while it installs.
+    policy = tmp_path / "policy-rc.d"
+    apt = tmp_path / "bin" / "apt-get"
+    apt.parent.mkdir()
+    apt.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n{policy}; echo $? >> {tmp_path}/answer\n'
+    )
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", str(apt.parent), prepend=":")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+
+    install(policy)
+
+    asked = (tmp_path / "asked").read_text()
+    assert "install --yes --no-install-recommends rabbitmq-server" in asked
+    assert set((tmp_path / "answer").read_text().split()) == {"101"}
+    assert not policy.exists()
+
+
+def test_without_root_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+
+    with pytest.raises(CannotStart, match="apt-get install rabbitmq-server"):
+        install()
 
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:

@@ -1,13 +1,21 @@
 """What is committed works on any machine: no addresses of indexes, no paths of somebody's disk."""
 
+import ast
 import re
 import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PROJECTS = [
+    project
+    for pattern in ("sdk", "kit", "cli", "services/*", "plugins/*")
+    for project in sorted(ROOT.glob(f"{pattern}/pyproject.toml"))
+]
 LOCKS = ["requirements.lock", "bootstrap.lock"]
 
 # Put together here so that this file does not find itself.
@@ -21,6 +29,23 @@ def committed() -> list[Path]:
     )
     files = [ROOT / name for name in listed.stdout.split("\0") if name]
     return [file for file in files if file.is_file()]
+
+
+def named_by(project: Path) -> set[str]:
+    """The distributions that one pyproject names."""
+    wanted = tomllib.loads(project.read_text())["project"].get("dependencies", [])
+    return {re.split(r"[\s\[<>=!~;]", name, maxsplit=1)[0].lower() for name in wanted}
+
+
+def imported_by(file: Path) -> set[str]:
+    """The top-level modules that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
 
 
 def dependencies() -> set[str]:
@@ -61,6 +86,22 @@ def test_every_dependency_is_locked() -> None:
     locked = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 
     assert dependencies() - locked == set(), "run `make lock`"
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=lambda project: project.parent.name)
+def test_a_distribution_names_what_it_imports(project: Path) -> None:
+    """Its own dependencies, or those of the SDK and the kit when it stands on them."""
+    named = named_by(project)
+    for base in ("kit", "sdk"):
+        if f"liaison-{base}" in named:
+            named |= named_by(ROOT / base / "pyproject.toml")
+    carriers = packages_distributions()
+
+    for file in project.parent.glob("liaison_*/**/*.py"):
+        for module in imported_by(file):
+            carrying = {re.sub(r"[-_.]+", "-", name).lower() for name in carriers.get(module, [])}
+            if module not in sys.stdlib_module_names and not module.startswith("liaison_"):
+                assert carrying & named, f"{file.relative_to(ROOT)} imports {module}"
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -201,7 +201,7 @@ def is_installed() -> bool:
     return _find_server_program() is not None
 
 
-def install() -> None:
+def install(policy: Path = Path("/usr/sbin/policy-rc.d")) -> None:
     """Install the system's RabbitMQ package where we may, without starting its own service."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise CannotStart(
@@ -209,7 +209,6 @@ def install() -> None:
             " rabbitmq-server`, Fedora: `sudo dnf install rabbitmq-server`, macOS: `brew install"
             " rabbitmq`), or set AMQP_URL to a broker you have."
         )
-    policy = Path("/usr/sbin/policy-rc.d")
     # Debian's way to install a service without starting it: this file answers 101, "not allowed".
     ours = not policy.exists()
     if ours:

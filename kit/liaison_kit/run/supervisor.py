@@ -132,8 +132,7 @@ class Supervisor:
         self._choose_ports()
         for program in self.programs:
             self._start(program)
-        for program in self.programs:
-            self._wait_until_ready(program)
+        self._wait_until_ready()
         took = time.monotonic() - began
         self._say(f"Liaison is up after {took:.0f} s.\n")
         self._say(f"  address   {self.address}")
@@ -279,14 +278,18 @@ class Supervisor:
             },
         )
 
-    def _wait_until_ready(self, program: Program) -> None:
+    def _wait_until_ready(self) -> None:
+        """Wait for all at once, so that one that ends at once is told at once."""
         deadline = time.monotonic() + _READY_WITHIN_S
-        while not program.is_ready():
-            gone = program.process is None or program.process.poll() is not None
-            if gone or time.monotonic() > deadline:
-                log = self._log(program.name)
-                what = "ended" if gone else f"was not ready within {_READY_WITHIN_S:.0f} s"
-                raise CannotStart(f"{program.name} {what}; {log} ends with:\n{tail(log)}")
+        waiting = list(self.programs)
+        while waiting := [program for program in waiting if not program.is_ready()]:
+            late = time.monotonic() > deadline
+            for program in waiting:
+                ended = program.process is None or program.process.poll() is not None
+                if ended or late:
+                    log = self._log(program.name)
+                    what = "ended" if ended else f"was not ready within {_READY_WITHIN_S:.0f} s"
+                    raise CannotStart(f"{program.name} {what}; {log} ends with:\n{tail(log)}")
             time.sleep(0.1)
 
     def _begin_demo(self) -> None:
