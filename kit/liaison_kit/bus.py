@@ -20,7 +20,7 @@ from eventlet.event import Event
 from eventlet.semaphore import Semaphore
 from liaison_sdk.errors import LiaisonError, Unavailable
 from nameko.amqp.consume import Consumer
-from nameko.extensions import DependencyProvider, Entrypoint, SharedExtension
+from nameko.extensions import DependencyProvider, Entrypoint
 from nameko.rpc import RpcConsumer
 
 from liaison_kit.context import Context
@@ -212,7 +212,7 @@ class OperationEntrypoint(Entrypoint):  # type: ignore[misc]
         self.container.spawn_worker(self, (call,), {}, handle_result=replied)
 
 
-class Announcer(SharedExtension):  # type: ignore[misc]
+class Announcer(DependencyProvider):  # type: ignore[misc]
     """Tells gateways what this service can do: at the start, every 10 s, and when one asks."""
 
     EVERY_S = 10
