@@ -241,7 +241,7 @@ class Loss(Closed):
 
 
 class Reopening(_NamesAStage):
-    """A closed opportunity is worked on again, in this stage or the open one that it was last in."""
+    """A closed opportunity is worked on again, in this stage or its last open one."""
 
 
 class Opportunity(BaseModel):

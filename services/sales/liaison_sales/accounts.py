@@ -1,0 +1,115 @@
+"""The accounts: companies as contacts tells them, kept so that lists and files can name them."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from sqlalchemy import or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from liaison_kit.context import context
+from liaison_kit.search import fold
+from liaison_sales.models import Account
+from liaison_sdk.contracts.contacts import CompanyRef
+
+# Higher than any version that contacts will ever tell: what was removed stays so.
+_LAST = 2**62
+
+
+def saved(session: Session, companies: Sequence[CompanyRef]) -> None:
+    """Remember companies; what is older than what is known is left out."""
+    tenant = context(session).tenant
+    latest = {company.id: company for company in companies}
+    # The same order everywhere, so that two batches never wait for each other in a circle.
+    rows = [
+        {
+            "id": company.id,
+            "tenant_id": tenant,
+            "name": company.name,
+            "folded": fold(company.name),
+            "external_id": company.external_id,
+            "owner_id": company.owner_id,
+            "removed": False,
+            "version": company.version,
+        }
+        for company in sorted(latest.values(), key=lambda company: company.id)
+    ]
+    if not rows:
+        return
+    statement = insert(Account)
+    told = statement.excluded
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: told[name] for name in rows[0] if name not in ("id", "tenant_id")},
+            where=Account.version < told.version,
+        ),
+        rows,
+    )
+
+
+def removed(session: Session, company_id: UUID) -> None:
+    """A company is gone; its opportunities stay, with nobody's name on them."""
+    session.execute(
+        text(
+            "INSERT INTO accounts (id, tenant_id, name, folded, removed, version)"
+            " VALUES (:id, :tenant, '', '', true, :last)"
+            " ON CONFLICT (id) DO UPDATE SET removed = true, version = :last"
+        ),
+        {"id": company_id, "tenant": context(session).tenant, "last": _LAST},
+    )
+
+
+def resolve(session: Session, values: Sequence[str]) -> dict[str, str]:
+    """The ids of companies by name or external id; a name that several share names none."""
+    folded = [fold(value) for value in values]
+    rows = session.execute(
+        select(Account.id, Account.folded, Account.external_id).where(
+            or_(Account.folded.in_(folded), Account.external_id.in_(values)), ~Account.removed
+        )
+    ).all()
+    by_name: dict[str, set[str]] = {}
+    by_external_id: dict[str, str] = {}
+    for row in rows:
+        by_name.setdefault(row.folded, set()).add(str(row.id))
+        if row.external_id is not None:
+            by_external_id[row.external_id] = str(row.id)
+    found: dict[str, str] = {}
+    for value, key in zip(values, folded, strict=True):
+        named = by_name.get(key, set())
+        if len(named) == 1:
+            found[value] = next(iter(named))
+        elif value in by_external_id:
+            found[value] = by_external_id[value]
+    return found
+
+
+def names(session: Session, near: Sequence[str]) -> list[str]:
+    """Companies that misspelt names may have meant: all of a small book, else likely ones."""
+    some = list(session.scalars(select(Account.name).where(~Account.removed).limit(5001)))
+    if len(some) <= 5000:
+        return some
+    starts = {fold(value)[:3] for value in near[:200]}
+    likely = select(Account.name).where(
+        or_(*(Account.folded.startswith(start, autoescape=True) for start in sorted(starts))),
+        ~Account.removed,
+    )
+    return list(session.scalars(likely.limit(5000)))
+
+
+def learnt(session: Session, found: Mapping[str, UUID]) -> None:
+    """Remember what contacts answered about names; its events will tell the rest."""
+    tenant = context(session).tenant
+    rows = [
+        {
+            "id": id,
+            "tenant_id": tenant,
+            "name": name,
+            "folded": fold(name),
+            "removed": False,
+            "version": 0,
+        }
+        for name, id in sorted(found.items(), key=lambda pair: pair[1])
+    ]
+    if rows:
+        session.execute(insert(Account).on_conflict_do_nothing(), rows)

@@ -1,0 +1,461 @@
+"""What files may bring in: a catalogue of products, a book of opportunities.
+
+References are found in what is known here of users and companies; a name that is not known yet is
+asked of its owner, once for all names of the file.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Table, select, text
+from sqlalchemy.orm import Session
+
+from liaison_kit.context import context
+from liaison_kit.db import Base
+from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
+from liaison_kit.outbox import emit
+from liaison_kit.search import fold
+from liaison_kit.telemetry import log
+from liaison_sales import accounts, metrics, pipelines, products, reps
+from liaison_sales.models import Opportunity, Product
+from liaison_sales.opportunities import OPPORTUNITIES
+from liaison_sales.products import PRODUCTS
+from liaison_sdk.contracts import sales as contract
+from liaison_sdk.errors import Unavailable
+from liaison_sdk.types import Money
+
+EVENT_BATCH: Final = 500
+
+
+# --- references ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Users by name or e-mail."""
+
+    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """Ids of the users that are named."""
+        found = reps.resolve(session, values)
+        asked = _ask(session, "identity", "resolve_users", [v for v in values if v not in found])
+        reps.learnt(session, asked)
+        return found | {name: str(id) for name, id in asked.items()}
+
+    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
+        """Names that a misspelt one may have meant."""
+        return reps.names(session)
+
+    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """Users are invited, not made by a file."""
+        raise CannotCreate
+
+
+@dataclass(frozen=True, slots=True)
+class Companies:
+    """Companies by name or external id."""
+
+    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """Ids of the companies that are named."""
+        found = accounts.resolve(session, values)
+        unknown = [value for value in values if value not in found]
+        asked = _ask(session, "contacts", "resolve_companies", unknown)
+        accounts.learnt(session, asked)
+        return found | {name: str(id) for name, id in asked.items()}
+
+    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
+        """Names that a misspelt one may have meant."""
+        return accounts.names(session, near)
+
+    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """Companies belong to contacts: they are imported there."""
+        raise CannotCreate
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Stages by name or code, the default pipeline's first."""
+
+    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """Ids of the stages that are named."""
+        return pipelines.resolve(session, values)
+
+    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
+        """Names that a misspelt one may have meant."""
+        return pipelines.stage_names(session)
+
+    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """A file can't tell whether a stage is open, won or lost."""
+        raise CannotCreate
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Products by name, code or external id."""
+
+    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """Ids of the products that are named."""
+        rows = session.execute(
+            select(Product.id, Product.name, Product.code, Product.external_id).order_by(Product.id)
+        ).all()
+        known: dict[str, str] = {}
+        for spelling in ("name", "external_id", "code"):
+            for row in rows:
+                if getattr(row, spelling):
+                    known.setdefault(fold(getattr(row, spelling)), str(row.id))
+        return {value: known[fold(value)] for value in values if fold(value) in known}
+
+    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
+        """Names that a misspelt one may have meant."""
+        return list(session.scalars(select(Product.name).limit(5000)))
+
+    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
+        """New products of these names; their prices are to be added."""
+        made = {
+            value: products.create(session, contract.NewProduct(name=value)) for value in values
+        }
+        session.flush()
+        return {value: str(product.id) for value, product in made.items()}
+
+
+def _ask(session: Session, service: str, operation: str, names: Sequence[str]) -> dict[str, UUID]:
+    """Ask the service that owns these names; where it is down, what is known here has to do."""
+    ask: Callable[..., bytes] | None = session.info.get("ask")
+    if ask is None or not names:
+        return {}
+    try:
+        answer = ask(service, operation, json.dumps({"names": names}).encode(), context(session))
+    except Unavailable as error:
+        log.warning("names not resolved", service=service, error=error.detail)
+        return {}
+    return {name: UUID(id) for name, id in json.loads(answer)["found"].items()}
+
+
+# --- products -----------------------------------------------------------------------------------
+
+
+def _field(name: str, en: str, fr: str, kind: Any = "text", **options: Any) -> ImportField:
+    return ImportField(name, {"en": en, "fr": fr}, kind, **options)
+
+
+def _table(model: type[Base]) -> Table:
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def _searched(*columns: str) -> dict[str, str]:
+    """SQL of what a new and a changed row are found by; unchanged texts keep what they have."""
+    new = ", ".join(f"s.{name}" for name in columns)
+    merged = [f"coalesce(s.{name}, t.{name})" for name in columns]
+    same = " AND ".join(
+        f"{after} IS NOT DISTINCT FROM t.{name}"
+        for name, after in zip(columns, merged, strict=True)
+    )
+    return {
+        "insert": _search_sql(new),
+        "merge": f"CASE WHEN {same} THEN t.search ELSE {_search_sql(', '.join(merged))} END",
+    }
+
+
+def _search_sql(parts: str) -> str:
+    return f"' ' || lower(unaccent(concat_ws(' ', {parts})))"
+
+
+def _blank(batch: Batch, fields: Mapping[str, str]) -> dict[str, Sequence[str]]:
+    """Empty columns for the fields that the file does not feed, for SQL to fill."""
+    nothing = [""] * batch.size
+    return {column: nothing for name, column in fields.items() if name not in batch.values}
+
+
+_PRODUCT_SEARCH = _searched("name", "code", "family")
+
+
+def _product_columns(batch: Batch) -> dict[str, Sequence[str]]:
+    return _blank(batch, {"code": "code", "family": "family", "": "search"})
+
+
+def _products_told(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
+    rows = session.scalars(select(Product).where(Product.id.in_([*created, *updated]))).all()
+    for start in range(0, len(rows), EVENT_BATCH):
+        batch = rows[start : start + EVENT_BATCH]
+        told = [products.reference(product) for product in batch]
+        emit(session, contract.ProductsSaved(products=told))
+    session.expunge_all()
+
+
+def _products_untold(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
+    for id in deleted:
+        emit(session, contract.ProductRemoved(product_id=id))
+    _products_told(session, (), restored)
+
+
+_PRODUCTS = Importable(
+    record="products",
+    label={"en": "Products", "fr": "Produits"},
+    permission="products:write",
+    kind=PRODUCTS,
+    table=_table(Product),
+    keys=("external_id", "name"),
+    match={"name": "lower(t.name) = lower(s.name)"},
+    fields=(
+        _field(
+            "external_id",
+            "External id",
+            "Identifiant externe",
+            max_length=200,
+            aliases=("product id", "id", "id produit"),
+        ),
+        _field(
+            "name",
+            "Name",
+            "Nom",
+            required=True,
+            max_length=200,
+            aliases=("product", "product name", "produit", "désignation"),
+        ),
+        _field("code", "Code", "Référence", max_length=200, aliases=("sku", "product code", "ref")),
+        _field(
+            "family",
+            "Family",
+            "Gamme",
+            max_length=200,
+            aliases=("series", "category", "product line", "catégorie", "famille"),
+        ),
+        _field(
+            "list_price",
+            "List price",
+            "Prix catalogue",
+            "money",
+            minimum=Decimal(0),
+            aliases=("price", "sales price", "unit price", "prix", "tarif"),
+        ),
+        _field("active", "Active", "Actif", "boolean", aliases=("enabled", "en vente")),
+    ),
+    columns=_product_columns,
+    on_insert={"active": "true", "search": _PRODUCT_SEARCH["insert"]},
+    merge={"search": _PRODUCT_SEARCH["merge"]},
+    after_chunk=_products_told,
+    after_rollback=_products_untold,
+)
+
+
+# --- opportunities ------------------------------------------------------------------------------
+
+_FIRST_STAGE = (
+    "(SELECT st.id FROM stages st JOIN pipelines p ON p.id = st.pipeline_id"
+    " WHERE p.is_default AND st.kind = 'open' ORDER BY st.position LIMIT 1)"
+)
+_STAGE = f"coalesce(s.stage_id, {_FIRST_STAGE})"
+_SINCE = "coalesce(coalesce(s.closed_on, s.engaged_on)::timestamp AT TIME ZONE 'UTC', now())"
+_COMPANY = "(SELECT a.name FROM accounts a WHERE a.id = s.company_id)"
+_PRODUCT = "(SELECT p.name FROM products p WHERE p.id = s.product_id)"
+_NAME = f"coalesce(s.name, {_COMPANY} || ' – ' || {_PRODUCT}, {_COMPANY}, s.external_id, {_PRODUCT}, '–')"
+_SAME_STAGE = "s.stage_id IS NULL OR s.stage_id = t.stage_id"
+_KIND = "(SELECT st.kind FROM stages st WHERE st.id = coalesce(s.stage_id, t.stage_id))"
+_OPPORTUNITY_SEARCH = _searched("name", "external_id")
+
+
+def _opportunity_columns(batch: Batch) -> dict[str, Sequence[str]]:
+    return _blank(
+        batch,
+        {
+            "external_id": "external_id",
+            "name": "name",
+            "stage": "stage_id",
+            "company": "company_id",
+            "product": "product_id",
+            "engaged_on": "engaged_on",
+            "closed_on": "closed_on",
+        },
+    ) | {name: [""] * batch.size for name in ("pipeline_id", "status", "stage_since", "search")}
+
+
+_STAGES_KEPT = text("""
+    INSERT INTO stage_changes (tenant_id, opportunity_id, from_stage_id, to_stage_id, at, by)
+    SELECT o.tenant_id, o.id, been.stage_id, o.stage_id, o.stage_since, :user
+      FROM opportunities o
+      LEFT JOIN LATERAL (SELECT c.to_stage_id AS stage_id FROM stage_changes c
+                          WHERE c.opportunity_id = o.id ORDER BY c.id DESC LIMIT 1) been ON true
+     WHERE o.id = ANY(CAST(:ids AS uuid[])) AND been.stage_id IS DISTINCT FROM o.stage_id
+     ORDER BY o.id
+    RETURNING opportunity_id
+""")
+_TOLD = text("""
+    SELECT o.id, o.company_id, o.name, s.name AS stage, o.status, o.amount_amount, o.currency,
+           o.closed_on
+      FROM opportunities o JOIN stages s ON s.id = o.stage_id
+     WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.id
+""")
+
+
+def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
+    """Keep the stage changes of what came in, tell it to the others, count it."""
+    ids = [str(id) for id in (*created, *updated)]
+    if not ids:
+        return
+    session.execute(_STAGES_KEPT, {"ids": ids, "user": context(session).user})
+    rows = session.execute(_TOLD, {"ids": ids}).all()
+    for start in range(0, len(rows), EVENT_BATCH):
+        told = [
+            contract.ImportedOpportunity(
+                opportunity_id=row.id,
+                company_id=row.company_id,
+                name=row.name,
+                stage=row.stage,
+                kind=row.status,
+                amount=None
+                if row.amount_amount is None
+                else Money(amount=row.amount_amount, currency=row.currency),
+                closed_on=row.closed_on,
+            )
+            for row in rows[start : start + EVENT_BATCH]
+        ]
+        emit(session, contract.OpportunitiesImported(opportunities=told))
+    fresh = {str(id) for id in created}
+    metrics.count(session, "opened", len(fresh), "import")
+    for kind in ("won", "lost"):
+        number = sum(row.status == kind and str(row.id) in fresh for row in rows)
+        metrics.count(session, kind, number, "import")
+
+
+def _opportunities_untold(
+    session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]
+) -> None:
+    for start in range(0, len(deleted), EVENT_BATCH):
+        gone = list(deleted[start : start + EVENT_BATCH])
+        emit(session, contract.OpportunitiesRemoved(opportunity_ids=gone))
+    _opportunities_told(session, (), restored)
+
+
+_OPPORTUNITIES = Importable(
+    record="opportunities",
+    label={"en": "Opportunities", "fr": "Opportunités"},
+    permission="opportunities:write",
+    kind=OPPORTUNITIES,
+    table=_table(Opportunity),
+    fields=(
+        _field(
+            "external_id",
+            "External id",
+            "Identifiant externe",
+            max_length=200,
+            aliases=("opportunity id", "deal id", "id", "id opportunité"),
+        ),
+        _field(
+            "name",
+            "Name",
+            "Nom",
+            max_length=200,
+            aliases=("opportunity", "deal", "title", "opportunity name", "opportunité", "affaire"),
+        ),
+        _field(
+            "owner",
+            "Owner",
+            "Responsable",
+            "reference",
+            reference="users",
+            column="owner_id",
+            aliases=("sales agent", "sales rep", "rep", "agent", "commercial", "vendeur"),
+        ),
+        _field(
+            "product",
+            "Product",
+            "Produit",
+            "reference",
+            reference="products",
+            column="product_id",
+            aliases=("product name", "nom du produit"),
+        ),
+        _field(
+            "company",
+            "Company",
+            "Société",
+            "reference",
+            reference="companies",
+            column="company_id",
+            aliases=("account", "account name", "customer", "client", "compte", "entreprise"),
+        ),
+        _field(
+            "stage",
+            "Stage",
+            "Étape",
+            "reference",
+            reference="stages",
+            column="stage_id",
+            aliases=("deal stage", "status", "étape de vente", "statut"),
+        ),
+        _field(
+            "amount",
+            "Amount",
+            "Montant",
+            "money",
+            minimum=Decimal(0),
+            aliases=("close value", "value", "deal value", "revenue", "valeur", "ca"),
+        ),
+        _field(
+            "probability",
+            "Probability",
+            "Probabilité",
+            "integer",
+            minimum=Decimal(0),
+            maximum=Decimal(100),
+        ),
+        _field(
+            "engaged_on",
+            "Engaged on",
+            "Engagée le",
+            "date",
+            aliases=("engage date", "start date", "date d'engagement"),
+        ),
+        _field(
+            "expected_close",
+            "Expected close",
+            "Clôture prévue",
+            "date",
+            aliases=("expected close date", "forecast date", "date de clôture prévue"),
+        ),
+        _field(
+            "closed_on",
+            "Closed on",
+            "Clôturée le",
+            "date",
+            aliases=("close date", "closed date", "date de clôture"),
+        ),
+        _field("region", "Region", "Région", max_length=200, aliases=("territory", "territoire")),
+        _field("win_reason", "Reason of the win", "Raison du gain", max_length=200),
+        _field("lost_reason", "Reason of the loss", "Raison de la perte", max_length=200),
+    ),
+    references={
+        "users": Users(),
+        "companies": Companies(),
+        "stages": Stages(),
+        "products": Products(),
+    },
+    columns=_opportunity_columns,
+    on_insert={
+        "name": _NAME,
+        "stage_id": _FIRST_STAGE,
+        "pipeline_id": f"(SELECT st.pipeline_id FROM stages st WHERE st.id = {_STAGE})",
+        "status": f"(SELECT st.kind FROM stages st WHERE st.id = {_STAGE})",
+        "stage_since": _SINCE,
+        "search": _search_sql(f"{_NAME}, s.external_id"),
+    },
+    merge={
+        "pipeline_id": f"CASE WHEN {_SAME_STAGE} THEN t.pipeline_id ELSE"
+        " (SELECT st.pipeline_id FROM stages st WHERE st.id = s.stage_id) END",
+        "status": f"CASE WHEN {_SAME_STAGE} THEN t.status ELSE {_KIND} END",
+        "stage_since": f"CASE WHEN {_SAME_STAGE} THEN t.stage_since ELSE {_SINCE} END",
+        # What a file opens again has not ended.
+        "closed_on": f"CASE WHEN s.closed_on IS NULL AND NOT ({_SAME_STAGE}) AND {_KIND} = 'open'"
+        " THEN NULL ELSE coalesce(s.closed_on, t.closed_on) END",
+        "search": _OPPORTUNITY_SEARCH["merge"],
+    },
+    after_chunk=_opportunities_told,
+    after_rollback=_opportunities_untold,
+)
+
+IMPORTABLES: Final = (_PRODUCTS, _OPPORTUNITIES)

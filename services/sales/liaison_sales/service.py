@@ -1,0 +1,258 @@
+"""The wire of sales: operations and event handlers; it decides nothing."""
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from liaison_kit import listing, records
+from liaison_kit.events import handles
+from liaison_kit.listing import ListQuery, Page
+from liaison_kit.operations import Raw, Version, delete, get, patch, post
+from liaison_kit.service import Service
+from liaison_sales import accounts, opportunities, pipelines, products, reps
+from liaison_sales.importing import IMPORTABLES
+from liaison_sales.opportunities import OPPORTUNITIES
+from liaison_sales.pipelines import PIPELINES
+from liaison_sales.products import PRODUCTS
+from liaison_sales.summary import SUMMARISED, summary
+from liaison_sdk.contracts import contacts, identity
+from liaison_sdk.contracts.sales import (
+    Loss,
+    Move,
+    NewOpportunity,
+    NewPipeline,
+    NewProduct,
+    Opportunity,
+    OpportunityChanges,
+    Pipeline,
+    PipelineChanges,
+    Product,
+    ProductChanges,
+    Reopening,
+    StageChange,
+    Summary,
+    SummaryBy,
+    Win,
+)
+from liaison_sdk.errors import NotFound
+from liaison_sdk.labels import Label
+
+
+class Sales(Service):
+    """Sales force automation: products, pipelines, opportunities and what they add up to."""
+
+    name = "sales"
+    label = Label(en="Sales", fr="Ventes")
+    records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
+    importables = IMPORTABLES
+    permissions = {
+        "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
+        "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
+        "pipelines:read": Label(en="See pipelines", fr="Voir les pipelines"),
+        "pipelines:write": Label(en="Change pipelines", fr="Modifier les pipelines"),
+        "products:read": Label(en="See products", fr="Voir les produits"),
+        "products:write": Label(en="Change products", fr="Modifier les produits"),
+    }
+    menu = (
+        {
+            "label": {"en": "Opportunities", "fr": "Opportunités"},
+            "path": "/opportunities",
+            "icon": "target",
+        },
+        {"label": {"en": "Products", "fr": "Produits"}, "path": "/products", "icon": "package"},
+        {
+            "label": {"en": "Sales summary", "fr": "Synthèse des ventes"},
+            "path": "/sales/summary",
+            "icon": "chart",
+        },
+    )
+    live = tuple(
+        {"type": type, "record": record, "permission": f"{record}:read"}
+        for record, types in {
+            "opportunities": (
+                "opportunity_opened",
+                "opportunity_changed",
+                "opportunity_moved",
+                "opportunities_imported",
+                "opportunities_removed",
+            ),
+            "products": ("products_saved", "product_removed"),
+            "pipelines": ("pipelines_saved",),
+        }.items()
+        for type in types
+    )
+
+    # --- products --------------------------------------------------------------------------------
+
+    @get("/products", allow="products:read", record=PRODUCTS)
+    def list_products(self, session: Session, query: ListQuery[Product]) -> Raw[Page[Product]]:
+        """Products, filtered, searched and sorted."""
+        return Raw(listing.page(session, PRODUCTS, query))
+
+    @post("/products", allow="products:write", problems=[409])
+    def create_product(self, session: Session, product: NewProduct) -> Raw[Product]:
+        """Add a product."""
+        made = products.create(session, product)
+        return Raw(*records.answer(session, PRODUCTS, made.id))
+
+    @get("/products/{id}", allow="products:read", problems=[404])
+    def get_product(self, session: Session, id: UUID) -> Raw[Product]:
+        """One product."""
+        found = listing.read(session, PRODUCTS, id)
+        if found is None:
+            raise NotFound("There is no such product")
+        return Raw(found[0].encode(), found[1])
+
+    @patch("/products/{id}", allow="products:write", problems=[404, 409])
+    def change_product(
+        self, session: Session, id: UUID, changes: ProductChanges, version: Version
+    ) -> Raw[Product]:
+        """Change what is sent of a product; what is left out stays."""
+        products.change(session, id, version, changes)
+        return Raw(*records.answer(session, PRODUCTS, id))
+
+    @delete("/products/{id}", allow="products:write", problems=[404, 409])
+    def delete_product(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a product that no opportunity is about."""
+        products.remove(session, id, version)
+
+    # --- pipelines -------------------------------------------------------------------------------
+
+    @get("/pipelines", allow="pipelines:read", record=PIPELINES)
+    def list_pipelines(self, session: Session, query: ListQuery[Pipeline]) -> Raw[Page[Pipeline]]:
+        """Pipelines with their stages; there always is a default one."""
+        return Raw(pipelines.page(session, query))
+
+    @post("/pipelines", allow="pipelines:write", problems=[409])
+    def create_pipeline(self, session: Session, pipeline: NewPipeline) -> Raw[Pipeline]:
+        """Add a pipeline; without stages it gets the usual ones."""
+        made = pipelines.create(session, pipeline)
+        return Raw(*records.answer(session, PIPELINES, made.id))
+
+    @get("/pipelines/{id}", allow="pipelines:read", problems=[404])
+    def get_pipeline(self, session: Session, id: UUID) -> Raw[Pipeline]:
+        """One pipeline."""
+        found = listing.read(session, PIPELINES, id)
+        if found is None:
+            raise NotFound("There is no such pipeline")
+        return Raw(found[0].encode(), found[1])
+
+    @patch("/pipelines/{id}", allow="pipelines:write", problems=[404, 409])
+    def change_pipeline(
+        self, session: Session, id: UUID, changes: PipelineChanges, version: Version
+    ) -> Raw[Pipeline]:
+        """Change what is sent of a pipeline; a list of stages replaces the one that is there."""
+        pipelines.change(session, id, version, changes)
+        return Raw(*records.answer(session, PIPELINES, id))
+
+    @delete("/pipelines/{id}", allow="pipelines:write", problems=[404, 409])
+    def delete_pipeline(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a pipeline that has no opportunities and is not the default."""
+        pipelines.remove(session, id, version)
+
+    # --- opportunities ---------------------------------------------------------------------------
+
+    @get("/opportunities", allow="opportunities:read", record=OPPORTUNITIES)
+    def list_opportunities(
+        self, session: Session, query: ListQuery[Opportunity]
+    ) -> Raw[Page[Opportunity]]:
+        """Opportunities, filtered, searched and sorted."""
+        return Raw(listing.page(session, OPPORTUNITIES, query))
+
+    @post("/opportunities", allow="opportunities:write", problems=[409])
+    def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
+        """Open an opportunity; without an owner, `owner_reason` tells why it got the one it has."""
+        id = opportunities.create(session, self.hooks, opportunity)
+        return Raw(*records.answer(session, OPPORTUNITIES, id))
+
+    @get("/opportunities/{id}", allow="opportunities:read", problems=[404])
+    def get_opportunity(self, session: Session, id: UUID) -> Raw[Opportunity]:
+        """One opportunity."""
+        found = listing.read(session, OPPORTUNITIES, id)
+        if found is None:
+            raise NotFound("There is no such opportunity")
+        return Raw(found[0].encode(), found[1])
+
+    @patch("/opportunities/{id}", allow="opportunities:write", problems=[404, 409])
+    def change_opportunity(
+        self, session: Session, id: UUID, changes: OpportunityChanges, version: Version
+    ) -> Raw[Opportunity]:
+        """Change what is sent of an opportunity; a stage among it is a move."""
+        return Raw(*opportunities.change(session, id, version, changes))
+
+    @delete("/opportunities/{id}", allow="opportunities:write", problems=[404])
+    def delete_opportunity(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete an opportunity; the history of its record stays."""
+        opportunities.remove(session, id, version)
+
+    @post("/opportunities/{id}/move", allow="opportunities:write", status=200, problems=[404, 409])
+    def move_opportunity(
+        self, session: Session, id: UUID, move: Move, version: Version
+    ) -> Raw[Opportunity]:
+        """Bring an open opportunity to another stage; a won or lost one closes it."""
+        return Raw(*opportunities.move(session, id, version, move))
+
+    @post("/opportunities/{id}/win", allow="opportunities:write", status=200, problems=[404, 409])
+    def win_opportunity(
+        self, session: Session, id: UUID, win: Win, version: Version
+    ) -> Raw[Opportunity]:
+        """Win an open opportunity, for this amount if it is another than it had."""
+        return Raw(*opportunities.win(session, id, version, win))
+
+    @post("/opportunities/{id}/lose", allow="opportunities:write", status=200, problems=[404, 409])
+    def lose_opportunity(
+        self, session: Session, id: UUID, loss: Loss, version: Version
+    ) -> Raw[Opportunity]:
+        """Lose an open opportunity, and say why."""
+        return Raw(*opportunities.lose(session, id, version, loss))
+
+    @post(
+        "/opportunities/{id}/reopen", allow="opportunities:write", status=200, problems=[404, 409]
+    )
+    def reopen_opportunity(
+        self, session: Session, id: UUID, reopening: Reopening, version: Version
+    ) -> Raw[Opportunity]:
+        """Work on a closed opportunity again, in the stage that it was in or the one sent."""
+        return Raw(*opportunities.reopen(session, id, version, reopening))
+
+    @get("/opportunities/{id}/stages", allow="opportunities:read", problems=[404])
+    def list_stage_changes(self, session: Session, id: UUID) -> Raw[Page[StageChange]]:
+        """The stages that an opportunity has been in, oldest first."""
+        return Raw(opportunities.stage_changes(session, id))
+
+    @get("/sales/summary", allow="opportunities:read", record=SUMMARISED)
+    def summarise(
+        self, session: Session, query: ListQuery[Opportunity], by: SummaryBy = "stage"
+    ) -> Raw[Summary]:
+        """Opportunities added up: counts, amounts, win rate, mean cycle.
+
+        Takes the filters of the list of opportunities; its paging and order mean nothing here.
+        """
+        return Raw(summary(session, by, query))
+
+    # --- what other services tell ----------------------------------------------------------------
+
+    @handles(identity.TenantCreated)
+    def on_tenant_created(self, session: Session, event: identity.TenantCreated) -> None:
+        """A new organisation gets its default pipeline, in its language."""
+        pipelines.ensure_default(session, event.locale)
+
+    @handles(identity.UsersSaved)
+    def on_users_saved(self, session: Session, event: identity.UsersSaved) -> None:
+        """Users are the reps that own opportunities."""
+        reps.saved(session, event.users)
+
+    @handles(identity.UserRemoved)
+    def on_user_removed(self, session: Session, event: identity.UserRemoved) -> None:
+        """Nobody gives deals to who is gone."""
+        reps.removed(session, event.user_id)
+
+    @handles(contacts.CompaniesSaved)
+    def on_companies_saved(self, session: Session, event: contacts.CompaniesSaved) -> None:
+        """Companies are the accounts that opportunities are with."""
+        accounts.saved(session, event.companies)
+
+    @handles(contacts.CompanyRemoved)
+    def on_company_removed(self, session: Session, event: contacts.CompanyRemoved) -> None:
+        """A company is gone; its opportunities stay."""
+        accounts.removed(session, event.company_id)

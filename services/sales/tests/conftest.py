@@ -1,0 +1,81 @@
+"""A tenant of its own for each test, on the sales service's real database."""
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from liaison_kit.context import Context
+from liaison_kit.db import Database
+from liaison_kit.ids import uuid7
+from liaison_kit.operations import Call, Operation, Reply
+from liaison_kit.plugins import Hooks
+from liaison_kit.testing import principal
+from liaison_sales import accounts, reps
+from liaison_sales.service import Sales
+from liaison_sdk.contracts.contacts import CompanyRef
+from liaison_sdk.contracts.identity import UserRef
+
+
+class Desk:
+    """Somebody at work in a tenant: calls operations as the bus would, knows users and companies."""
+
+    def __init__(self, db: Database, who: Any) -> None:
+        self.db = db
+        self.who = who
+        self.hooks = Hooks("sales", 0.5)
+        self.service = type("Sales", (Sales,), {"db": db, "hooks": self.hooks})()
+
+    def context(self) -> Context:
+        """What each transaction is about."""
+        return Context(tenant=self.who.tenant, principal=self.who)
+
+    def call(self, name: str, body: bytes = b"", if_match: int | None = None, **meta: Any) -> Reply:
+        """The reply of an operation, whatever it is."""
+        operation: Operation = getattr(Sales, name).operation
+        signed = {
+            "tenant": str(self.who.tenant),
+            "user": str(self.who.user),
+            "permissions": sorted(self.who.permissions),
+            "rows": dict(self.who.rows),
+            "peers": [str(peer) for peer in self.who.peers],
+            "locale": self.who.locale,
+        }
+        return operation.answer(
+            self.service, Call({"principal": signed, "if_match": if_match, **meta}, body)
+        )
+
+    def user(self, name: str, region: str | None = None, **facts: Any) -> UUID:
+        """A user that identity has told of."""
+        id = uuid7()
+        values = {"team_id": None, "team": region, "manager_id": None, "manager": None} | facts
+        ref = UserRef.model_validate(
+            {"id": id, "name": name, "email": None, "region": region, "active": True, "version": 1}
+            | values
+        )
+        with self.db.writing(self.context()) as session:
+            reps.saved(session, [ref])
+        return id
+
+    def company(self, name: str, **facts: Any) -> UUID:
+        """A company that contacts has told of."""
+        id = uuid7()
+        values = {"external_id": None, "owner_id": None} | facts
+        ref = CompanyRef.model_validate({"id": id, "name": name, "version": 1} | values)
+        with self.db.writing(self.context()) as session:
+            accounts.saved(session, [ref])
+        return id
+
+
+@pytest.fixture
+def desk(database: Callable[[str], Database]) -> Desk:
+    """Somebody of a new tenant who may do everything."""
+    return Desk(database("sales"), principal())
+
+
+@pytest.fixture
+def today() -> dt.date:
+    """The day in UTC."""
+    return dt.datetime.now(dt.UTC).date()
