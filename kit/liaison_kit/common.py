@@ -1,22 +1,23 @@
 """The operations that every service has: files, jobs, custom fields, history, parked events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 from uuid import UUID
 
-from liaison_sdk.errors import BadRequest, Forbidden
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from liaison_kit import custom, files, jobs, records
+from liaison_kit import custom, files, jobs, parking, records
 from liaison_kit.context import Principal
 from liaison_kit.custom import CustomFieldShape, NewCustomField
 from liaison_kit.jobs import Job, JobRow
 from liaison_kit.listing import Page
 from liaison_kit.operations import Call, Raw, Reply, delete, get, internal, post
-from liaison_kit.recordtype import RecordType
+from liaison_kit.parking import ParkedEvent
 from liaison_kit.records import Change
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.errors import BadRequest, Forbidden, InvalidInput
 
 if TYPE_CHECKING:
     from liaison_kit.db import Database
@@ -31,7 +32,14 @@ class CommonOperations:
     name: ClassVar[str]
     records: ClassVar[Sequence[RecordType]]
     db: ClassVar["Database"]
-    record: ClassVar[Callable[[str], RecordType]]
+
+    @classmethod
+    def record(cls, name: str) -> RecordType:
+        """One of this service's kinds of record, by name."""
+        for kind in cls.records:
+            if kind.name == name:
+                return kind
+        raise InvalidInput.field("record", "unknown", f"{cls.name} has no records {name[:80]!r}")
 
     # --- files -----------------------------------------------------------------------------------
 
@@ -81,7 +89,7 @@ class CommonOperations:
     @get("/custom-fields", allow="custom_fields:read", shared="record")
     def list_custom_fields(self, session: Session, record: str) -> Page[CustomFieldShape]:
         """The fields that this tenant has added to a kind of record."""
-        rows = custom.fields(session, self.record(record).name)  # type: ignore[misc]
+        rows = custom.fields(session, self.record(record).name)
         return Page[CustomFieldShape](items=[custom.shape(row) for row in rows], next=None)
 
     @post("/custom-fields", allow="custom_fields:write", shared="record", problems=[409])
@@ -89,7 +97,7 @@ class CommonOperations:
         self, session: Session, record: str, new: NewCustomField
     ) -> CustomFieldShape:
         """Add a field to a kind of record; records hold it under `custom`."""
-        return custom.define(session, self.record(record).name, new)  # type: ignore[misc]
+        return custom.define(session, self.record(record).name, new)
 
     @delete("/custom-fields/{id}", allow="custom_fields:write", shared="id", problems=[404])
     def delete_custom_field(self, session: Session, id: UUID) -> None:
@@ -101,5 +109,44 @@ class CommonOperations:
     @get("/history", allow="history:read", shared="record", problems=[404])
     def list_history(self, session: Session, record: str, id: UUID) -> Raw[Page[Change]]:
         """What was changed in a record: who, when, before and after; latest first."""
-        kind: RecordType = self.record(record)  # type: ignore[misc]
-        return Raw(records.history(session, kind, id))
+        return Raw(records.history(session, self.record(record), id))
+
+    # --- parked events ---------------------------------------------------------------------------
+
+    @get("/parked-events", allow="operations:manage", shared="merge")
+    def list_parked_events(
+        self,
+        session: Session,
+        principal: Principal,
+        handler: str | None = None,
+        limit: Limit = 50,
+        cursor: UUID | None = None,
+    ) -> Page[ParkedEvent]:
+        """Events that a handler has given up on, latest first."""
+        found = parking.parked(
+            session, principal.tenant, handler=handler, before=cursor, limit=limit + 1
+        )
+        after = str(found[limit - 1].id) if len(found) > limit else None
+        return Page[ParkedEvent](items=found[:limit], next=after)
+
+    @post(
+        "/parked-events/{id}/replay",
+        allow="operations:manage",
+        shared="id",
+        status=200,
+        problems=[404],
+    )
+    def replay_parked_event(self, session: Session, principal: Principal, id: UUID) -> ParkedEvent:
+        """Put an event through its handler again."""
+        return parking.replay(session, principal.tenant, id)
+
+    @post(
+        "/parked-events/{id}/discard",
+        allow="operations:manage",
+        shared="id",
+        status=200,
+        problems=[404],
+    )
+    def discard_parked_event(self, session: Session, principal: Principal, id: UUID) -> ParkedEvent:
+        """Give an event up for good."""
+        return parking.discard(session, principal.tenant, id)

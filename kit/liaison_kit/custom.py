@@ -6,11 +6,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
-from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound
-from liaison_sdk.labels import Label
-from liaison_sdk.types import Closed, Code, Name, field
 from pydantic import BaseModel, Field
-from sqlalchemy import Boolean, ColumnElement, Numeric, Text, bindparam, cast, select
+from sqlalchemy import BindParameter, Boolean, ColumnElement, Numeric, Text, bindparam, cast, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -18,6 +15,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from liaison_kit.context import context
 from liaison_kit.db import Base, TenantRow
 from liaison_kit.ids import uuid7
+from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound
+from liaison_sdk.labels import Label
+from liaison_sdk.types import Closed, Code, Name, field
 
 if TYPE_CHECKING:
     from liaison_kit.recordtype import RecordType
@@ -200,8 +200,8 @@ def filter_value(session: Session, kind: "RecordType", name: str, operator: str,
 def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement[bool]:
     """`custom.size[gte]=10` as SQL; numbers compare as numbers, the rest as text."""
     # The name has been checked against the tenant's fields: it is a lower-case identifier.
-    held = column.op("->>")(name)
-    value = bindparam(bind)
+    held: ColumnElement[Any] = column.op("->>")(name)
+    value: BindParameter[Any] = bindparam(bind)
     if operator == "null":
         return held.is_(None) == cast(value, Boolean)
     if operator == "in":

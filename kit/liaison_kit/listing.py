@@ -18,14 +18,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from liaison_sdk.errors import FieldError, InvalidInput
 from pydantic import BaseModel
 from sqlalchemy import (
     ARRAY,
+    BindParameter,
     ColumnElement,
     CursorResult,
-    Select,
-    Table,
     Text,
     bindparam,
     cast,
@@ -40,8 +38,9 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from liaison_kit import custom
 from liaison_kit.context import context
-from liaison_kit.recordtype import FieldInfo, RecordType, as_json
+from liaison_kit.recordtype import FieldInfo, RecordType, Rows, as_json
 from liaison_kit.search import patterns
+from liaison_sdk.errors import FieldError, InvalidInput
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
@@ -159,7 +158,7 @@ class _Composed:
     sql: str
     constants: dict[str, Any]
 
-    def run(self, session: Session, values: dict[str, Any]) -> CursorResult[Any]:
+    def run(self, session: Session, values: dict[str, Any]) -> CursorResult[*tuple[Any, ...]]:
         """Run it with these values."""
         return session.connection().exec_driver_sql(self.sql, {**self.constants, **values})
 
@@ -167,7 +166,7 @@ class _Composed:
 _statements: OrderedDict[tuple[Any, ...], _Composed] = OrderedDict()
 
 
-def _composed(shape: tuple[Any, ...], compose: Callable[[], Select[Any]]) -> _Composed:
+def _composed(shape: tuple[Any, ...], compose: Callable[[], Rows]) -> _Composed:
     """The statement of a shape, composed at its first use: SQLAlchemy's own cache costs a walk each."""
     found = _statements.get(shape)
     if found is None:
@@ -179,7 +178,7 @@ def _composed(shape: tuple[Any, ...], compose: Callable[[], Select[Any]]) -> _Co
     return found
 
 
-def _one(kind: RecordType, rule: tuple[str, Any]) -> Select[Any]:
+def _one(kind: RecordType, rule: tuple[str, Any]) -> Rows:
     rows = kind.select().where(kind.model.id == bindparam("id", type_=kind.model.id.type))
     if rule[1] is not None:
         assert kind.owner is not None
@@ -202,7 +201,7 @@ def _conditions(
 
 def _page(
     kind: RecordType, plan: _Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
-) -> Select[Any]:
+) -> Rows:
     key = kind.expression(plan.sort)
     id = kind.model.id
     rows = kind.select().where(*_conditions(kind, plan, rule, extra))
@@ -219,13 +218,13 @@ def _page(
 
 def _count(
     kind: RecordType, plan: _Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
-) -> Select[Any]:
+) -> Rows:
     rows = select(func.count()).select_from(kind.model)
     rows = rows.where(*_conditions(kind, plan, rule, extra))
     return _through_search_view(kind, plan, rows)
 
 
-def _through_search_view(kind: RecordType, plan: _Plan, rows: Select[Any]) -> Select[Any]:
+def _through_search_view(kind: RecordType, plan: _Plan, rows: Rows) -> Rows:
     """Read from the `_found` view when an index is needed that row-level security would hide.
 
     LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an index before
@@ -233,11 +232,10 @@ def _through_search_view(kind: RecordType, plan: _Plan, rows: Select[Any]) -> Se
     """
     if not plan.terms and not any(f.field in kind.indexed_filters for f in plan.filters):
         return rows
-    table = kind.model.__table__
-    assert isinstance(table, Table)
+    table = kind.table
     view = table.to_metadata(type(table.metadata)(), name=f"{table.name}_found")
-    adapter = ClauseAdapter(view)
-    return adapter.traverse(rows)
+    adapted: Rows = ClauseAdapter(view).traverse(rows)
+    return adapted
 
 
 def _beyond(kind: RecordType, plan: _Plan, key: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -254,16 +252,17 @@ def _beyond(kind: RecordType, plan: _Plan, key: ColumnElement[Any]) -> ColumnEle
 
 
 def _nullable(kind: RecordType, name: str) -> bool:
-    column = kind.model.__table__.c.get(name)
+    column = kind.table.c.get(name)
     return column is None or bool(column.nullable)
 
 
 def _any_of(column: Any, name: str) -> ColumnElement[bool]:
-    return column == func.any(cast(bindparam(name), ARRAY(column.type)))
+    among: ColumnElement[bool] = column == func.any(cast(bindparam(name), ARRAY(column.type)))
+    return among
 
 
 def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
-    value = bindparam(f"f{i}")
+    value: BindParameter[Any] = bindparam(f"f{i}")
     special = kind.filters.get(f.field)
     if special is not None:
         return special(value)

@@ -5,12 +5,11 @@ back. Every change keeps its history: who, when, before and after.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
-from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from sqlalchemy import select
@@ -23,6 +22,7 @@ from liaison_kit.context import context
 from liaison_kit.db import Base, Record, TenantRow
 from liaison_kit.ids import uuid7
 from liaison_kit.recordtype import RecordType, as_json
+from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
 
 R = TypeVar("R", bound=Record)
 _KEPT = {"version", "updated_at", "updated_by", "search"}
@@ -65,7 +65,8 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
         # Who may only see their own rows would lose sight of a row that has no owner.
         if principal.rows.get(kind.name, "all") != "all":
             values["owner_id"] = principal.user
-    row = model(
+    made: Callable[..., R] = model
+    row = made(
         id=values.pop("id", None) or uuid7(),
         tenant_id=about.tenant,
         version=1,

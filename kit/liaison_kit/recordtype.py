@@ -12,16 +12,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
-from liaison_sdk.labels import Label
-from liaison_sdk.types import Money
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    inspect,
+    literal_column,
+    select,
+)
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.db import Record
+from liaison_sdk.labels import Label
+from liaison_sdk.types import Money
+
+Rows = Select[*tuple[Any, ...]]
+"""A SELECT of columns that only its maker knows."""
 
 FieldKind = Literal[
     "text", "integer", "decimal", "money", "date", "datetime", "boolean", "id", "list", "object"
@@ -73,7 +88,7 @@ class RecordType:
         default_factory=dict
     )
     indexed_filters: frozenset[str] = frozenset()
-    search: InstrumentedAttribute[str] | None = None
+    search: InstrumentedAttribute[Any] | None = None
     owner: InstrumentedAttribute[Any] | None = None
     default_sort: str = "-updated_at"
     plural: Label | None = None
@@ -107,17 +122,22 @@ class RecordType:
             found = getattr(self.model, name)
         return found
 
-    def select(self) -> Select[Any]:
+    @property
+    def table(self) -> Table:
+        """The table that its records are kept in."""
+        return cast(Table, inspect(self.model).local_table)
+
+    def select(self) -> Rows:
         """The rows as the shape's fields, for `as_json` to wrap."""
         return select(*(self.expression(name).label(name) for name in self.fields))
 
 
-def as_json(rows: Select[Any], *also: str) -> Select[Any]:
+def as_json(rows: Rows, *also: str) -> Rows:
     """Each row as one JSON text, followed by the named columns as text."""
     r = rows.subquery("r")
     return select(
-        cast(func.row_to_json(literal_column("r")), Text),
-        *(cast(r.c[name], Text) for name in also),
+        sql_cast(func.row_to_json(literal_column("r")), Text),
+        *(sql_cast(r.c[name], Text) for name in also),
     ).select_from(r)
 
 
@@ -125,7 +145,7 @@ def money(amount: Any, currency: Any) -> ColumnElement[Any]:
     """`{"amount": "12.50", "currency": "EUR"}`, or null where there is no amount."""
     built = func.json_build_object(
         literal_column("'amount'"),
-        cast(amount, Text),
+        sql_cast(amount, Text),
         literal_column("'currency'"),
         currency,
     )

@@ -4,9 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from liaison_sdk.errors import InvalidInput
-from liaison_sdk.labels import Label
-
 from liaison_kit.bus import Announcer, Caller, OperationEntrypoint
 from liaison_kit.common import CommonOperations
 from liaison_kit.db import Database, service_url
@@ -17,6 +14,7 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.recordtype import RecordType
 from liaison_kit.relay import Relay
 from liaison_kit.settings import Settings
+from liaison_sdk.labels import Label
 
 
 class Service(CommonOperations):
@@ -64,14 +62,6 @@ class Service(CommonOperations):
         )
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
-
-    @classmethod
-    def record(cls, name: str) -> RecordType:
-        """One of this service's kinds of record, by name."""
-        for kind in cls.records:
-            if kind.name == name:
-                return kind
-        raise InvalidInput.field("record", "unknown", f"{cls.name} has no records {name[:80]!r}")
 
     @classmethod
     def records_of(cls, operation: str) -> list[str]:

@@ -151,3 +151,16 @@ def start_logging(settings: Settings, process: str) -> None:
 
 
 log = structlog.get_logger()
+
+__all__ = [
+    "SpanKind",
+    "log",
+    "span",
+    "start_logging",
+    "start_tracing",
+    "stop_tracing",
+    "trace_id",
+    "trace_sql",
+    "traceparent_of",
+    "tracing",
+]

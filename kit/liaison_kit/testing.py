@@ -64,7 +64,7 @@ def rabbitmq() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated(postgres: str) -> Callable[[str], Settings]:
     """Migrates a service's database, once; returns the settings that reach it."""
-    settings = Settings(DATABASE_URL=postgres)
+    settings = Settings.model_validate({"DATABASE_URL": postgres})
     done: set[str] = set()
 
     def of(service: str) -> Settings:

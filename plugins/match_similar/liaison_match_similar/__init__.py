@@ -6,8 +6,9 @@ theirs), names are compared by how many letters differ, in either order.
 
 import unicodedata
 
-from liaison_sdk.hooks import Match, PersonFacts, hook
 from rapidfuzz import fuzz
+
+from liaison_sdk.hooks import Match, PersonFacts, hook
 
 SAME_EMAIL = 0.98
 SAME_PHONE = 0.8

@@ -3,17 +3,17 @@
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import func, literal, select
+from sqlalchemy.orm import Session, aliased
+
+from liaison_contacts import lifecycle, owners, parties
+from liaison_contacts.models import Company, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType, money
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import Conflict, InvalidInput
 from liaison_sdk.labels import Label
-from sqlalchemy import func, literal, select
-from sqlalchemy.orm import Session, aliased
-
-from liaison_contacts import lifecycle, owners, parties
-from liaison_contacts.models import Company, Person
 
 _parent = aliased(Company)
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from liaison_sdk.contracts import sales
-from liaison_sdk.events import Event
 from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, timeline
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
+from liaison_sdk.contracts import sales
+from liaison_sdk.events import Event
 
 
 def opened(session: Session, event: sales.OpportunityOpened) -> None:

@@ -1,14 +1,14 @@
 """Duplicates: who may be the same person, as the plugins see it."""
 
-from liaison_kit.plugins import Hooks
-from liaison_kit.search import digits, fold
-from liaison_sdk.contracts.contacts import NewContact, PossibleDuplicate
-from liaison_sdk.hooks import PersonFacts
 from sqlalchemy import MetaData, Table, and_, or_, select
 from sqlalchemy.orm import Session
 
 from liaison_contacts import parties
 from liaison_contacts.models import Person
+from liaison_kit.plugins import Hooks
+from liaison_kit.search import digits, fold
+from liaison_sdk.contracts.contacts import NewContact, PossibleDuplicate
+from liaison_sdk.hooks import PersonFacts
 
 CANDIDATES = 20
 LIKELY = 0.6

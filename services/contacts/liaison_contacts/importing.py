@@ -6,12 +6,6 @@ from decimal import Decimal
 from typing import Any, get_args
 from uuid import UUID
 
-from liaison_kit.context import context
-from liaison_kit.ids import uuid7
-from liaison_kit.imports.fields import Batch, Importable, ImportField
-from liaison_kit.outbox import emit
-from liaison_kit.search import digits, fold
-from liaison_sdk.contracts import contacts as contract
 from sqlalchemy import ARRAY, Table, Text, bindparam, func, insert, select, text
 from sqlalchemy.orm import Session
 
@@ -20,6 +14,12 @@ from liaison_contacts.companies import COMPANIES
 from liaison_contacts.models import Company, Person
 from liaison_contacts.owners import ByNameOrEmail
 from liaison_contacts.people import PEOPLE
+from liaison_kit.context import context
+from liaison_kit.ids import uuid7
+from liaison_kit.imports.fields import Batch, Importable, ImportField
+from liaison_kit.outbox import emit
+from liaison_kit.search import digits, fold
+from liaison_sdk.contracts import contacts as contract
 
 EVENT_BATCH = 500
 

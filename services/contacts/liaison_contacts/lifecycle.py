@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import Literal, cast
 from uuid import UUID
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from liaison_contacts.models import Company, Party, Person
 from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType
 from liaison_sdk.contracts.contacts import LifecycleMoved, LifecycleStage
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from liaison_contacts.models import Company, Party, Person
 
 ORDER: Sequence[str] = ("subscriber", "lead", "opportunity", "customer", "former_customer")
 

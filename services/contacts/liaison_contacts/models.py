@@ -4,10 +4,11 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from liaison_kit.db import Base, MoneyAmount, Record, TenantRow
 from sqlalchemy import Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
+
+from liaison_kit.db import Base, MoneyAmount, Record, TenantRow
 
 
 class Party(Record):

@@ -2,6 +2,10 @@
 
 from uuid import UUID
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from liaison_contacts.models import Attachment, Note
 from liaison_kit import files, listing, records
 from liaison_kit.context import context
 from liaison_kit.operations import Download, Upload
@@ -9,10 +13,6 @@ from liaison_kit.recordtype import RecordType, as_json
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from liaison_contacts.models import Attachment, Note
 
 NOTES = RecordType(
     "notes",

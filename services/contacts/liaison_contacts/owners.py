@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from liaison_kit.context import context
-from liaison_kit.imports.fields import CannotCreate
-from liaison_sdk.contracts.identity import UsersSaved
-from liaison_sdk.errors import InvalidInput
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_contacts.models import Owner
+from liaison_kit.context import context
+from liaison_kit.imports.fields import CannotCreate
+from liaison_sdk.contracts.identity import UsersSaved
+from liaison_sdk.errors import InvalidInput
 
 
 def keep(session: Session, event: UsersSaved) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import phonenumbers
-from liaison_kit.search import digits, search_text
-from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 from sqlalchemy import ColumnElement, func
 
 from liaison_contacts import models
+from liaison_kit.search import digits, search_text
+from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
 
 def emails(given: Iterable[Email]) -> list[dict[str, Any]]:

@@ -4,17 +4,17 @@ import json
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+
+from liaison_contacts import lifecycle, owners, parties
+from liaison_contacts.models import Company, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.labels import Label
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
-
-from liaison_contacts import lifecycle, owners, parties
-from liaison_contacts.models import Company, Person
 
 _company = aliased(Company)
 

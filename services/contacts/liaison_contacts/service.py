@@ -3,6 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from liaison_contacts import companies, deals, duplicates, notes, owners, people, timeline
+from liaison_contacts.companies import COMPANIES
+from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
+from liaison_contacts.notes import NOTES
+from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
 from liaison_kit.events import handles
 from liaison_kit.listing import ListQuery, Page
@@ -36,14 +44,6 @@ from liaison_sdk.contracts.contacts import (
 )
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
-from pydantic import Field
-from sqlalchemy.orm import Session
-
-from liaison_contacts import companies, deals, duplicates, notes, owners, people, timeline
-from liaison_contacts.companies import COMPANIES
-from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
-from liaison_contacts.notes import NOTES
-from liaison_contacts.people import PEOPLE
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 

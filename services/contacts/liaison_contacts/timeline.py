@@ -12,15 +12,15 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from liaison_kit import listing
-from liaison_kit.context import context
-from liaison_kit.recordtype import RecordType
-from liaison_sdk.errors import InvalidInput, NotFound
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_contacts.models import Occurrence
+from liaison_kit import listing
+from liaison_kit.context import context
+from liaison_kit.recordtype import RecordType
+from liaison_sdk.errors import InvalidInput, NotFound
 
 # Each branch is cut to the page by its own index before they are merged.
 _BRANCH = """

@@ -1,6 +1,7 @@
 """People, companies, their notes, files and timeline."""
 
 from alembic import op
+
 from liaison_kit.imports.models import import_tables
 from liaison_kit.migrations import (
     RECORD_COLUMNS,
