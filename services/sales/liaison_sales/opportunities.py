@@ -28,7 +28,7 @@ from liaison_kit.search import search_text
 from liaison_sales import metrics, moves, owners, pipelines, references
 from liaison_sales.models import Account, Opportunity, Product, Rep, Stage, StageChange
 from liaison_sales.pipelines import Step, Steps
-from liaison_sales.products import refuse_nulls
+from liaison_sales.products import CENT, refuse_nulls
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Conflict, NotFound, StaleVersion
 from liaison_sdk.hooks import OpportunityFacts
@@ -453,7 +453,7 @@ def _check_references(session: Session, now: Mapping[str, Any], values: Mapping[
 def _money(amount: Money | None) -> dict[str, Any]:
     if amount is None:
         return {"amount_amount": None, "currency": None}
-    return {"amount_amount": amount.amount, "currency": str(amount.currency)}
+    return {"amount_amount": amount.amount.quantize(CENT), "currency": str(amount.currency)}
 
 
 # --- telling ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Products: what is sold, and at what list price."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Conflict, InvalidInput
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Closed
+
+CENT = Decimal("0.01")
 
 PRODUCTS = RecordType(
     "products",
@@ -89,6 +92,6 @@ def _stored(given: Closed, names: Iterable[str]) -> dict[str, Any]:
     values = {name: getattr(given, name) for name in names}
     if "list_price" in values:
         price = values.pop("list_price")
-        values["list_price_amount"] = price.amount if price else None
+        values["list_price_amount"] = price.amount.quantize(CENT) if price else None
         values["currency"] = price.currency if price else None
     return values

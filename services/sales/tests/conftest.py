@@ -20,7 +20,7 @@ from liaison_sdk.contracts.identity import UserRef
 
 
 class Desk:
-    """Somebody at work in a tenant: calls operations as the bus would, knows users and companies."""
+    """Somebody at work in a tenant: calls operations as the bus would."""
 
     def __init__(self, db: Database, who: Any) -> None:
         self.db = db
