@@ -147,6 +147,13 @@ class Table:
                     raise FileTooLarge(f"The file has more than {self.limits.rows} rows")
                 yield chunk
 
+    def lines(self) -> int:
+        """About how many rows there are: the file's lines, counted without reading them."""
+
+        with self.path.open("rb") as start:
+            ends = sum(block.count(b"\n") for block in iter(lambda: start.read(1 << 20), b""))
+        return max(ends - self.header_row, 0)
+
     @staticmethod
     def _skip(reader: Iterator[list[str]], count: int) -> int:
         skipped = 0

@@ -1,0 +1,68 @@
+"""A real PostgreSQL with the kit's tables and a few of the tests' own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine, text
+
+from liaison_kit.db import Database, service_url
+from liaison_kit.imports.models import import_tables
+from liaison_kit.migrations import (
+    RECORD_COLUMNS,
+    enable_tenancy,
+    kit_tables,
+    owner_url,
+    prepare,
+    search_view,
+)
+from liaison_kit.run.postgres import Postgres
+from liaison_kit.settings import Settings
+
+from . import book
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """The database of a service called `book`, under the role that row-level security binds."""
+    with Postgres(tmp_path_factory.mktemp("pg")) as server:
+        settings = Settings(DATABASE_URL=server.tcp_url)
+        prepare(settings, "book")
+        owner = create_engine(owner_url(settings, "book"))
+        with owner.begin() as connection:
+            op = Operations(MigrationContext.configure(connection))
+            kit_tables(op)
+            import_tables(op)
+            for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
+                connection.execute(text(statement))
+            for table in ("book_firms", "book_people", "book_deals"):
+                enable_tenancy(op, table)
+            search_view(op, "book_firms")
+        owner.dispose()
+        db = Database(service_url(settings, "book"))
+        yield db
+        db.dispose()
+
+
+@pytest.fixture
+def db(database: Database) -> Iterator[Database]:
+    """The same database, empty afterwards."""
+    yield database
+    with database.writing(book.about()) as session:
+        for table in ("book_deals", "book_people", "book_firms", "import_changes", "imports"):
+            session.execute(text(f"DELETE FROM {table}"))
+        for table in ("history", "file_parts", "jobs", "custom_fields"):
+            session.execute(text(f"DELETE FROM {table}"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The shared sales books, where they are."""
+    root = Path(__file__).resolve().parents[3]
+    folder = Path(os.environ.get("LIAISON_DATA", root.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("the shared data is not here")
+    return folder
