@@ -30,6 +30,7 @@ class Connection:
         self._opened = opened
         self._ending = False
         self._error: Exception | None = None
+        self._watched: list[int] = []
         self.pika = SelectConnection(
             parameters,
             on_open_callback=self._on_open,
@@ -53,6 +54,11 @@ class Connection:
         with contextlib.suppress(AttributeError, OSError):
             self.loop.add_callback_threadsafe(work)
 
+    def watch(self, fileno: int, readable: Callable[[int, int], None]) -> None:
+        """Have the loop tell when there is something to read elsewhere as well."""
+        self.loop.add_handler(fileno, readable, self.loop.READ)
+        self._watched.append(fileno)
+
     def end(self) -> None:
         """Leave the loop and close the connection."""
         self._ending = True
@@ -66,6 +72,10 @@ class Connection:
         self.loop.stop()
 
     def _close(self) -> None:
+        # Whoever is watched may be why we are here: their descriptor may be closed, or another's.
+        for fileno in self._watched:
+            with contextlib.suppress(KeyError, OSError, AttributeError):
+                self.loop.remove_handler(fileno)
         with contextlib.suppress(Exception):
             if self.pika.is_open:
                 self.pika.close()

@@ -319,6 +319,8 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
                 self._broker.run()
             except (BrokerLost, AMQPError, OSError) as error:
                 log.warning("events interrupted", service=service, error=str(error)[:300])
+            except Exception as error:
+                log.error("events broke", service=service, error=str(error)[:300], exc_info=True)
             finally:
                 self._broker = None
                 for queue in self._queues:

@@ -19,6 +19,7 @@ import pika
 import psycopg2
 from nameko.extensions import DependencyProvider
 from opentelemetry.trace import SpanKind
+from pika.exceptions import AMQPError
 from pika.spec import Basic
 from prometheus_client import Counter, Gauge
 from sqlalchemy.engine import URL
@@ -109,8 +110,11 @@ class OutboxRelay:
             started = time.monotonic()
             try:
                 self._serve()
-            except (psycopg2.Error, BrokerLost, OSError, pika.exceptions.AMQPError) as error:
+            except (psycopg2.Error, BrokerLost, OSError, AMQPError) as error:
                 log.warning("relay interrupted", service=self.service, error=_said(error))
+            except Exception as error:
+                # A relay that has ended would be noticed by nobody but the other services.
+                log.error("relay broke", service=self.service, error=_said(error), exc_info=True)
             finally:
                 LEADS.labels(self.service).set(0)
             if time.monotonic() - started > 10:
@@ -177,7 +181,7 @@ class OutboxRelay:
         log.info("relay leads", service=self.service)
         LEADS.labels(self.service).set(1)
         self._loop = broker.loop
-        self._loop.add_handler(self._db.fileno(), self._on_notice, self._loop.READ)
+        broker.watch(self._db.fileno(), self._on_notice)
         self._sweep()
         self._keep_house()
 

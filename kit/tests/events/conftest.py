@@ -95,7 +95,7 @@ class Flow:
             },
         )
         self._processes.append(process)
-        assert wait_until(lambda: b"started" in log.read_bytes(), seconds=20), log.read_text()
+        assert wait_until(lambda: b"started" in log.read_bytes(), seconds=60), log.read_text()
         return process
 
     def declared(self, handler: str = "on_said") -> None:
@@ -135,6 +135,18 @@ class Flow:
                     {"name": record, "said": number},
                 )
                 emit(session, Said(record=record, number=number, **more))
+
+    def say_many(self, records: int, each: int) -> None:
+        """Many events at once, in one transaction."""
+        with self.db.writing(Context(tenant=self.tenant)) as session:
+            for number in range(each):
+                for record in range(records):
+                    emit(session, Said(record=f"r{record}", number=number))
+
+    def in_order(self, records: int, each: int) -> None:
+        """All of them have had their effects: once, and in order per record."""
+        for record in range(records):
+            assert self.effects(f"r{record}") == list(range(each)), record
 
     def publish(self, body: bytes) -> None:
         """A message that no relay of ours would send."""

@@ -1,7 +1,8 @@
-"""An event is sent if, and only if, its change is committed; and numbered in the order of commits."""
+"""An event is sent if its change is committed, and only then, in the order of the commits."""
 
-import pytest
-from sqlalchemy import text
+from contextlib import suppress
+
+from sqlalchemy import event, text
 
 from liaison_kit.context import Context
 from liaison_kit.outbox import emit, pending
@@ -10,7 +11,7 @@ from .conftest import Flow, Said
 
 
 def test_a_rolled_back_change_sends_nothing(flow: Flow) -> None:
-    with pytest.raises(ZeroDivisionError), flow.db.writing(Context(flow.tenant)) as session:
+    with suppress(ZeroDivisionError), flow.db.writing(Context(flow.tenant)) as session:
         emit(session, Said(record="a", number=1))
         _ = 1 / 0
 
@@ -20,7 +21,7 @@ def test_a_rolled_back_change_sends_nothing(flow: Flow) -> None:
 def test_a_rolled_back_savepoint_takes_its_events_with_it(flow: Flow) -> None:
     with flow.db.writing(Context(flow.tenant)) as session:
         emit(session, Said(record="a", number=1))
-        with pytest.raises(ZeroDivisionError), session.begin_nested():
+        with suppress(ZeroDivisionError), session.begin_nested():
             emit(session, Said(record="a", number=2))
             _ = 1 / 0
         with session.begin_nested():
@@ -63,8 +64,6 @@ def test_events_are_numbered_after_their_records_are_locked(flow: Flow) -> None:
 
 def test_many_events_of_one_transaction_are_one_statement(flow: Flow) -> None:
     statements: list[str] = []
-    from sqlalchemy import event
-
     event.listen(flow.db.engines[0], "before_cursor_execute", lambda *a: statements.append(a[2]))
 
     with flow.db.writing(Context(flow.tenant)) as session:

@@ -23,7 +23,7 @@ from liaison_kit.db import Database
 from liaison_kit.events import emit, handles
 from liaison_kit.relay import OutboxRelay, Relay
 from liaison_kit.settings import settings
-from liaison_kit.telemetry import start_logging
+from liaison_kit.telemetry import log, start_logging
 from liaison_sdk.events import Event
 
 SERVICE = os.environ["TEST_SERVICE"]
@@ -118,7 +118,7 @@ def main() -> None:
     container = ServiceContainer(Listener)
     signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))
     container.start()
-    print("started", flush=True)
+    log.info("started")
     container.wait()
     Listener.db.dispose()
     sys.exit(0)
