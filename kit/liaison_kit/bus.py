@@ -18,7 +18,6 @@ import kombu
 from amqp.exceptions import RecoverableConnectionError
 from eventlet.event import Event
 from eventlet.semaphore import Semaphore
-from liaison_sdk.errors import LiaisonError, Unavailable
 from nameko.amqp.consume import Consumer
 from nameko.extensions import DependencyProvider, Entrypoint
 from nameko.rpc import RpcConsumer
@@ -30,6 +29,7 @@ from liaison_kit.operations import Call, Operation, Reply, problem
 from liaison_kit.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
+from liaison_sdk.errors import LiaisonError, Unavailable
 
 CONNECTION_ERRORS = (OSError, RecoverableConnectionError, amqp.exceptions.ConnectionError)
 HEADER = "liaison"

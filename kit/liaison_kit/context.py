@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from liaison_sdk.errors import Forbidden
 from sqlalchemy.orm import Session
 
 from liaison_kit.ids import uuid7
+from liaison_sdk.errors import Forbidden
 
 RowRule = Literal["own", "team", "all"]
 
@@ -63,6 +63,8 @@ class Context:
     causation_id: UUID | None = None
     traceparent: str | None = None
     now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    committing: bool = False
+    """Set just before the commit: what fails from there on may have been kept."""
 
     @property
     def user(self) -> UUID | None:

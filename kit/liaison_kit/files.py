@@ -8,13 +8,13 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from liaison_sdk.errors import NotFound
 from sqlalchemy import LargeBinary, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import context
 from liaison_kit.db import Base, TenantRow
+from liaison_sdk.errors import NotFound
 
 PART_BYTES = 512 * 1024
 UNCLAIMED_FOR = dt.timedelta(days=1)

@@ -5,13 +5,13 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from liaison_sdk.errors import InvalidInput
 from sqlalchemy import LargeBinary, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import context
 from liaison_kit.db import Base, TenantRow
+from liaison_sdk.errors import InvalidInput
 
 if TYPE_CHECKING:
     from liaison_kit.operations import Reply

@@ -19,8 +19,6 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import eventlet
-from liaison_sdk.errors import Conflict, LiaisonError, NotFound
-from liaison_sdk.types import field
 from nameko.extensions import DependencyProvider
 from pydantic import BaseModel
 from sqlalchemy import func, select, text, update
@@ -34,6 +32,8 @@ from liaison_kit.ids import uuid7
 from liaison_kit.metrics import JOBS, JOBS_RUNNING
 from liaison_kit.roles import plays
 from liaison_kit.telemetry import log, span
+from liaison_sdk.errors import Conflict, LiaisonError, NotFound
+from liaison_sdk.types import field
 
 LEASE_S = 15
 RENEW_S = 4
@@ -158,11 +158,11 @@ def cancel(session: Session, id: UUID) -> Job:
     return shape(row)
 
 
-class Cancelled(Exception):  # noqa: N818 - it is not an error
+class Cancelled(Exception):
     """Somebody asked the job to stop."""
 
 
-class LeaseLost(Exception):  # noqa: N818
+class LeaseLost(Exception):
     """Another worker has taken the job over."""
 
 

@@ -18,12 +18,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from psycopg2.extensions import adapt
 from pydantic import BaseModel
 from sqlalchemy import (
     ARRAY,
     BindParameter,
     ColumnElement,
-    CursorResult,
     Text,
     bindparam,
     cast,
@@ -38,6 +38,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 
 from liaison_kit import custom
 from liaison_kit.context import context
+from liaison_kit.db import Prepared, ReadingSession
 from liaison_kit.recordtype import FieldInfo, RecordType, Rows, as_json
 from liaison_kit.search import patterns
 from liaison_sdk.errors import FieldError, InvalidInput
@@ -113,16 +114,19 @@ def page(
     )
     values = _values(plan, rule) | {name: value for name, _, value in where}
     conditions = [clause for _, clause, _ in where]
-    composed = _composed(shape, lambda: _page(kind, plan, rule, conditions))
-    rows = composed.run(session, values).all()
+    prepare = not _is_search(kind, plan)
+    composed = _composed(shape, lambda: _page(kind, plan, rule, conditions), prepare=prepare)
+    rows = composed.run(session, values)
     after = None
     if len(rows) > plan.limit:
         rows = rows[: plan.limit]
         after = _cursor(plan, rows[-1][1], rows[-1][2])
     counted = b""
     if plan.count:
-        composed = _composed(("count", *shape), lambda: _count(kind, plan, rule, conditions))
-        counted = b',"count":%d' % composed.run(session, values).scalar_one()
+        composed = _composed(
+            ("count", *shape), lambda: _count(kind, plan, rule, conditions), prepare=prepare
+        )
+        counted = b',"count":%d' % composed.run(session, values)[0][0]
     items = ",".join([row[0] for row in rows])
     return b'{"items":[%b],"next":%b%b}' % (items.encode(), json.dumps(after).encode(), counted)
 
@@ -131,8 +135,8 @@ def read(session: Session, kind: RecordType, id: UUID) -> tuple[str, int] | None
     """One record as JSON and its version, or nothing when there is none that the caller may see."""
     rule = row_rule(session, kind)
     composed = _composed(("read", kind.name, rule[0]), lambda: _one(kind, rule))
-    found = composed.run(session, {"id": str(id), "peers": rule[1]}).first()
-    return None if found is None else (found[0], int(found[1]))
+    found = composed.run(session, {"id": str(id), "peers": rule[1]})
+    return (found[0][0], int(found[0][1])) if found else None
 
 
 def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]:
@@ -151,28 +155,63 @@ def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]
 # --- composing -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class _Composed:
-    """A statement as text, with the constants that its clauses brought along."""
+    """A statement as text, with the constants that its clauses brought along.
 
-    sql: str
-    constants: dict[str, Any]
+    What is prepared is planned for any value. A search is not: how rare its words are decides how it
+    is best done.
+    """
 
-    def run(self, session: Session, values: dict[str, Any]) -> CursorResult[*tuple[Any, ...]]:
-        """Run it with these values."""
-        return session.connection().exec_driver_sql(self.sql, {**self.constants, **values})
+    def __init__(self, select: Rows, *, prepare: bool) -> None:
+        compiled = select.compile(dialect=_DIALECT)
+        self._sql = str(compiled)
+        self._constants = {k: v for k, v in compiled.params.items() if v is not None}
+        self._names: list[str] = []
+        self._prepared: Prepared | None = None
+        if prepare:
+            self._prepared = Prepared(_PLACE.sub(self._numbered, self._sql), len(self._names))
+
+    def _numbered(self, place: re.Match[str]) -> str:
+        name = place[1]
+        if name in self._constants:
+            return adapt(self._constants[name]).getquoted().decode()  # type: ignore[no-any-return]
+        if name not in self._names:
+            self._names.append(name)
+        return f"${self._names.index(name) + 1}"
+
+    def run(self, session: Session, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """The rows for these values."""
+        if self._prepared is not None and isinstance(session, ReadingSession):
+            given = [values[name] for name in self._names]
+            return session.fetch(self._prepared, [_literal(value) for value in given])
+        return (
+            session.connection()
+            .exec_driver_sql(self._sql, {**self._constants, **values})
+            .fetchall()
+        )
+
+
+_PLACE = re.compile(r"%\((\w+)\)s")
+
+
+def _literal(value: Any) -> Any:
+    """A list as PostgreSQL writes arrays: its elements take the type that the statement expects."""
+    if not isinstance(value, list):
+        return value
+    quoted = (str(v).replace("\\", "\\\\").replace('"', '\\"') for v in value)
+    return "{" + ",".join(f'"{v}"' for v in quoted) + "}"
 
 
 _statements: OrderedDict[tuple[Any, ...], _Composed] = OrderedDict()
 
 
-def _composed(shape: tuple[Any, ...], compose: Callable[[], Rows]) -> _Composed:
+def _composed(
+    shape: tuple[Any, ...], compose: Callable[[], Rows], *, prepare: bool = True
+) -> _Composed:
     """The statement of a shape, composed at its first use: SQLAlchemy's own cache costs a walk each."""
     found = _statements.get(shape)
     if found is None:
-        compiled = compose().compile(dialect=_DIALECT)
-        constants = {k: v for k, v in compiled.params.items() if v is not None}
-        found = _statements[shape] = _Composed(str(compiled), constants)
+        found = _statements[shape] = _Composed(compose(), prepare=prepare)
         if len(_statements) > 1000:
             _statements.popitem(last=False)
     return found
@@ -230,12 +269,16 @@ def _through_search_view(kind: RecordType, plan: _Plan, rows: Rows) -> Rows:
     LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an index before
     the policy. The view belongs to the owner and carries the tenant's condition itself.
     """
-    if not plan.terms and not any(f.field in kind.indexed_filters for f in plan.filters):
+    if not _is_search(kind, plan):
         return rows
     table = kind.table
     view = table.to_metadata(type(table.metadata)(), name=f"{table.name}_found")
     adapted: Rows = ClauseAdapter(view).traverse(rows)
     return adapted
+
+
+def _is_search(kind: RecordType, plan: _Plan) -> bool:
+    return bool(plan.terms) or any(f.field in kind.indexed_filters for f in plan.filters)
 
 
 def _beyond(kind: RecordType, plan: _Plan, key: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -265,7 +308,7 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
     value: BindParameter[Any] = bindparam(f"f{i}")
     special = kind.filters.get(f.field)
     if special is not None:
-        return special(value)
+        return special(cast(value, Text))
     if f.field.startswith("custom."):
         return custom.condition(kind.model.custom, f.field[7:], f.operator, f"f{i}")
     column = kind.expression(f.field)

@@ -10,7 +10,7 @@ def main(names: list[str]) -> None:
     """Migrate the named services, or all that are installed."""
     for name in names or sorted(services()):
         migrate(settings(), name)
-        print(f"{name}: migrated")  # noqa: T201
+        print(f"{name}: migrated")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,18 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NewType, TypeVar
 from uuid import UUID
 
+import psycopg2
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from liaison_kit import idempotency
+from liaison_kit.context import Context, Principal
+from liaison_kit.listing import ListQuery
+from liaison_kit.metrics import OPERATION_SECONDS, OPERATIONS
+from liaison_kit.recordtype import RecordType
+from liaison_kit.telemetry import SpanKind, log, span, trace_id
 from liaison_sdk.errors import (
     BadRequest,
     FieldError,
@@ -28,19 +40,9 @@ from liaison_sdk.errors import (
     Unauthenticated,
     Unavailable,
 )
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
-
-from liaison_kit import idempotency
-from liaison_kit.context import Context, Principal
-from liaison_kit.listing import ListQuery
-from liaison_kit.metrics import OPERATIONS, OPERATION_SECONDS
-from liaison_kit.recordtype import RecordType
-from liaison_kit.telemetry import SpanKind, log, span, trace_id
 
 T = TypeVar("T")
+DRIVER_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 Shared = Literal["id", "record", "merge"]
 
@@ -212,13 +214,13 @@ class Operation:
                 reply = self._run(service, call, traceparent)
             except LiaisonError as error:
                 reply = problem(error, traceparent)
-            except (DataError, ValueError) as error:
+            except (DataError, psycopg2.DataError, ValueError) as error:
                 # A value that passed the types but that PostgreSQL can't hold is still bad input.
                 if isinstance(error, ValueError) and not _is_nul(error):
                     reply = self._broken(error, name, traceparent)
                 else:
                     reply = problem(InvalidInput("Some value is out of range"), traceparent)
-            except (OperationalError, PoolTimeout) as error:
+            except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
                 log.warning("database unavailable", operation=name, error=type(error).__name__)
                 reply = problem(
                     Unavailable(f"The database of {service.name} does not answer"), traceparent
@@ -254,6 +256,16 @@ class Operation:
             with service.db.reading(about) as session:
                 arguments[self.session] = session
                 return self._reply(self.function(service, **arguments))
+        try:
+            return self._write(service, call, about, arguments)
+        except DBAPIError as error:
+            # Nothing was committed; the server was restarted, and a fresh connection will do.
+            if not error.connection_invalidated or about.committing:
+                raise
+        return self._write(service, call, about, arguments)
+
+    def _write(self, service: Any, call: Call, about: Context, arguments: dict[str, Any]) -> Reply:
+        assert self.session is not None
         key = call.meta.get("idempotency_key")
         with service.db.session(about) as session:
             if key:
@@ -264,6 +276,8 @@ class Operation:
             reply = self._reply(self.function(service, **arguments))
             if key:
                 idempotency.remember(session, key, reply)
+            session.flush()
+            about.committing = True
             session.commit()
             return reply
 

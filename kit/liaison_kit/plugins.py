@@ -14,10 +14,10 @@ from typing import Any
 
 import pluggy
 from eventlet import Timeout, getcurrent
-from liaison_sdk import hooks as specs
 
 from liaison_kit.metrics import HOOK_FAILURES
 from liaison_kit.telemetry import log
+from liaison_sdk import hooks as specs
 
 GROUP = "liaison"
 STRIKES = 3

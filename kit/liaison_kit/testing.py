@@ -19,7 +19,7 @@ from psycopg2 import sql
 from sqlalchemy import event, make_url
 
 from liaison_kit.context import Context, Principal
-from liaison_kit.db import Database, service_url
+from liaison_kit.db import Database, fetch_listeners, service_url
 from liaison_kit.ids import uuid7
 from liaison_kit.migrations import migrate
 from liaison_kit.run.postgres import Postgres
@@ -159,8 +159,10 @@ def statements(db: Database) -> Iterator[list[str]]:
 
     for engine in db.engines:
         event.listen(engine, "before_cursor_execute", note)
+    fetch_listeners.append(seen.append)
     try:
         yield seen
     finally:
+        fetch_listeners.remove(seen.append)
         for engine in db.engines:
             event.remove(engine, "before_cursor_execute", note)

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import io
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,12 +19,14 @@ from itertools import compress
 from queue import Full, Queue
 from typing import Any, Protocol
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy.orm import Session
 
 from liaison_kit import files
 from liaison_kit.imports.converting import (
     Convert,
+    Converted,
     Formats,
     Invalid,
     converter,
@@ -111,6 +114,70 @@ class Prepared:
     waits: int = 0
 
 
+def check(
+    importable: Importable,
+    specs: Sequence[ImportField],
+    header: Sequence[str],
+    mapping: Mapping[str, str | None],
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+) -> tuple[list[tuple[str, ImportField]], list[ImportField], str | None]:
+    """What feeds what, the fields of a constant, and the key; raises naming all that is wrong.
+
+    A required field without a column is told when the import is looked at, not while it is edited.
+    """
+    known = {spec.name: spec for spec in specs}
+    errors: list[FieldError] = []
+    fed: dict[str, str] = {}
+    for column, name in mapping.items():
+        if column not in header:
+            errors.append(FieldError(f"mapping.{column}", "unknown_column", "No such column"))
+        elif name is None:
+            continue
+        elif name not in known:
+            errors.append(FieldError(f"mapping.{column}", "unknown_field", f"No field {name}"))
+        elif name in fed:
+            errors.append(FieldError(f"mapping.{column}", "fed_twice", f"Two columns feed {name}"))
+        else:
+            fed[name] = column
+    for part, names in (
+        ("value_map", value_map),
+        ("options.on_missing", options.on_missing),
+        ("options.defaults", options.defaults),
+    ):
+        errors += [
+            FieldError(f"{part}.{name}", "unknown_field", f"No field {name}")
+            for name in names
+            if name not in known
+        ]
+    try:
+        ZoneInfo(options.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        errors.append(FieldError("options.timezone", "unknown", f"No zone {options.timezone}"))
+    key = next((key for key in importable.keys if key in fed), None)
+    if options.key is not None:
+        key = options.key
+        if key not in importable.keys or key not in fed:
+            errors.append(FieldError("options.key", "not_a_key", f"{key} is no key or not fed"))
+    given = {
+        name: dataclasses.replace(spec, default=options.defaults.get(name, spec.default))
+        for name, spec in known.items()
+    }
+    for name, text in options.defaults.items():
+        if name in known and known[name].kind not in ("choice", "reference"):
+            converted = converter(known[name], Formats())([text])
+            for problem in converted.problems.values():
+                errors.append(FieldError(f"options.defaults.{name}", problem.code, problem.message))
+            given[name] = dataclasses.replace(given[name], default=converted.values[0])
+    if errors:
+        raise InvalidInput("The import needs another look", errors)
+    return (
+        [(column, given[name]) for name, column in fed.items()],
+        [spec for name, spec in given.items() if spec.default and name not in fed],
+        None if options.create_only else key,
+    )
+
+
 def plan(
     session: Session,
     importable: Importable,
@@ -122,73 +189,27 @@ def plan(
     writes: bool = False,
 ) -> Plan:
     """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
-    specs = {spec.name: spec for spec in importable.all_fields(session)}
-    feeds = _feeds(importable, table, mapping, specs, options)
-    mapped = {feed.spec.name for feed in feeds}
-    key = _key(importable, mapped, options)
-    constants = [
-        dataclasses.replace(spec, default=options.defaults.get(spec.name, spec.default))
-        for spec in specs.values()
-        if spec.name not in mapped and (options.defaults.get(spec.name) or spec.default)
-    ]
-    given = {spec.name for spec in constants}
+    specs = importable.all_fields(session)
+    fed, constants, key = check(importable, specs, table.header, mapping, value_map, options)
+    given = {spec.name for _, spec in fed} | {spec.name for spec in constants}
     missing = [
         FieldError(f"mapping.{spec.name}", "missing", f"{spec.label['en']} is required")
-        for spec in specs.values()
-        if spec.required and spec.name not in mapped | given
+        for spec in specs
+        if spec.required and spec.name not in given
     ]
-    if missing:
+    if missing or not fed:
         raise InvalidInput("A required field has no column", missing)
+    feeds = [
+        Feed(spec, column, table.header.index(column), _unsettled, Formats())
+        for column, spec in fed
+    ]
     found = Plan(importable, table, feeds, constants, key)
     _first_pass(session, found, value_map, options, writes)
     return found
 
 
-def _feeds(
-    importable: Importable,
-    table: Table,
-    mapping: Mapping[str, str | None],
-    specs: Mapping[str, ImportField],
-    options: Options,
-) -> list[Feed]:
-    errors: list[FieldError] = []
-    feeds: list[Feed] = []
-    fed: set[str] = set()
-    for column, name in mapping.items():
-        if name is None:
-            continue
-        if column not in table.header:
-            errors.append(FieldError(f"mapping.{column}", "unknown_column", "No such column"))
-        elif name not in specs:
-            errors.append(
-                FieldError(f"mapping.{column}", "unknown_field", f"There is no field {name}")
-            )
-        elif name in fed:
-            errors.append(FieldError(f"mapping.{column}", "fed_twice", f"Two columns feed {name}"))
-        else:
-            fed.add(name)
-            position = table.header.index(column)
-            spec = specs[name]
-            if default := options.defaults.get(name):
-                spec = dataclasses.replace(spec, default=default)
-            feeds.append(Feed(spec, column, position, lambda _: None, Formats()))  # type: ignore[arg-type,return-value]
-    if errors:
-        raise InvalidInput("The mapping needs another look", errors)
-    if not feeds:
-        raise InvalidInput.field("mapping", "missing", "No column feeds any field")
-    return feeds
-
-
-def _key(importable: Importable, mapped: set[str], options: Options) -> str | None:
-    if options.create_only:
-        return None
-    if options.key is not None:
-        if options.key not in importable.keys or options.key not in mapped:
-            raise InvalidInput.field(
-                "options.key", "not_a_key", f"{options.key} has no column or is no key"
-            )
-        return options.key
-    return next((key for key in importable.keys if key in mapped), None)
+def _unsettled(column: Sequence[str]) -> Converted:
+    raise AssertionError("the first pass settles every converter")
 
 
 def _first_pass(
@@ -218,6 +239,7 @@ def _first_pass(
         # Nothing to settle: spare the pass; the number of lines is near enough for progress.
         found.rows = found.table.lines()
     for chunk in found.table.chunks() if seen or samples else ():
+        time.sleep(0)
         found.rows += len(chunk.numbers) + len(chunk.bad)
         found.unreadable += len(chunk.bad)
         for position, values in seen.items():
@@ -286,7 +308,8 @@ def _match(
         seen,
         reference,
         value_map=value_map,
-        on_missing=options.on_missing.get(spec.name, "report"),  # type: ignore[arg-type]
+        on_missing=options.on_missing.get(spec.name)  # type: ignore[arg-type]
+        or getattr(reference, "on_missing", "report"),
         within_file=within_file,
         writes=writes,
     )
@@ -424,6 +447,8 @@ def _ahead(chunks: Iterator[Chunk], convert: Callable[[Chunk], Prepared]) -> Ite
         try:
             for chunk in chunks:
                 hand_over(convert(chunk))
+                # In a green process this lets the others have a turn.
+                time.sleep(0)
                 if stopped.is_set():
                     return
             hand_over(None)
@@ -440,6 +465,29 @@ def _ahead(chunks: Iterator[Chunk], convert: Callable[[Chunk], Prepared]) -> Ite
     finally:
         stopped.set()
         worker.join()
+
+
+def show(found: Plan, chunk: Chunk) -> list[tuple[int, dict[str, str], list[dict[str, str]]]]:
+    """A few rows for a person to look at: number, values by field, errors."""
+    converting = Converting(found, dry=True)
+    prepared = converting.prepare(chunk)
+    shown = []
+    values = {
+        feed.spec.name: chunk.columns[feed.position]
+        # A name tells a person more than the id that it stands for.
+        if feed.spec.kind == "reference"
+        else feed.convert(chunk.columns[feed.position]).values
+        for feed in found.feeds
+    }
+    for place, number in enumerate(chunk.numbers):
+        errors = [
+            {"column": column, "code": code, "message": message}
+            for column, code, message in prepared.failed.get(place, ())
+        ]
+        shown.append((number, {name: column[place] for name, column in values.items()}, errors))
+    for bad in chunk.bad:
+        shown.append((bad.number, {}, [{"column": "", "code": bad.code, "message": bad.message}]))
+    return sorted(shown, key=lambda row: row[0])
 
 
 # --- the stages
@@ -602,6 +650,7 @@ def _one_round(
             if failed:
                 _keep_errors(session, state, errors_file, found.table.header, failed)
             state["row"] = chunk.last
+            state["columns"] = list(prepared.columns)
             state["counts"] = dict(tally.counts)
             state["problems"] = tally.problems
             steps.done = sum(tally.counts.values())

@@ -72,6 +72,8 @@ class Writer:
         self.clear_blanks = clear_blanks
         self.dry = dry
         self.refused = 0
+        indexed = key is None or key in importable.unique_keys or importable.lookup is not None
+        self.ways = _BY_INDEX if indexed else _BY_HASH
 
     def write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
         """Write the rows; those that the database refuses are found by halving and reported."""
@@ -110,7 +112,9 @@ class Writer:
         }
         for i, name in enumerate(names):
             parameters[f"c{i}"] = SEPARATOR.join(columns[name])
-        connection.exec_driver_sql(_BY_INDEX + self._stage(session, names, parameters), parameters)
+        connection.exec_driver_sql(
+            _off(self.ways) + self._stage(session, names, parameters) + _on(self.ways), parameters
+        )
         outcome = Outcome()
         if self.key is not None and self.key not in self.importable.unique_keys:
             several = connection.exec_driver_sql(
@@ -141,7 +145,7 @@ class Writer:
                 self._insert(session, names, parameters, outcome)
             if outcome.updated:
                 self._update(session, names, parameters, outcome)
-        connection.exec_driver_sql(_AS_BEFORE + "DROP TABLE import_stage")
+        connection.exec_driver_sql("DROP TABLE import_stage")
         return outcome
 
     def _guards_rows(self, session: Session) -> bool:
@@ -165,7 +169,7 @@ class Writer:
         if self.key is None:
             return (
                 "CREATE TEMP TABLE import_stage ON COMMIT DROP AS SELECT s.*, NULL::uuid AS old_id,"
-                f" NULL::bigint AS old_version, 'c' AS action FROM ({incoming}) s"
+                f" NULL::bigint AS old_version, 'c' AS action FROM ({incoming}) s; "
             )
         column = self.key_column
         met = self.importable.match.get(
@@ -184,7 +188,7 @@ class Writer:
             f" CASE WHEN t.id IS NULL THEN 'c'{forbidden}"
             f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS action"
             f" FROM ({incoming}) s LEFT JOIN {_quoted(self.importable.lookup or table.name)} t"
-            f" ON t.tenant_id = %(tenant)s::uuid AND {met}"
+            f" ON t.tenant_id = %(tenant)s::uuid AND {met}; "
         )
 
     @property
@@ -316,12 +320,19 @@ class Writer:
 
 
 # A few thousand rows meet millions by index. The planner can't know: it has no figures of a table
-# that is just being filled, and would read it whole, for every chunk or even for every row.
-_BY_INDEX = "".join(
-    f"SET LOCAL enable_{way} = off; "
-    for way in ("hashjoin", "mergejoin", "material", "bitmapscan", "seqscan")
-)
-_AS_BEFORE = _BY_INDEX.replace("SET LOCAL", "RESET").replace(" = off", "")
+# that is just being filled, and would read it whole, for every chunk or even for every row. A key
+# without an index of its own is better met by hash.
+_BY_INDEX = ("hashjoin", "mergejoin", "material", "bitmapscan", "seqscan")
+_BY_HASH = ("nestloop",)
+
+
+def _off(ways: Sequence[str]) -> str:
+    return "".join(f"SET LOCAL enable_{way} = off; " for way in ways)
+
+
+def _on(ways: Sequence[str]) -> str:
+    return "".join(f"RESET enable_{way}; " for way in ways)
+
 
 _HISTORY = """
 INSERT INTO history (id, tenant_id, record, record_id, version, action, at, "by", changes)

@@ -1,0 +1,541 @@
+"""The operations of imports, given to each service that declares importables, and their jobs.
+
+Hand a file in, look at what it would do, correct the mapping, try it dry, start it, and take it back
+if it was wrong. What takes long is a job.
+"""
+
+import datetime as dt
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field, StringConstraints
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from liaison_kit import files, jobs
+from liaison_kit.context import Principal, context
+from liaison_kit.ids import uuid7
+from liaison_kit.imports import engine
+from liaison_kit.imports.fields import Importable
+from liaison_kit.imports.mapping import suggest
+from liaison_kit.imports.matching import Unmatched
+from liaison_kit.imports.models import Import
+from liaison_kit.imports.reading import Table, open_table, spool
+from liaison_kit.imports.rollback import roll_back
+from liaison_kit.jobs import Cancelled, Run, job
+from liaison_kit.listing import Page
+from liaison_kit.operations import Accepted, Download, Raw, Upload, Version, get, patch, post
+from liaison_sdk.errors import Conflict, InvalidInput, LiaisonError, NotFound, StaleVersion
+from liaison_sdk.types import WITHOUT_NUL, Closed, field
+
+if TYPE_CHECKING:
+    from liaison_kit.db import Database
+
+SHOWN_ROWS = 20
+Status = Literal[
+    "draft",
+    "previewed",
+    "queued",
+    "running",
+    "done",
+    "cancelled",
+    "failed",
+    "rolling_back",
+    "rolled_back",
+]
+Limit = Annotated[int, Field(ge=1, le=200)]
+# A cell's text; the separator of the writer's columns must not be in it, nor any control character.
+Cell = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
+ColumnName = Annotated[str, StringConstraints(max_length=300, pattern=WITHOUT_NUL)]
+FieldName = Annotated[str, StringConstraints(max_length=100, pattern=WITHOUT_NUL)]
+
+
+class ColumnFormat(Closed):
+    """How a column writes dates and numbers, where its values don't tell."""
+
+    dates: Literal["dmy", "mdy"] | None = None
+    decimal: Literal[".", ","] | None = None
+
+
+class ImportOptions(Closed):
+    """How to import; what is not given is chosen from the file."""
+
+    key: FieldName | None = Field(
+        default=None, description="Field by which a row meets an existing record."
+    )
+    create_only: bool = Field(default=False, description="Meet nothing: every row is a new record.")
+    blanks: Literal["keep", "clear"] = Field(
+        default="keep", description="Whether a blank cell keeps or clears an existing value."
+    )
+    on_missing: dict[FieldName, Literal["report", "create", "blank"]] = Field(
+        default={}, description="By field: what to do with a value that matches no record."
+    )
+    formats: dict[ColumnName, ColumnFormat] = {}
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
+    timezone: Annotated[str, StringConstraints(max_length=60, pattern=r"^[A-Za-z0-9_+/-]+$")] = (
+        "UTC"
+    )
+    defaults: dict[FieldName, Cell] = Field(
+        default={}, description="By field: the value of rows that have none."
+    )
+
+
+class ChangeImport(Closed):
+    """What to correct before an import starts."""
+
+    mapping: dict[ColumnName, FieldName | None] | None = None
+    value_map: dict[FieldName, dict[Cell, Cell | None]] | None = Field(
+        default=None,
+        description="By field: what a value of the file is meant to be, for the whole file.",
+    )
+    options: ImportOptions | None = None
+
+
+class ImportShape(BaseModel):
+    """A file handed in for import and how far it has come."""
+
+    id: UUID
+    record: str = field("Record", "Type de fiche")
+    file_name: str = field("File", "Fichier")
+    file_size: int = field("Size", "Taille")
+    file_info: dict[str, Any] = field("About the file", "À propos du fichier")
+    mapping: dict[str, str | None] = field("Mapping", "Correspondance")
+    value_map: dict[str, dict[str, str | None]] = field("Values", "Valeurs")
+    options: dict[str, Any] = field("Options", "Options")
+    status: Status = field("Status", "État")
+    counts: dict[str, int] = field("Counts", "Décomptes")
+    problems: list[dict[str, Any]] = field("Problems", "Problèmes")
+    has_errors_file: bool = field("Errors file", "Fichier des erreurs")
+    job_id: UUID | None = field("Job", "Tâche")
+    version: int = field("Version", "Version")
+    created_at: dt.datetime = field("Created", "Créé le")
+    created_by: UUID | None = field("Created by", "Créé par")
+    updated_at: dt.datetime = field("Updated", "Modifié le")
+
+
+class PreviewRow(BaseModel):
+    """A row as it would be imported, or why it would not."""
+
+    row: int
+    values: dict[str, str]
+    errors: list[dict[str, str]]
+
+
+class UnmatchedValue(BaseModel):
+    """A value that names nothing, and what it may have meant."""
+
+    field: str
+    column: str
+    value: str
+    count: int
+    rows: list[int]
+    nearest: str | None
+    score: int
+
+
+class Preview(BaseModel):
+    """The first rows as they would be imported, and what needs attention in the whole file."""
+
+    rows: list[PreviewRow]
+    total: int
+    unreadable: int
+    key: str | None
+    formats: dict[str, dict[str, str]]
+    unmatched: list[UnmatchedValue]
+    notes: list[str]
+
+
+class ImportOperations:
+    """What a service that declares `importables` answers about imports."""
+
+    importables: ClassVar[Sequence[Importable]]
+    db: ClassVar["Database"]
+    ask: Any
+
+    @post("/imports", allow="imports:write", shared="record", status=201, problems=[413, 422])
+    def create_import(
+        self, session: Session, record: str, upload: Upload, principal: Principal
+    ) -> Raw[ImportShape]:
+        """Hand a CSV or XLSX file in; the answer suggests which column feeds which field."""
+        importable = self._importable(record)
+        principal.demand(importable.permission)
+        about = context(session)
+        files.claim(session, upload.id)
+        with _file(session, upload.id) as table:
+            info = _describe(session, importable, table)
+        row = Import(
+            id=uuid7(),
+            tenant_id=about.tenant,
+            record=record,
+            file_id=upload.id,
+            file_name=upload.name[:200],
+            file_size=upload.size,
+            file_info=info,
+            mapping={found["column"]: found["field"] for found in info["suggestions"]},
+            value_map={},
+            options=ImportOptions().model_dump(),
+            status="draft",
+            counts={},
+            problems=[],
+            columns=[],
+            created_at=about.now,
+            created_by=about.user,
+            updated_at=about.now,
+        )
+        session.add(row)
+        session.flush()
+        return _answer(row)
+
+    @get("/imports", allow="imports:read", shared="merge")
+    def list_imports(
+        self, session: Session, limit: Limit = 50, cursor: UUID | None = None
+    ) -> Page[ImportShape]:
+        """Files that were handed in, latest first."""
+        wanted = select(Import).order_by(Import.id.desc()).limit(limit + 1)
+        if cursor is not None:
+            wanted = wanted.where(Import.id < cursor)
+        rows = list(session.scalars(wanted))
+        after = str(rows[limit - 1].id) if len(rows) > limit else None
+        return Page[ImportShape](items=[_shape(row) for row in rows[:limit]], next=after)
+
+    @get("/imports/{id}", allow="imports:read", shared="id", problems=[404])
+    def get_import(self, session: Session, id: UUID) -> Raw[ImportShape]:
+        """One import: its mapping, how far it is, what went wrong."""
+        return _answer(_find(session, id))
+
+    @patch("/imports/{id}", allow="imports:write", shared="id", problems=[404, 409, 412, 422])
+    def change_import(
+        self, session: Session, id: UUID, change: ChangeImport, version: Version
+    ) -> Raw[ImportShape]:
+        """Correct the mapping, the values or the options of an import that has not started."""
+        row = _find(session, id, lock=True)
+        if row.version != version:
+            raise StaleVersion(
+                f"You changed version {version}; it is at version {row.version} now",
+                _shape(row).model_dump_json().encode(),
+            )
+        _demand_status(row, "draft", "previewed")
+        if change.mapping is not None:
+            row.mapping = dict(change.mapping)
+        if change.value_map is not None:
+            row.value_map = {name: dict(values) for name, values in change.value_map.items()}
+        if change.options is not None:
+            row.options = change.options.model_dump()
+        _check(session, self._importable(row.record), row)
+        row.version += 1
+        row.updated_at = context(session).now
+        session.flush()
+        return _answer(row)
+
+    @post(
+        "/imports/{id}/preview", allow="imports:write", shared="id", status=200, problems=[404, 422]
+    )
+    def preview_import(self, session: Session, id: UUID) -> Preview:
+        """The first rows as they would be imported, and every value that matches nothing."""
+        row = _find(session, id, lock=True)
+        importable = self._importable(row.record)
+        session.info["ask"] = self.ask
+        with _file(session, row.file_id) as table:
+            found = engine.plan(session, importable, table, *_choices(row))
+            preview = _preview(found)
+        if row.status == "draft":
+            row.status = "previewed"
+        return preview
+
+    @post("/imports/{id}/dry-run", allow="imports:write", shared="id", problems=[404, 409])
+    def dry_run_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
+        """Count what the whole file would create, change and fail, without writing any of it."""
+        row = _find(session, id, lock=True)
+        principal.demand(self._importable(row.record).permission)
+        _demand_status(row, "draft", "previewed")
+        row.job_id = jobs.start(session, "import_dry_run", row.file_name, about_id=row.id)
+        return Accepted(row.job_id)
+
+    @post("/imports/{id}/start", allow="imports:write", shared="id", problems=[404, 409])
+    def start_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
+        """Import the file."""
+        row = _find(session, id, lock=True)
+        principal.demand(self._importable(row.record).permission)
+        _demand_status(row, "draft", "previewed")
+        row.status = "queued"
+        row.job_id = jobs.start(session, "import", row.file_name, about_id=row.id)
+        return Accepted(row.job_id)
+
+    @post("/imports/{id}/rollback", allow="imports:write", shared="id", problems=[404, 409])
+    def roll_back_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
+        """Take a finished import back: what nobody has touched since becomes as it was."""
+        row = _find(session, id, lock=True)
+        principal.demand(self._importable(row.record).permission)
+        _demand_status(row, "done", "cancelled", "failed", "rolled_back")
+        row.status = "rolling_back"
+        row.job_id = jobs.start(session, "import_rollback", row.file_name, about_id=row.id)
+        return Accepted(row.job_id)
+
+    @get("/imports/{id}/errors", allow="imports:read", shared="id", problems=[404])
+    def get_import_errors(self, session: Session, id: UUID) -> Download:
+        """The rows that failed, as they stood in the file, each with what is wrong, as CSV."""
+        row = _find(session, id)
+        parts = files.parts(session, row.errors_file) if row.errors_file else 0
+        if not parts:
+            raise NotFound("No row of this import failed")
+        name = f"{row.file_name.rpartition('.')[0] or row.file_name}-errors.csv"
+        return Download(name, "text/csv; charset=utf-8", stored=row.errors_file, parts=parts)
+
+    # --- jobs ------------------------------------------------------------------------------------
+
+    @job("import_dry_run")
+    def import_dry_run_job(self, run: Run) -> None:
+        """The work behind a dry run."""
+
+        @contextmanager
+        def sessions() -> Iterator[Session]:
+            with self.db.session(run.context) as session:
+                session.info["ask"] = self.ask
+                yield session
+
+        with sessions() as session:
+            row = _find(session, run.about_id)
+            importable, choices = self._importable(row.record), _choices(row)
+            spooled = _file(session, row.file_id)
+            table = spooled.__enter__()
+            session.rollback()
+        try:
+            run.total = table.lines()
+            found, tally = engine.dry_run(sessions, importable, table, *choices)
+        finally:
+            spooled.__exit__(None, None, None)
+        with run.step() as session:
+            row = _find(session, run.about_id, lock=True)
+            row.counts = {f"would_{k}": v for k, v in _counted(tally).items()}
+            row.problems = _problems(tally, found.unmatched)
+            row.updated_at = context(session).now
+            run.done = run.total = found.rows
+
+    @job("import")
+    def import_job(self, run: Run) -> None:
+        """The work behind an import."""
+        work = _Asking(run, self.ask)
+        with work.step() as session:
+            row = _find(session, run.about_id, lock=True)
+            row.status = "running"
+            row.errors_file = row.errors_file or uuid7()
+            import_id, errors_file = row.id, row.errors_file
+            importable, choices = self._importable(row.record), _choices(row)
+            spooled = _file(session, row.file_id)
+            table = spooled.__enter__()
+        try:
+            found, tally = engine.run(work, importable, table, *choices, import_id, errors_file)
+        except Cancelled:
+            with suppress(Cancelled), run.step() as session:
+                _end(session, run, "cancelled")
+            raise
+        except LiaisonError as error:
+            with run.step() as session:
+                row = _end(session, run, "failed")
+                row.problems = [
+                    {"code": error.code, "message": error.detail, "count": 1, "rows": []}
+                ] + [
+                    {"code": e.code, "column": e.path, "message": e.message, "count": 1, "rows": []}
+                    for e in error.errors
+                ]
+            raise
+        finally:
+            spooled.__exit__(None, None, None)
+        with run.step() as session:
+            row = _end(session, run, "done")
+            row.problems = _problems(tally, found.unmatched)
+
+    @job("import_rollback")
+    def import_rollback_job(self, run: Run) -> None:
+        """The work behind a rollback."""
+        with run.look() as session:
+            row = _find(session, run.about_id)
+            importable, columns, id = self._importable(row.record), list(row.columns), row.id
+        counts = roll_back(run, importable, id, columns)
+        with run.step() as session:
+            row = _find(session, run.about_id, lock=True)
+            row.status = "rolled_back"
+            row.counts = {**row.counts, **counts}
+            row.updated_at = context(session).now
+
+    def _importable(self, record: str) -> Importable:
+        for found in self.importables:
+            if found.record == record:
+                return found
+        raise InvalidInput.field("record", "unknown", f"{record[:80]!r} can't be imported here")
+
+
+@dataclass
+class _Asking:
+    """A job's steps whose sessions may ask other services."""
+
+    run: Run
+    ask: Any
+
+    @contextmanager
+    def step(self) -> Iterator[Session]:
+        with self.run.step() as session:
+            session.info["ask"] = self.ask
+            yield session
+
+    @property
+    def checkpoint(self) -> dict[str, Any]:
+        return self.run.checkpoint
+
+    @checkpoint.setter
+    def checkpoint(self, value: dict[str, Any]) -> None:
+        self.run.checkpoint = value
+
+    @property
+    def done(self) -> int:
+        return self.run.done
+
+    @done.setter
+    def done(self, value: int) -> None:
+        self.run.done = value
+
+    @property
+    def total(self) -> int | None:
+        return self.run.total
+
+    @total.setter
+    def total(self, value: int | None) -> None:
+        self.run.total = value
+
+
+@contextmanager
+def _file(session: Session, file_id: UUID) -> Iterator[Table]:
+    """The stored file on disk, opened, while the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="liaison-import-") as folder:
+        yield open_table(spool(files.chunks(session, file_id), Path(folder)))
+
+
+def _find(session: Session, id: UUID | None, lock: bool = False) -> Import:
+    row = session.get(Import, id, with_for_update=lock or None, populate_existing=lock)
+    if row is None:
+        raise NotFound("There is no such import")
+    return row
+
+
+def _demand_status(row: Import, *wanted: str) -> None:
+    if row.status not in wanted:
+        raise Conflict(f"The import is {row.status.replace('_', ' ')}")
+
+
+def _shape(row: Import) -> ImportShape:
+    values = {
+        name: getattr(row, name) for name in ImportShape.model_fields if name != "has_errors_file"
+    }
+    failed = (row.counts or {}).get("failed", 0) > 0
+    return ImportShape(**values, has_errors_file=row.errors_file is not None and failed)
+
+
+def _answer(row: Import) -> Raw[ImportShape]:
+    return Raw(_shape(row).model_dump_json().encode(), row.version)
+
+
+def _describe(session: Session, importable: Importable, table: Table) -> dict[str, Any]:
+    first = next(table.chunks(size=200), None)
+    columns: Sequence[Sequence[str]] = first.columns if first else [()] * len(table.header)
+    samples = dict(zip(table.header, columns, strict=True))
+    fields = importable.all_fields(session)
+    return {
+        "kind": table.kind,
+        "encoding": table.encoding,
+        "delimiter": table.delimiter,
+        "header": table.header,
+        "rows": table.lines(),
+        "notes": table.notes,
+        "suggestions": [asdict(s) for s in suggest(table.header, samples, fields)],
+        "samples": {name: list(values[:3]) for name, values in samples.items()},
+        "fields": [
+            {
+                "name": spec.name,
+                "label": dict(spec.label),
+                "kind": spec.kind,
+                "required": spec.required,
+                "key": spec.name in importable.keys,
+            }
+            for spec in fields
+        ],
+    }
+
+
+def _choices(
+    row: Import,
+) -> tuple[Mapping[str, str | None], Mapping[str, Mapping[str, str | None]], engine.Options]:
+    given = ImportOptions.model_validate(row.options).model_dump(exclude_none=True)
+    return row.mapping, row.value_map, engine.Options(**given)
+
+
+def _check(session: Session, importable: Importable, row: Import) -> None:
+    engine.check(
+        importable, importable.all_fields(session), row.file_info["header"], *_choices(row)
+    )
+
+
+def _preview(found: engine.Plan) -> Preview:
+    chunk = next(found.table.chunks(size=SHOWN_ROWS), None)
+    rows: list[PreviewRow] = []
+    if chunk is not None:
+        rows = [
+            PreviewRow(row=number, values=values, errors=errors)
+            for number, values, errors in engine.show(found, chunk)
+        ]
+    formats = {
+        feed.column: {
+            key: str(value)
+            for key, value in asdict(feed.formats).items()
+            if (key == "dates" and feed.spec.kind in ("date", "datetime"))
+            or (key == "decimal" and feed.spec.kind in ("decimal", "money"))
+        }
+        for feed in found.feeds
+    }
+    notes = list(found.table.notes)
+    if found.key is None:
+        notes.append("No column is a key: importing the file again makes every record again")
+    return Preview(
+        rows=rows,
+        total=found.rows,
+        unreadable=found.unreadable,
+        key=found.key,
+        formats={column: shown for column, shown in formats.items() if shown},
+        unmatched=[
+            UnmatchedValue(**{**asdict(u), "rows": list(u.rows)}) for u in found.unmatched[:500]
+        ],
+        notes=notes,
+    )
+
+
+def _counted(tally: engine.Tally) -> dict[str, int]:
+    verbs = {"created": "create", "updated": "update", "unchanged": "leave", "failed": "fail"}
+    return {verb: tally.counts.get(count, 0) for count, verb in verbs.items()}
+
+
+def _problems(tally: engine.Tally, unmatched: Sequence[Unmatched]) -> list[dict[str, Any]]:
+    found = [
+        {
+            "code": "unknown_value",
+            "message": f"{u.value} matches nothing"
+            + (f"; the nearest is {u.nearest}" if u.nearest else ""),
+            **asdict(u), "rows": list(u.rows),
+        }
+        for u in unmatched[:500]
+    ]
+    return found + tally.as_list()
+
+
+def _end(session: Session, run: Run, status: str) -> Import:
+    row = _find(session, run.about_id, lock=True)
+    row.status = status
+    row.counts = dict(run.checkpoint.get("counts", {}))
+    row.columns = list(run.checkpoint.get("columns", ()))
+    row.updated_at = context(session).now
+    if row.errors_file is not None:
+        files.claim(session, row.errors_file)
+    return row
