@@ -22,7 +22,7 @@ KNOWN_FOR_S = 30.0
 CALLERS_REMEMBERED = 20_000
 TOKEN_LENGTH_ALLOWED = 4096
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-STALE_AT = frozenset({"token_revoked", "user_saved", "role_saved", "team_saved"})
+STALE_AT = frozenset({"token_revoked", "users_saved", "user_removed", "role_saved", "team_saved"})
 
 _COOKIE_PREFIX = SESSION_COOKIE.encode() + b"="
 
