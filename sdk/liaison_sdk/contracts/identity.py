@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from liaison_sdk.events import Event
 from liaison_sdk.types import WITHOUT_NUL, Closed, ExternalId, Name, ShortText, field
@@ -15,7 +16,18 @@ RowRule = Literal["own", "team", "all"]
 Email = Annotated[EmailStr, AfterValidator(str.lower)]
 """An address in lower case, so that one person can't be there twice."""
 
-Password = Annotated[SecretStr, Field(min_length=10, max_length=200)]
+
+def _of_good_length(password: SecretStr) -> SecretStr:
+    if not 10 <= len(password) <= 200:
+        raise PydanticCustomError("password_length", "A password has 10 to 200 characters")
+    return password
+
+
+Password = Annotated[
+    SecretStr,
+    AfterValidator(_of_good_length),
+    Field(json_schema_extra={"minLength": 10, "maxLength": 200}),
+]
 """A password; its length is all that is asked of it."""
 
 Permission = Annotated[

@@ -2,6 +2,7 @@
 
 from alembic import op
 
+from liaison_kit.imports.models import import_tables
 from liaison_kit.migrations import (
     RECORD_COLUMNS,
     application_role,
@@ -21,6 +22,7 @@ _TENANT = "NULLIF(current_setting('liaison.tenant', true), '')::uuid"
 def upgrade() -> None:
     """Make the tables, and the doors through which a caller of unknown tenant is found."""
     kit_tables(op)
+    import_tables(op)
     for statement in TABLES.strip().split(";\n\n"):
         op.execute(statement.replace("RECORD_COLUMNS", RECORD_COLUMNS))
     for table in ("teams", "users", "roles"):

@@ -1,0 +1,82 @@
+"""A company for identity's tests, and a way to call the service as somebody."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from liaison_identity.service import Identity
+from liaison_kit.context import Context, Principal
+from liaison_kit.db import Database
+from liaison_kit.operations import Call, Reply
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class Answer:
+    """A reply, decoded."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+@dataclass
+class Company:
+    """A tenant, and how its people call the service."""
+
+    db: Database
+    id: UUID
+    slug: str
+    email: str
+
+    def sign_in(self, email: str = "", password: str = PASSWORD, **more: Any) -> Answer:
+        """Sign in; the tenant is named, since tests share a database."""
+        body = {"email": email or self.email, "password": password, **more}
+        return call("sign_in", body=body)
+
+    def token(self, email: str = "", password: str = PASSWORD) -> str:
+        """A session's token."""
+        answer = self.sign_in(email, password)
+        assert answer.status == 200, answer.body
+        return str(answer.body["token"])
+
+    def principal(self, token: str = "") -> dict[str, Any]:
+        """What the gateway would send along for a token; the administrator's by default."""
+        answer = call("authenticate", body={"token": token or self.token()})
+        assert answer.status == 200, answer.body
+        return dict(answer.body)
+
+    def about(self, who: dict[str, Any] | None = None) -> Context:
+        """The context of a request; the system's own without a principal."""
+        return Context(tenant=self.id, principal=None if who is None else Principal.of(who))
+
+
+def call(
+    operation: str,
+    who: dict[str, Any] | None = None,
+    *,
+    body: Any = None,
+    path: dict[str, Any] | None = None,
+    query: dict[str, Any] | None = None,
+    version: int | None = None,
+    key: str | None = None,
+) -> Answer:
+    """Call an operation as the wire does."""
+    meta = {
+        "principal": who,
+        "path": {name: str(value) for name, value in (path or {}).items()},
+        "query": [[name, str(value)] for name, value in (query or {}).items()],
+        "if_match": version,
+        "idempotency_key": key,
+    }
+    sent = b"" if body is None else json.dumps(body).encode()
+    reply: Reply = getattr(Identity, operation).operation.answer(Identity(), Call(meta, sent))
+    return Answer(reply.status, json.loads(reply.body) if reply.body else None, reply.headers)
+
+
+def role_id(who: dict[str, Any], key: str) -> str:
+    """The id of one of the standard roles."""
+    found = call("list_roles", who, query={"external_id": key}).body["items"]
+    return str(found[0]["id"])
