@@ -1,0 +1,151 @@
+"""What sales tells changes the stage and the timeline of those it is about, once."""
+
+import datetime as dt
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+from liaison_contacts import companies, deals, notes, timeline
+from liaison_contacts.companies import COMPANIES
+from liaison_kit import listing
+from liaison_kit.context import Context
+from liaison_kit.db import Database
+from liaison_kit.ids import uuid7
+from liaison_sdk.contracts import sales
+from liaison_sdk.contracts.contacts import NewCompany, NewNote
+from liaison_sdk.events import Envelope, Event
+
+
+def company(db: Database, who: Context) -> UUID:
+    with db.writing(who) as session:
+        return companies.create(session, NewCompany(name="Acme")).id
+
+
+def told(event: type[Event], who: Context, **data: Any) -> Any:
+    envelope = Envelope(
+        id=uuid7(),
+        type=event.type,
+        source=event.source,
+        seq=1,
+        tenant=who.tenant,
+        occurred_at=dt.datetime.now(dt.UTC),
+        key="x",
+        correlation_id=uuid7(),
+        data=data,
+    )
+    return event.read(envelope)
+
+
+def won(who: Context, company_id: UUID, on: str) -> Any:
+    return told(
+        sales.DealWon,
+        who,
+        opportunity_id=str(uuid4()),
+        company_id=str(company_id),
+        contact_id=None,
+        owner_id=None,
+        name="Big deal",
+        amount={"amount": "10.00", "currency": "EUR"},
+        won_on=on,
+    )
+
+
+def read(db: Database, who: Context, id: UUID) -> dict[str, Any]:
+    with db.reading(who) as session:
+        found = listing.read(session, COMPANIES, id)
+    assert found is not None
+    record: dict[str, Any] = json.loads(found[0])
+    return record
+
+
+def kinds(db: Database, who: Context, id: UUID) -> list[str]:
+    with db.reading(who) as session:
+        page = json.loads(timeline.of(session, COMPANIES, id, 50, None))
+    return [entry["kind"] for entry in page["items"]]
+
+
+def test_a_won_deal_makes_its_company_a_customer_with_date_and_cause(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+
+    with contacts_db.writing(someone) as session:
+        deals.won(session, won(someone, id, "2026-03-01"))
+
+    record = read(contacts_db, someone, id)
+    assert record["stage"] == "customer"
+    assert record["customer_since"] == "2026-03-01"
+    assert record["customer_because"] == "won: Big deal"
+    assert set(kinds(contacts_db, someone, id)) == {"created", "changed", "deal_won"}
+
+
+def test_the_earliest_won_deal_is_the_cause_in_whatever_order_they_come(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+
+    for on in ("2026-03-01", "2026-05-01", "2025-01-01"):
+        with contacts_db.writing(someone) as session:
+            deals.won(session, won(someone, id, on))
+
+    assert read(contacts_db, someone, id)["customer_since"] == "2025-01-01"
+
+
+def test_the_same_event_twice_is_one_entry(contacts_db: Database, someone: Context) -> None:
+    id = company(contacts_db, someone)
+    event = won(someone, id, "2026-03-01")
+
+    for _ in range(2):
+        with contacts_db.writing(someone) as session:
+            deals.won(session, event)
+
+    assert kinds(contacts_db, someone, id).count("deal_won") == 1
+
+
+def test_an_imported_book_reaches_timelines_at_its_own_dates(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+
+    def deal(kind: str, on: str | None) -> dict[str, Any]:
+        return {
+            "opportunity_id": str(uuid4()),
+            "company_id": str(id),
+            "name": "Deal",
+            "stage": kind,
+            "kind": kind,
+            "amount": None,
+            "closed_on": on,
+        }
+
+    event = told(
+        sales.OpportunitiesImported,
+        someone,
+        opportunities=[deal("won", "2017-03-01"), deal("won", "2017-01-05"), deal("open", None)],
+    )
+    with contacts_db.writing(someone) as session:
+        deals.imported(session, event)
+
+    assert read(contacts_db, someone, id)["customer_since"] == "2017-01-05"
+    assert kinds(contacts_db, someone, id).count("deal_won") == 2
+
+
+def test_the_timeline_pages_through_everything_once(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+    for i in range(7):
+        with contacts_db.writing(someone) as session:
+            notes.add(session, COMPANIES, id, NewNote(body=f"note {i}"))
+
+    seen: list[str] = []
+    cursor = None
+    while True:
+        with contacts_db.reading(someone) as session:
+            page = json.loads(timeline.of(session, COMPANIES, id, 3, cursor))
+        seen += [entry["id"] for entry in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+
+    assert len(seen) == len(set(seen)) == 8

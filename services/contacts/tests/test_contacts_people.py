@@ -1,0 +1,355 @@
+"""People and companies: added, found, changed, never lost to somebody else's eyes."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from liaison_contacts import companies, people
+from liaison_contacts.companies import COMPANIES
+from liaison_contacts.people import PEOPLE
+from liaison_kit import custom, listing, records
+from liaison_kit.context import Context
+from liaison_kit.db import Database
+from liaison_kit.listing import ListQuery
+from liaison_kit.recordtype import RecordType
+from liaison_kit.testing import about, principal, statements
+from liaison_sdk.contracts.contacts import (
+    CompanyChanges,
+    ContactChanges,
+    NewCompany,
+    NewContact,
+)
+from liaison_sdk.errors import Conflict, InvalidInput, NotFound, StaleVersion
+from liaison_sdk.labels import Label
+
+
+def add(db: Database, who: Context, **fields: Any) -> UUID:
+    with db.writing(who) as session:
+        return people.create(session, NewContact.model_validate(fields)).id
+
+
+def add_company(db: Database, who: Context, **fields: Any) -> UUID:
+    with db.writing(who) as session:
+        return companies.create(session, NewCompany.model_validate(fields)).id
+
+
+def page(db: Database, who: Context, kind: RecordType = PEOPLE, **query: str) -> dict[str, Any]:
+    pairs = [
+        (name.replace("__", "[") + ("]" if "__" in name else ""), v) for name, v in query.items()
+    ]
+    with db.reading(who) as session:
+        found: dict[str, Any] = json.loads(listing.page(session, kind, ListQuery(pairs)))
+    return found
+
+
+def names(found: dict[str, Any]) -> list[str]:
+    return [item["last_name"] for item in found["items"]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "dupre",
+        "DUPRÉ",
+        "hel dup",
+        "dupre helene",
+        "h.dupre@",
+        "example.org",
+        "0612345678",
+        "6 12 34",
+        "du",
+    ],
+)
+def test_people_are_found_by_parts_of_names_mail_and_phone(
+    contacts_db: Database, someone: Context, query: str
+) -> None:
+    add(
+        contacts_db,
+        someone,
+        first_name="Hélène",
+        last_name="Dupré",
+        emails=[{"address": "H.Dupre@example.org"}],
+        phones=[{"number": "+33 6 12 34 56 78"}],
+    )
+    add(contacts_db, someone, first_name="Ann", last_name="Lee")
+
+    assert names(page(contacts_db, someone, q=query)) == ["Dupré"]
+
+
+@pytest.mark.parametrize("query", ["%", "_", "\\", "100%", "o'neil", '"', "x" * 300])
+def test_signs_in_a_search_are_only_signs(
+    contacts_db: Database, someone: Context, query: str
+) -> None:
+    add(contacts_db, someone, first_name="Ann", last_name="Lee")
+
+    assert names(page(contacts_db, someone, q=query)) == []
+
+
+def test_a_whole_address_or_number_finds_its_owner_only(
+    contacts_db: Database, someone: Context
+) -> None:
+    add(contacts_db, someone, last_name="Lee", emails=[{"address": "lee@example.org"}])
+    add(contacts_db, someone, last_name="Blee", emails=[{"address": "blee@example.org"}])
+    add(contacts_db, someone, last_name="Roux", phones=[{"number": "+33199001122"}])
+
+    assert names(page(contacts_db, someone, email="Lee@example.org")) == ["Lee"]
+    assert names(page(contacts_db, someone, phone="01 99 00 11 22")) == ["Roux"]
+
+
+def test_filters_combine_and_count(contacts_db: Database, someone: Context) -> None:
+    for i in range(5):
+        add(contacts_db, someone, last_name=f"N{i}", tags=["vip"] if i % 2 else [], stage="lead")
+    add(contacts_db, someone, last_name="C", stage="customer", tags=["vip"])
+
+    found = page(contacts_db, someone, stage="lead", tags="vip", count="true", sort="last_name")
+
+    assert names(found) == ["N1", "N3"]
+    assert found["count"] == 2
+    assert names(page(contacts_db, someone, stage__in="customer,subscriber")) == ["C"]
+
+
+def test_every_bad_list_parameter_is_named(contacts_db: Database, someone: Context) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        page(
+            contacts_db,
+            someone,
+            stage="x",
+            foo="1",
+            limit="0",
+            sort="emails",
+            cursor="?",
+            count="2",
+        )
+
+    assert {e.path for e in caught.value.errors} == {
+        "stage", "foo", "limit", "sort", "cursor", "count",
+    }  # fmt: skip
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    titles=st.lists(st.sampled_from(["A", "B", "Ç", "é", "z z"]), max_size=12),
+    limit=st.integers(1, 5),
+    sort=st.sampled_from(["last_name", "-last_name", "updated_at", "-created_at", "id"]),
+)
+def test_pages_one_after_the_other_are_the_whole_list(
+    contacts_db: Database, titles: list[str], limit: int, sort: str
+) -> None:
+    who = about()
+    for title in titles:
+        add(contacts_db, who, last_name=title)
+    whole = page(contacts_db, who, sort=sort, limit="200")["items"]
+
+    seen: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        found = page(contacts_db, who, sort=sort, limit=str(limit), **cursor)
+        seen += found["items"]
+        if found["next"] is None:
+            break
+        cursor = {"cursor": found["next"]}
+
+    assert seen == whole
+    assert len(seen) == len(titles)
+
+
+def test_a_list_is_one_statement_whatever_its_length(
+    contacts_db: Database, someone: Context
+) -> None:
+    company = add_company(contacts_db, someone, name="Acme")
+    for i in range(20):
+        add(contacts_db, someone, last_name=f"N{i}", company_id=str(company))
+
+    with statements(contacts_db) as seen:
+        found = page(contacts_db, someone)
+
+    assert len(found["items"]) == 20
+    assert found["items"][0]["company_name"] == "Acme"
+    assert len(seen) == 1
+
+
+def test_reading_one_is_one_statement_and_changing_one_is_four(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = add(contacts_db, someone, last_name="Lee")
+
+    with contacts_db.reading(someone) as session, statements(contacts_db) as reading:
+        listing.read(session, PEOPLE, id)
+    with statements(contacts_db) as changing, contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges(title="CEO"))
+        records.answer(session, PEOPLE, id)
+
+    assert len(reading) == 1
+    # Lock, update, history, answer; the fifth writes the event.
+    assert len(changing) == 5
+
+
+def test_a_stale_version_changes_nothing_and_returns_the_current_record(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = add(contacts_db, someone, last_name="Lee")
+    with contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges(last_name="Leigh"))
+
+    with pytest.raises(StaleVersion) as caught, contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges(last_name="Li"))
+
+    assert json.loads(caught.value.current or b"")["last_name"] == "Leigh"
+    assert names(page(contacts_db, someone)) == ["Leigh"]
+
+
+def test_a_change_that_changes_nothing_makes_no_version(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = add(contacts_db, someone, last_name="Lee")
+
+    with contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges(last_name="Lee"))
+        assert records.answer(session, PEOPLE, id)[1] == 1
+
+
+def test_the_history_keeps_who_before_and_after(contacts_db: Database, someone: Context) -> None:
+    id = add(contacts_db, someone, last_name="Lee")
+    with contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges(last_name="Leigh", title="CEO"))
+
+    with contacts_db.reading(someone) as session:
+        entries = json.loads(records.history(session, PEOPLE, id))["items"]
+
+    assert len(entries) == 1
+    assert entries[0]["by"] == str(someone.user)
+    assert entries[0]["changes"] == {"last_name": ["Lee", "Leigh"], "title": [None, "CEO"]}
+
+
+def test_another_tenants_records_do_not_exist(contacts_db: Database, someone: Context) -> None:
+    id = add(contacts_db, someone, last_name="Lee")
+    company = add_company(contacts_db, someone, name="Acme")
+    stranger = about()
+
+    with pytest.raises(NotFound), contacts_db.writing(stranger) as session:
+        people.change(session, id, 1, ContactChanges(last_name="Li"))
+    with pytest.raises(InvalidInput) as caught:
+        add(contacts_db, stranger, last_name="X", company_id=str(company))
+
+    assert caught.value.errors[0].path == "company_id"
+    assert page(contacts_db, stranger)["items"] == []
+    assert page(contacts_db, stranger, q="lee")["items"] == []
+
+
+def test_a_forgotten_filter_shows_nobody_elses_rows(
+    contacts_db: Database, someone: Context
+) -> None:
+    add(contacts_db, someone, last_name="Lee")
+
+    for source in ("people", "people_found"):
+        with contacts_db.reading(about()) as session:
+            assert session.execute(text(f"SELECT count(*) FROM {source}")).scalar_one() == 0
+        with contacts_db.connection() as connection:
+            assert connection.execute(text(f"SELECT count(*) FROM {source}")).scalar_one() == 0
+
+
+@pytest.mark.parametrize(("rule", "seen"), [("own", 1), ("team", 2), ("all", 3)])
+def test_row_rules_narrow_lists_reads_and_changes(
+    contacts_db: Database, someone: Context, rule: str, seen: int
+) -> None:
+    me, peer, other = (principal().user for _ in range(3))
+    for owner in (me, peer, other):
+        with contacts_db.writing(someone) as session:
+            person = people.create(session, NewContact(last_name="Lee"))
+            person.owner_id = owner
+            id = person.id
+    narrowed = about(
+        principal(
+            someone.tenant, "contacts:read", user=me, rows={"contacts": rule}, peers=(me, peer)
+        )
+    )
+
+    assert len(page(contacts_db, narrowed)["items"]) == seen
+    assert len(page(contacts_db, narrowed, q="lee", count="true")["items"]) == seen
+    with contacts_db.reading(narrowed) as session:
+        assert (listing.read(session, PEOPLE, id) is not None) == (rule == "all")
+    if rule != "all":
+        with pytest.raises(NotFound), contacts_db.writing(narrowed) as session:
+            people.change(session, id, 1, ContactChanges(title="CEO"))
+
+
+def test_who_sees_only_their_own_owns_what_they_add(
+    contacts_db: Database, someone: Context
+) -> None:
+    rep = about(principal(someone.tenant, "contacts:write", rows={"contacts": "own"}))
+
+    add(contacts_db, rep, last_name="Lee")
+
+    assert names(page(contacts_db, rep)) == ["Lee"]
+
+
+def test_an_external_id_is_taken_once(contacts_db: Database, someone: Context) -> None:
+    add(contacts_db, someone, last_name="Lee", external_id="A1")
+
+    with pytest.raises(Conflict), contacts_db.writing(someone) as session:
+        people.create(session, NewContact(last_name="Li", external_id="A1"))
+        records.flush(session, PEOPLE)
+
+
+def test_a_company_is_never_its_own_ancestor(contacts_db: Database, someone: Context) -> None:
+    top = add_company(contacts_db, someone, name="Top")
+    middle = add_company(contacts_db, someone, name="Middle", parent_id=str(top))
+    bottom = add_company(contacts_db, someone, name="Bottom", parent_id=str(middle))
+
+    for parent in (top, bottom):
+        with pytest.raises(InvalidInput) as caught, contacts_db.writing(someone) as session:
+            companies.change(session, top, 1, CompanyChanges(parent_id=parent))
+        assert caught.value.errors[0].code == "circle"
+
+
+def test_a_company_with_people_is_not_deleted(contacts_db: Database, someone: Context) -> None:
+    company = add_company(contacts_db, someone, name="Acme")
+    add(contacts_db, someone, last_name="Lee", company_id=str(company))
+
+    with pytest.raises(Conflict), contacts_db.writing(someone) as session:
+        companies.remove(session, company, 1)
+
+    assert len(page(contacts_db, someone, COMPANIES)["items"]) == 1
+
+
+def test_custom_fields_are_checked_stored_and_filtered(
+    contacts_db: Database, someone: Context
+) -> None:
+    with contacts_db.writing(someone) as session:
+        for name, kind in (("size", "number"), ("since", "date"), ("vip", "boolean")):
+            custom.define(
+                session,
+                "contacts",
+                custom.NewCustomField(name=name, kind=kind, label=Label(en=name, fr=name)),
+            )
+    add(contacts_db, someone, last_name="Big", custom={"size": 100, "vip": True})
+    add(contacts_db, someone, last_name="Small", custom={"size": 9, "since": "2020-02-29"})
+
+    with pytest.raises(InvalidInput) as caught:
+        add(
+            contacts_db,
+            someone,
+            last_name="X",
+            custom={"size": "x", "since": "2021-02-29", "no": 1},
+        )
+
+    assert {e.path for e in caught.value.errors} == {"custom.size", "custom.since", "custom.no"}
+
+    def found(**query: str) -> list[str]:
+        pairs = [(name, value) for name, value in query.items()]
+        with contacts_db.reading(someone) as session:
+            return names(json.loads(listing.page(session, PEOPLE, ListQuery(pairs))))
+
+    assert found(**{"custom.size[gte]": "10"}) == ["Big"]
+    assert found(**{"custom.vip": "true"}) == ["Big"]
+    assert found(**{"custom.since[null]": "true"}) == ["Big"]
+    assert found(**{"custom.since": "2020-02-29"}) == ["Small"]
+    with pytest.raises(InvalidInput):
+        found(**{"custom.nope": "1"})
