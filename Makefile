@@ -75,6 +75,6 @@ $(READY): requirements.lock $(PROJECTS) | $(BIN)/uv
 	@index="$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
 	export VIRTUAL_ENV=$(abspath $(VENV)); \
-	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock && \
+	$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock && \
 	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
 	@touch $@
