@@ -1,0 +1,394 @@
+"""`liaison import` and `liaison imports`: a file goes in, with a look at it before.
+
+Exit codes: 0 when all rows are in (or would be), 1 when some rows failed, 2 when nothing could be
+done: the file is unusable, a choice is missing, or Liaison said no.
+"""
+
+import io
+import mimetypes
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+import typer
+
+from liaison_cli import choices, screen
+from liaison_cli.client import Client, segment
+from liaison_cli.errors import Refused, Told
+from liaison_cli.jobs import follow
+from liaison_cli.signin import connect
+
+Record = Literal["companies", "contacts", "users", "products", "opportunities"]
+SHOWN_PROBLEMS = 20
+SOME_FAILED = 1
+# What the gateway answers when a look at a large file takes longer than one request may.
+TOO_LONG = (503, 504)
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+Import = dict[str, Any]
+
+
+# --- the steps of an import -----------------------------------------------------------------------
+
+
+def begin(client: Client, file: BinaryIO | bytes, record: str, name: str) -> Import:
+    """Hand a file in; the answer suggests which column feeds which field."""
+    source: BinaryIO = io.BytesIO(file) if isinstance(file, bytes) else file
+    size = source.seek(0, os.SEEK_END)
+    kind = XLSX if name.lower().endswith(".xlsx") else mimetypes.guess_type(name)[0] or "text/csv"
+    with screen.progress(f"Sending {name}", total=size, counted=False) as bar:
+        found: Import = client.upload(
+            "/imports",
+            source,
+            size=size,
+            content_type=kind,
+            sent=bar.advance,
+            record=record,
+            name=name,
+        )
+    return found
+
+
+def change(client: Client, import_: Import, changes: Mapping[str, Any]) -> Import:
+    """Correct the mapping, the values or the options."""
+    found: Import = client.patch(path(import_["id"]), changes, import_["version"])
+    return found
+
+
+def unresolved(client: Client, import_: Import) -> list[dict[str, Any]]:
+    """Every value that names nothing, in the whole file, with the nearest match."""
+    try:
+        found = client.post(f"{path(import_['id'])}/preview")
+    except Refused as refused:
+        if refused.problem.status not in TOO_LONG:
+            raise
+        # A file too large for one request to look through: a job does.
+        found = {"unmatched": unknown_values(try_dry(client, import_))}
+    unmatched: list[dict[str, Any]] = found["unmatched"]
+    for text in found.get("notes", ()):
+        screen.note(f"Note: {text}.")
+    return unmatched
+
+
+def try_dry(client: Client, import_: Import) -> Import:
+    """Everything but the writing; the import then tells what would happen."""
+    job = client.post(f"{path(import_['id'])}/dry-run")
+    return _ended(client, import_, job, f"Trying {import_['file_name']}")
+
+
+def carry_out(client: Client, import_: Import, what: str) -> Import:
+    """Start an import, follow it to its end, and return it as it is then."""
+    job = client.post(f"{path(import_['id'])}/start")
+    return _ended(client, import_, job, what)
+
+
+def _ended(client: Client, import_: Import, job: Mapping[str, Any], what: str) -> Import:
+    id = str(job["job"])
+    try:
+        ended = follow(client, id, what)
+    except KeyboardInterrupt:
+        screen.note(
+            f"It goes on without you. To see how far it is: liaison jobs --follow {id}\n"
+            f"To stop it: liaison jobs --cancel {id}"
+        )
+        raise
+    if ended["status"] == "failed":
+        raise Told(f"{what}: {ended.get('error') or 'it failed'}")
+    found: Import = client.get(path(import_["id"]))
+    return found
+
+
+def path(id: str) -> str:
+    """Where an import is."""
+    return f"/imports/{segment(id)}"
+
+
+# --- what is told about one -----------------------------------------------------------------------
+
+
+def unknown_values(import_: Import) -> list[dict[str, Any]]:
+    """The values that name nothing, among an import's problems."""
+    return [problem for problem in import_["problems"] if "value" in problem]
+
+
+def problem_lines(import_: Import) -> list[str]:
+    """What went wrong with rows, the most frequent first, each with the first rows it is in."""
+    lines: list[str] = []
+    for problem in import_["problems"]:
+        # A value that names nothing is told by itself and once more among all such rows.
+        if "value" not in problem and problem["code"] == "unknown_value" and lines:
+            continue
+        rows = ", ".join(str(row) for row in problem.get("rows", ()))
+        where = f"{problem['column']}: " if problem.get("column") else ""
+        times = f" ({problem['count']:,}×)" if problem.get("count", 1) > 1 else ""
+        lines.append(f"{where}{problem['message']}{times}{f', rows {rows}' if rows else ''}")
+    return lines
+
+
+def show_mapping(import_: Import) -> None:
+    """Which column feeds which field, why, and what is left."""
+    info = import_["file_info"]
+    suggestions = {found["column"]: found for found in info.get("suggestions", ())}
+    rows = []
+    for column in info["header"]:
+        field = import_["mapping"].get(column)
+        suggestion = suggestions.get(column, {})
+        chosen = field != suggestion.get("field")
+        sample = next((text for text in info.get("samples", {}).get(column, ()) if text), "")
+        sure = "" if field is None or chosen else f"{suggestion['confidence']:.0%}"
+        why = "you said so" if chosen else suggestion.get("reason", "")
+        rows.append((column, _short(sample), field or "–", sure, why))
+    screen.table(
+        ("column", "for example", "feeds", "sure", "why"), rows, right=("sure",), aside=True
+    )
+    left = [f["name"] for f in info["fields"] if f["name"] not in import_["mapping"].values()]
+    if left:
+        screen.note(f"Fed by no column: {', '.join(left)}", style="dim")
+
+
+def show_unresolved(unmatched: Sequence[Mapping[str, Any]]) -> None:
+    """The values that name nothing, the nearest match of each, and the option that settles it."""
+    screen.note(f"\n{_count(len(unmatched), 'value')} of the file match nothing:")
+    screen.table(
+        ("column", "value", "rows", "nearest"),
+        [
+            (u["column"], u["value"], screen.number(u["count"]), u["nearest"] or "")
+            for u in unmatched[:SHOWN_PROBLEMS]
+        ],
+        right=("rows",),
+        aside=True,
+    )
+    if len(unmatched) > SHOWN_PROBLEMS:
+        screen.note(f"… and {len(unmatched) - SHOWN_PROBLEMS:,} more")
+    near = [u for u in unmatched if u["nearest"]]
+    if near:
+        screen.note("\nWhere the nearest is what is meant, say so for the whole file:")
+        for u in near[:SHOWN_PROBLEMS]:
+            screen.note(f"  {choices.value_option(u['field'], u['value'], u['nearest'])}")
+    fields = sorted({u["field"] for u in unmatched if not u["nearest"]})
+    if fields:
+        screen.note("\nFor values that are to be made, or left out:")
+        for field in fields:
+            screen.note(f"  --on-missing {field}=create    or    --on-missing {field}=blank")
+
+
+def show_counts(import_: Import) -> None:
+    """How many rows were created, updated, left as they were, and failed."""
+    counts = import_["counts"]
+    told = ", ".join(
+        f"{screen.number(counts.get(name, 0))} {name.removeprefix('would_')}"
+        for name in (_WOULD if "would_create" in counts else _DID)
+    )
+    would = "would " if "would_create" in counts else ""
+    screen.say(f"{import_['record']} of {import_['file_name']}: {would}{told}")
+
+
+_DID = ("created", "updated", "unchanged", "failed")
+_WOULD = ("would_create", "would_update", "would_leave", "would_fail")
+
+
+def failed(import_: Import) -> int:
+    """How many rows failed, or would."""
+    counts = import_["counts"]
+    return int(counts.get("failed", counts.get("would_fail", 0)))
+
+
+def show_problems(import_: Import) -> None:
+    """What is wrong with the rows that failed."""
+    lines = problem_lines(import_)
+    for line in lines[:SHOWN_PROBLEMS]:
+        screen.note(f"  {line}")
+    if len(lines) > SHOWN_PROBLEMS:
+        screen.note(f"  … and {len(lines) - SHOWN_PROBLEMS:,} more kinds of problem")
+
+
+def save_errors(client: Client, import_: Import, to: Path) -> None:
+    """Keep the rows that failed, as they stood in the file, each with what is wrong."""
+    try:
+        with client.download(f"{path(import_['id'])}/errors") as parts, to.open("wb") as sink:
+            for part in parts:
+                sink.write(part)
+    except OSError as error:
+        raise Told(f"{to} can't be written: {error.strerror}") from None
+    screen.note(f"The failed rows are in {to}: correct them there and import that file.")
+
+
+def _short(text: str, length: int = 28) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def import_file(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A CSV or XLSX file.")
+    ] = None,
+    record: Annotated[
+        Record | None, typer.Option("--as", help="What its rows are.", show_choices=True)
+    ] = None,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=FIELD", help="This column feeds this field."),
+    ] = None,
+    ignored: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="It feeds no field.")
+    ] = None,
+    meant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value",
+            metavar="FIELD:FROM=TO",
+            help="In this field (or column) FROM stands for TO, in the whole file.",
+        ),
+    ] = None,
+    on_missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=create|blank|report", help="What becomes of values that name nothing."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="key, create_only, blanks, currency, timezone, defaults.FIELD,"
+            " formats.COLUMN.dates, formats.COLUMN.decimal.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would happen; write nothing.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; rows with problems are left out.")
+    ] = False,
+    errors: Annotated[
+        Path | None, typer.Option(help="Where failed rows go (FILE-errors.csv unless named).")
+    ] = None,
+    rollback: Annotated[
+        str | None, typer.Option(metavar="ID", help="Take this import back instead.")
+    ] = None,
+) -> None:
+    """Import a file: see which column feeds which field, correct it, and let it run.
+
+    Exits with 0 when all rows are in, 1 when some failed, 2 when nothing could be done.
+    """
+    if rollback:
+        if file is not None or record is not None:
+            raise Told("--rollback takes an import back; it goes without a file.")
+        take_back(rollback)
+        return
+    if file is None or record is None:
+        raise Told(
+            "Name a file and what its rows are, as in: liaison import book.csv --as companies"
+        )
+    with connect() as client:
+        import_ = _handed_in(client, file, record)
+        import_ = _chosen(client, import_, mapped or [], ignored or [], meant or [],
+                          on_missing or [], option or [])  # fmt: skip
+        show_mapping(import_)
+        unmatched = unresolved(client, import_)
+        if unmatched:
+            show_unresolved(unmatched)
+        if dry_run:
+            import_ = try_dry(client, import_)
+        else:
+            _ask_to_go_on(import_, unmatched, yes)
+            import_ = carry_out(client, import_, f"Importing {file.name}")
+        show_counts(import_)
+        if import_["status"] == "cancelled":
+            raise Told(
+                "It was cancelled on the way; what is in stays in.\n"
+                f"  To take it back: liaison import --rollback {import_['id']}"
+            )
+        if failed(import_):
+            show_problems(import_)
+            if not dry_run:
+                save_errors(client, import_, errors or Path(f"{file.stem}-errors.csv"))
+            raise typer.Exit(SOME_FAILED)
+
+
+def _handed_in(client: Client, file: Path, record: str) -> Import:
+    try:
+        with file.open("rb") as source:
+            return begin(client, source, record, file.name)
+    except OSError as error:
+        raise Told(f"{file} can't be read: {error.strerror or error}") from None
+
+
+def _chosen(
+    client: Client,
+    import_: Import,
+    mapped: list[str],
+    ignored: list[str],
+    meant: list[str],
+    on_missing: list[str],
+    option: list[str],
+) -> Import:
+    """The import with what the person has said about it, checked by Liaison."""
+    mapping = choices.mapping(import_["mapping"], mapped, ignored)
+    options = choices.options(option)
+    if on_missing:
+        options["on_missing"] = choices.on_missing(on_missing, mapping)
+    changes: dict[str, Any] = {"mapping": mapping, "value_map": choices.values(meant, mapping)}
+    if options:
+        changes["options"] = options
+    return change(client, import_, changes)
+
+
+def _ask_to_go_on(import_: Import, unmatched: Sequence[Mapping[str, Any]], yes: bool) -> None:
+    """Ask the person; without one, go on only when there is nothing to settle."""
+    if yes:
+        return
+    rows = import_["file_info"].get("rows")
+    what = f"Import {_count(rows, 'row')}" if rows else "Import it"
+    if unmatched:
+        what = f"{what}, leaving out those with these values"
+    if screen.is_terminal():
+        if not typer.confirm(f"\n{what}?", default=not unmatched, err=True):
+            raise Told("Nothing was imported.")
+    elif unmatched:
+        raise Told(
+            "\nNothing was imported. Settle these values, or leave their rows out with --yes."
+        )
+
+
+def take_back(id: str) -> None:
+    """Undo an import: what it made goes, what it changed returns, unless touched since."""
+    with connect() as client:
+        import_ = client.get(path(id))
+        job = client.post(f"{path(id)}/rollback")
+        import_ = _ended(client, import_, job, f"Taking {import_['file_name']} back")
+    counts = import_["counts"]
+    screen.say(
+        f"{import_['record']} of {import_['file_name']}: {counts.get('deleted', 0):,} deleted,"
+        f" {counts.get('restored', 0):,} restored, {counts.get('kept', 0):,} kept"
+    )
+    if counts.get("kept"):
+        screen.note("Those that were kept have been changed since, or others refer to them.")
+        raise typer.Exit(SOME_FAILED)
+
+
+def imports(
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many to list.")] = 20,
+) -> None:
+    """List imports, latest first."""
+    with connect() as client:
+        found = client.get("/imports", limit=limit)["items"]
+    screen.table(
+        ("id", "what", "file", "status", "created", "updated", "unchanged", "failed", "when"),
+        [
+            (
+                i["id"], i["record"], i["file_name"], i["status"].replace("_", " "),
+                *(screen.number(i["counts"].get(name)) for name in _DID),
+                screen.when(i["created_at"]),
+            )
+            for i in found
+        ],
+        right=_DID,
+    )  # fmt: skip
