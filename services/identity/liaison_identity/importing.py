@@ -125,7 +125,7 @@ def _make_findable(session: Session, ids: Sequence[UUID]) -> None:
     pairs = func.unnest(
         cast(bindparam("ids", [row.id for row in found]), ARRAY(Uuid)),
         cast(bindparam("texts", texts), ARRAY(Text)),
-    ).table_valued("id", "search", name="found")
+    ).table_valued("id", "search").render_derived(name="found")
     session.execute(
         update(User)
         .where(User.id == pairs.c.id)
