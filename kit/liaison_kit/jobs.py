@@ -343,7 +343,7 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                 return
             work = service.job_methods[row.kind]
             with span(f"{service.name}.job.{row.kind}", row.traceparent):
-                work(service(), run)
+                work(self._worker(), run)
             outcome = ("done", None)
         except Cancelled:
             outcome = ("cancelled", None)
@@ -376,6 +376,13 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                     )
             finally:
                 self._running.discard(row.id)
+
+    def _worker(self) -> Any:
+        """The service's object as nameko would make it for a call."""
+        worker = self.container.service_cls()
+        for provider in self.container.dependencies:
+            setattr(worker, provider.attr_name, provider.get_dependency(None))
+        return worker
 
     def _end(self, db: Database, row: JobRow, status: str, error: str | None) -> None:
         with db.writing(Context(tenant=row.tenant_id)) as session:

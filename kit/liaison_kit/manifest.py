@@ -66,7 +66,9 @@ def _manifest(service: type[Any]) -> dict[str, Any]:
 
 
 def _offered(service: type[Any], operation: Operation) -> bool:
-    """A shared operation about kinds of record is offered only by services that have some."""
+    """An operation about imports or kinds of record is offered by services that have such only."""
+    if operation.path.startswith("/imports"):
+        return bool(service.importables)
     if operation.shared != "record":
         return True
     return bool(service.records_of(operation.name))

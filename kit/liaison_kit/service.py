@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from liaison_kit.bus import Announcer, Caller, OperationEntrypoint
 from liaison_kit.common import CommonOperations
 from liaison_kit.db import Database, service_url
+from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs import JobRunner
 from liaison_kit.operations import Call, Operation, Reply
@@ -17,7 +18,7 @@ from liaison_kit.settings import Settings
 from liaison_sdk.labels import Label
 
 
-class Service(CommonOperations):
+class Service(CommonOperations, ImportOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `importables` those that files can be imported into,
@@ -66,7 +67,7 @@ class Service(CommonOperations):
     @classmethod
     def records_of(cls, operation: str) -> list[str]:
         """The kinds of record that a shared operation serves here."""
-        if "import" in operation:
+        if operation == "create_import":
             return [found.record for found in cls.importables]
         return [kind.name for kind in cls.records]
 
