@@ -30,7 +30,7 @@ from liaison_kit.settings import Settings
 
 ADMIN_EMAIL = "admin@example.com"
 
-_READY_WITHIN_S = 60.0
+_READY_WITHIN_S = 120.0
 _STEADY_AFTER_S = 60.0
 _LONGEST_PAUSE_S = 30.0
 
