@@ -1,7 +1,7 @@
 """The operations of imports, given to each service that declares importables, and their jobs.
 
-Hand a file in, look at what it would do, correct the mapping, try it dry, start it, and take it back
-if it was wrong. What takes long is a job.
+Hand a file in, look at what it would do, correct the mapping, try it dry, start it, and take it
+back if it was wrong. What takes long is a job.
 """
 
 import datetime as dt
@@ -75,7 +75,7 @@ class ImportOptions(Closed):
     on_missing: dict[FieldName, Literal["report", "create", "blank"]] = Field(
         default={}, description="By field: what to do with a value that matches no record."
     )
-    formats: dict[ColumnName, ColumnFormat] = {}
+    formats: dict[ColumnName, ColumnFormat] = Field(default={})
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
     timezone: Annotated[str, StringConstraints(max_length=60, pattern=r"^[A-Za-z0-9_+/-]+$")] = (
         "UTC"
@@ -523,7 +523,8 @@ def _problems(tally: engine.Tally, unmatched: Sequence[Unmatched]) -> list[dict[
             "code": "unknown_value",
             "message": f"{u.value} matches nothing"
             + (f"; the nearest is {u.nearest}" if u.nearest else ""),
-            **asdict(u), "rows": list(u.rows),
+            **asdict(u),
+            "rows": list(u.rows),
         }
         for u in unmatched[:500]
     ]

@@ -33,7 +33,13 @@ from liaison_kit.imports.converting import (
     detect_formats,
     fold,
 )
-from liaison_kit.imports.fields import Batch, Importable, ImportField, table_columns
+from liaison_kit.imports.fields import (
+    Batch,
+    Importable,
+    ImportField,
+    Reference,
+    table_columns,
+)
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.writing import Outcome, Writer
@@ -204,6 +210,7 @@ def plan(
         for column, spec in fed
     ]
     found = Plan(importable, table, feeds, constants, key)
+    _resolve_defaults(session, found)
     _first_pass(session, found, value_map, options, writes)
     return found
 
@@ -279,7 +286,7 @@ def _first_pass(
             feed.convert = feed.matched.convert
             found.unmatched += feed.matched.unmatched
             if feed.matched.waiting:
-                found.waiting[feed.column] = feed.matched.waiting
+                found.waiting[feed.column] = frozenset(feed.matched.waiting)
         else:
             feed.convert = converter(feed.spec, feed.formats)
 
@@ -295,12 +302,8 @@ def _match(
     writes: bool,
 ) -> Matched:
     spec = feed.spec
-    reference: Any
-    if spec.kind == "choice":
-        listed = found.importable.choices.get(spec.name)
-        reference = Choices(listed(session) if listed else spec.choices or {})
-    else:
-        reference = found.importable.references[spec.reference or ""]
+    reference = _reference(session, found.importable, spec)
+    usual: str = getattr(reference, "on_missing", "report")
     return match_values(
         session,
         spec.name,
@@ -308,11 +311,37 @@ def _match(
         seen,
         reference,
         value_map=value_map,
-        on_missing=options.on_missing.get(spec.name)  # type: ignore[arg-type]
-        or getattr(reference, "on_missing", "report"),
+        on_missing=options.on_missing.get(spec.name, usual),
         within_file=within_file,
         writes=writes,
     )
+
+
+def _reference(session: Session, importable: Importable, spec: ImportField) -> Reference | Choices:
+    if spec.kind == "choice":
+        listed = importable.choices.get(spec.name)
+        return Choices(listed(session) if listed else spec.choices or {})
+    return importable.references[spec.reference or ""]
+
+
+def _resolve_defaults(session: Session, found: Plan) -> None:
+    """A default that names a choice or a record is settled like the values of a column."""
+    errors: list[FieldError] = []
+
+    def resolved(spec: ImportField) -> ImportField:
+        if not spec.default or spec.kind not in ("choice", "reference"):
+            return spec
+        known = _reference(session, found.importable, spec).resolve(session, [spec.default])
+        if spec.default not in known:
+            where = f"options.defaults.{spec.name}"
+            errors.append(FieldError(where, "unknown_value", f"{spec.default} matches nothing"))
+        return dataclasses.replace(spec, default=known.get(spec.default, ""))
+
+    found.constants = [resolved(spec) for spec in found.constants]
+    for feed in found.feeds:
+        feed.spec = resolved(feed.spec)
+    if errors:
+        raise InvalidInput("A default needs another look", errors)
 
 
 # --- converting
@@ -610,11 +639,8 @@ def run(
 def _give_up_waiting(found: Plan) -> None:
     # What still waits names itself or runs in a circle: its rows are reported.
     for feed in found.feeds:
-        if feed.matched is not None and feed.matched.waiting:
-            found.unmatched += [
-                Unmatched(feed.spec.name, feed.column, raw.strip(), 0, (), None, 0)
-                for raw in sorted(feed.matched.waiting)
-            ]
+        if feed.matched is not None:
+            found.unmatched += feed.matched.waiting.values()
     found.waiting = {}
 
 

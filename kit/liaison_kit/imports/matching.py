@@ -7,7 +7,6 @@ often it occurs and the nearest name; a `value_map` then settles it for the whol
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rapidfuzz import fuzz, process
 from sqlalchemy.orm import Session
@@ -15,7 +14,6 @@ from sqlalchemy.orm import Session
 from liaison_kit.imports.converting import Converted, Invalid, fold, shown
 from liaison_kit.imports.fields import CannotCreate, Reference
 
-OnMissing = Literal["report", "create", "blank"]
 NEAR_ENOUGH = 72.0
 FIRST_ROWS = 5
 
@@ -103,8 +101,9 @@ class Matched:
 
     ids: dict[str, str]
     unmatched: list[Unmatched]
-    waiting: frozenset[str] = frozenset()
-    """Values that may name a record of this very file which isn't written yet."""
+    waiting: dict[str, Unmatched] = field(default_factory=dict)
+    """Values that may name a record of this very file which isn't written yet, as they will be
+    told if none comes."""
 
     def convert(self, column: Sequence[str]) -> Converted:
         """The column as ids."""
@@ -128,7 +127,7 @@ def match_values(
     reference: Reference | Choices,
     *,
     value_map: Mapping[str, str | None],
-    on_missing: OnMissing = "report",
+    on_missing: str = "report",
     within_file: Callable[[str], bool] | None = None,
     writes: bool = True,
 ) -> Matched:
@@ -160,28 +159,30 @@ def match_values(
         missing = [text for text in missing if text not in resolved]
     elif missing and on_missing == "blank":
         resolved |= dict.fromkeys(missing, "")
+    near = nearest(missing, reference.names(session, missing)) if missing else {}
     unmatched: list[Unmatched] = []
-    if missing:
-        near = nearest(missing, reference.names(session, missing))
-        unknown = set(missing)
-        for raw, text in meant.items():
-            if text in unknown:
-                name, score = near.get(text, (None, 0))
-                unmatched.append(
-                    Unmatched(
-                        spec_name,
-                        column_name,
-                        raw.strip(),
-                        seen.counts[raw],
-                        tuple(seen.rows[raw]),
-                        name,
-                        score,
-                    )
-                )
-        unmatched.sort(key=lambda u: (-u.count, u.value))
+    waits: dict[str, Unmatched] = {}
+    unknown = set(missing)
+    for raw, text in meant.items():
+        if text in unknown or text in waiting:
+            name, score = near.get(text, (None, 0))
+            found = Unmatched(
+                spec_name,
+                column_name,
+                raw.strip(),
+                seen.counts[raw],
+                tuple(seen.rows[raw]),
+                name,
+                score,
+            )
+            if text in waiting:
+                waits[raw] = found
+            else:
+                unmatched.append(found)
+    unmatched.sort(key=lambda u: (-u.count, u.value))
     ids = {
         raw: resolved[text] if text else ""
         for raw, text in meant.items()
         if not text or text in resolved
     }
-    return Matched(ids, unmatched, frozenset(raw for raw, text in meant.items() if text in waiting))
+    return Matched(ids, unmatched, waits)

@@ -118,26 +118,25 @@ class Writer:
         outcome = Outcome()
         if self.key is not None and self.key not in self.importable.unique_keys:
             several = connection.exec_driver_sql(
-                "DELETE FROM import_stage WHERE place IN (SELECT place FROM import_stage"
-                " GROUP BY place HAVING count(*) > 1) RETURNING place"
-            )
-            for place in {row.place for row in several}:
+                "DELETE FROM import_stage WHERE _place IN (SELECT _place FROM import_stage"
+                " GROUP BY _place HAVING count(*) > 1) RETURNING _place"
+            ).scalars()
+            for place in set(several):
                 outcome.failed[place] = ("ambiguous", "Several records have this key")
         if self.key is not None and (self._guards_rows(session)):
             hidden = connection.exec_driver_sql(
-                "DELETE FROM import_stage WHERE action = 'x' RETURNING place"
-            )
-            for row in hidden:
-                outcome.failed[row.place] = (
+                "DELETE FROM import_stage WHERE _action = 'x' RETURNING _place"
+            ).scalars()
+            for place in hidden:
+                outcome.failed[place] = (
                     "forbidden",
                     "Somebody else's record; your role lets you change your own",
                 )
-        counts: dict[str, int] = dict(
-            row.tuple()
-            for row in connection.exec_driver_sql(
-                "SELECT action, count(*) FROM import_stage GROUP BY action"
-            )
-        )
+        counts: dict[str, int] = {}
+        for action, count in connection.exec_driver_sql(
+            "SELECT _action, count(*) FROM import_stage GROUP BY _action"
+        ):
+            counts[action] = count
         outcome.unchanged = counts.get("n", 0)
         outcome.created, outcome.updated = counts.get("c", 0), counts.get("u", 0)
         if not self.dry:
@@ -163,13 +162,14 @@ class Writer:
             f"{_cast(table.c[name], f'c{i}')} AS {_quoted(name)}" for i, name in enumerate(names)
         )
         incoming = (
-            f"SELECT place::int AS place, new_id::uuid AS new_id, {typed}"
-            f" FROM unnest({arrays}) AS r(place, new_id, {raw})"
+            f"SELECT _place::int AS _place, _new_id::uuid AS _new_id, {typed}"
+            f" FROM unnest({arrays}) AS r(_place, _new_id, {raw})"
         )
         if self.key is None:
             return (
-                "CREATE TEMP TABLE import_stage ON COMMIT DROP AS SELECT s.*, NULL::uuid AS old_id,"
-                f" NULL::bigint AS old_version, 'c' AS action FROM ({incoming}) s; "
+                "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
+                " SELECT s.*, NULL::uuid AS _old_id,"
+                f" NULL::bigint AS _old_version, 'c' AS _action FROM ({incoming}) s; "
             )
         column = self.key_column
         met = self.importable.match.get(
@@ -184,9 +184,9 @@ class Writer:
             forbidden = " WHEN NOT coalesce(t.owner_id::text = ANY(%(peers)s), false) THEN 'x'"
         return (
             "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
-            " SELECT s.*, t.id AS old_id, t.version AS old_version,"
+            " SELECT s.*, t.id AS _old_id, t.version AS _old_version,"
             f" CASE WHEN t.id IS NULL THEN 'c'{forbidden}"
-            f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS action"
+            f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS _action"
             f" FROM ({incoming}) s LEFT JOIN {_quoted(self.importable.lookup or table.name)} t"
             f" ON t.tenant_id = %(tenant)s::uuid AND {met}; "
         )
@@ -213,7 +213,7 @@ class Writer:
         connection = session.connection()
         table, extra = self.table, dict(self.importable.on_insert)
         values = {
-            "id": "s.new_id",
+            "id": "s._new_id",
             "tenant_id": "%(tenant)s::uuid",
             "version": "1",
             "created_at": "%(now)s::timestamptz",
@@ -233,31 +233,31 @@ class Writer:
             values[name] = f"coalesce({column}, {fallback})" if fallback else column
         done = connection.exec_driver_sql(
             f"INSERT INTO {_quoted(table.name)} ({', '.join(map(_quoted, values))})"
-            f" SELECT {', '.join(values.values())} FROM import_stage s WHERE s.action = 'c'"
-            " ORDER BY s.place ON CONFLICT DO NOTHING",
+            f" SELECT {', '.join(values.values())} FROM import_stage s WHERE s._action = 'c'"
+            " ORDER BY s._place ON CONFLICT DO NOTHING",
             parameters,
         ).rowcount
         if done != outcome.created:
             clashing = connection.exec_driver_sql(
-                "UPDATE import_stage s SET action = 'f' WHERE s.action = 'c' AND NOT EXISTS"
-                f" (SELECT FROM {_quoted(table.name)} t WHERE t.id = s.new_id) RETURNING place"
-            )
-            for row in clashing:
-                outcome.failed[row.place] = (
+                "UPDATE import_stage s SET _action = 'f' WHERE s._action = 'c' AND NOT EXISTS"
+                f" (SELECT FROM {_quoted(table.name)} t WHERE t.id = s._new_id) RETURNING _place"
+            ).scalars()
+            for place in clashing:
+                outcome.failed[place] = (
                     "taken",
                     "Another record has a value that must be unique",
                 )
             outcome.created = done
         connection.exec_driver_sql(
             "INSERT INTO import_changes (import_id, tenant_id, record_id, action, before, version)"
-            " SELECT %(import)s::uuid, %(tenant)s::uuid, s.new_id, 'created', NULL, 1"
-            " FROM import_stage s WHERE s.action = 'c' ORDER BY s.place",
+            " SELECT %(import)s::uuid, %(tenant)s::uuid, s._new_id, 'created', NULL, 1"
+            " FROM import_stage s WHERE s._action = 'c' ORDER BY s._place",
             parameters,
         )
         if self.importable.after_chunk is not None:
             outcome.created_ids = list(
                 connection.exec_driver_sql(
-                    "SELECT new_id FROM import_stage WHERE action = 'c' ORDER BY place"
+                    "SELECT _new_id FROM import_stage WHERE _action = 'c' ORDER BY _place"
                 ).scalars()
             )
 
@@ -271,8 +271,9 @@ class Writer:
             "INSERT INTO import_changes (import_id, tenant_id, record_id, action, before, version)"
             " SELECT %(import)s::uuid, %(tenant)s::uuid, t.id, 'updated',"
             f" {self._image(names, 't')}, t.version + 1"
-            f" FROM import_stage s JOIN {table} t ON t.id = s.old_id AND t.version = s.old_version"
-            " WHERE s.action = 'u' ORDER BY t.id FOR UPDATE OF t"
+            f" FROM import_stage s JOIN {table} t"
+            " ON t.id = s._old_id AND t.version = s._old_version"
+            " WHERE s._action = 'u' ORDER BY t.id FOR UPDATE OF t"
             " ON CONFLICT DO NOTHING",
             parameters,
         ).rowcount
@@ -281,8 +282,8 @@ class Writer:
         connection.exec_driver_sql(
             f"UPDATE {table} t SET {changed}, version = t.version + 1{signed}"
             " FROM import_stage s JOIN import_changes c ON c.import_id = %(import)s::uuid"
-            " AND c.record_id = s.old_id AND c.version = s.old_version + 1"
-            " WHERE s.action = 'u' AND t.id = s.old_id AND t.version = s.old_version",
+            " AND c.record_id = s._old_id AND c.version = s._old_version + 1"
+            " WHERE s._action = 'u' AND t.id = s._old_id AND t.version = s._old_version",
             parameters,
         )
         connection.exec_driver_sql(
@@ -291,13 +292,13 @@ class Writer:
         )
         if kept != outcome.updated:
             late = connection.exec_driver_sql(
-                "SELECT s.place FROM import_stage s WHERE s.action = 'u' AND NOT EXISTS"
+                "SELECT s._place FROM import_stage s WHERE s._action = 'u' AND NOT EXISTS"
                 " (SELECT FROM import_changes c WHERE c.import_id = %(import)s::uuid"
-                " AND c.record_id = s.old_id AND c.version = s.old_version + 1)",
+                " AND c.record_id = s._old_id AND c.version = s._old_version + 1)",
                 parameters,
-            )
-            for row in late:
-                outcome.failed[row.place] = (
+            ).scalars()
+            for place in late:
+                outcome.failed[place] = (
                     "changed_meanwhile",
                     "Somebody changed the record during the import",
                 )
@@ -305,7 +306,7 @@ class Writer:
         if self.importable.after_chunk is not None:
             outcome.updated_ids = list(
                 connection.exec_driver_sql(
-                    "SELECT old_id FROM import_stage WHERE action = 'u' ORDER BY place"
+                    "SELECT _old_id FROM import_stage WHERE _action = 'u' ORDER BY _place"
                 ).scalars()
             )
 
@@ -336,14 +337,14 @@ def _on(ways: Sequence[str]) -> str:
 
 _HISTORY = """
 INSERT INTO history (id, tenant_id, record, record_id, version, action, at, "by", changes)
-SELECT s.new_id, %(tenant)s::uuid, %(record)s, c.record_id, c.version, 'changed',
+SELECT s._new_id, %(tenant)s::uuid, %(record)s, c.record_id, c.version, 'changed',
        %(now)s::timestamptz, %(user)s::uuid,
        (SELECT jsonb_object_agg(a.key, jsonb_build_array(c.before -> a.key, a.value))
           FROM jsonb_each({after}) a WHERE a.value IS DISTINCT FROM c.before -> a.key)
   FROM import_stage s
-  JOIN import_changes c ON c.import_id = %(import)s::uuid AND c.record_id = s.old_id
-  JOIN {table} t ON t.id = s.old_id AND t.version = c.version
- WHERE s.action = 'u' AND c.version = s.old_version + 1
+  JOIN import_changes c ON c.import_id = %(import)s::uuid AND c.record_id = s._old_id
+  JOIN {table} t ON t.id = s._old_id AND t.version = c.version
+ WHERE s._action = 'u' AND c.version = s._old_version + 1
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Date, ForeignKey, Numeric, Table, Text, select
+from sqlalchemy import ARRAY, Date, ForeignKey, Numeric, Table, Text, func, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -94,9 +94,14 @@ class ByName:
     """Firms by name, case aside; may make them."""
 
     def resolve(self, session: Session, values: Sequence[str]) -> dict[str, str]:
-        by_name = {value.lower(): value for value in values}
-        rows = session.execute(select(Firm.name, Firm.id).where(Firm.name.in_(values)))
-        return {by_name[name.lower()]: str(id) for name, id in rows if name.lower() in by_name}
+        lowered = {value: value.lower() for value in values}
+        rows = session.execute(
+            select(func.lower(Firm.name), Firm.id).where(
+                func.lower(Firm.name).in_(lowered.values())
+            )
+        )
+        known = {name: str(id) for name, id in rows}
+        return {value: known[low] for value, low in lowered.items() if low in known}
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         return list(session.scalars(select(Firm.name).limit(5000)))
