@@ -122,10 +122,14 @@ def _make_findable(session: Session, ids: Sequence[UUID]) -> None:
         select(User.id, User.name, User.email, User.title).where(User.id.in_(ids))
     ).all()
     texts = [search_text([row.name, row.email, row.title]) for row in found]
-    pairs = func.unnest(
-        cast(bindparam("ids", [row.id for row in found]), ARRAY(Uuid)),
-        cast(bindparam("texts", texts), ARRAY(Text)),
-    ).table_valued("id", "search").render_derived(name="found")
+    pairs = (
+        func.unnest(
+            cast(bindparam("ids", [row.id for row in found]), ARRAY(Uuid)),
+            cast(bindparam("texts", texts), ARRAY(Text)),
+        )
+        .table_valued("id", "search")
+        .render_derived(name="found")
+    )
     session.execute(
         update(User)
         .where(User.id == pairs.c.id)
