@@ -36,7 +36,7 @@ fix: $(READY) ## Format the code and repair what the linter can
 	@$(BIN)/ruff format .
 
 bench: $(READY) ## Measure Liaison against its floor; prints a table, writes bench.json
-	@$(BIN)/python tests/load/bench.py
+	@$(BIN)/python -m bench
 
 migrate: $(READY) ## Bring every service's database to this version, without starting services
 	@$(BIN)/python -m liaison_kit.run --migrate-only
