@@ -107,9 +107,13 @@ class CommonOperations:
     # --- history ---------------------------------------------------------------------------------
 
     @get("/history", allow="history:read", shared="record", problems=[404])
-    def list_history(self, session: Session, record: str, id: UUID) -> Raw[Page[Change]]:
+    def list_history(
+        self, session: Session, principal: Principal, record: str, id: UUID
+    ) -> Raw[Page[Change]]:
         """What was changed in a record: who, when, before and after; latest first."""
-        return Raw(records.history(session, self.record(record), id))
+        kind = self.record(record)
+        principal.demand(f"{kind.name}:read")
+        return Raw(records.history(session, kind, id))
 
     # --- parked events ---------------------------------------------------------------------------
 

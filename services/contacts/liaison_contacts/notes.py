@@ -1,11 +1,14 @@
 """Notes and attachments of people and companies."""
 
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from liaison_contacts.companies import COMPANIES
 from liaison_contacts.models import Attachment, Note
+from liaison_contacts.people import PEOPLE
 from liaison_kit import files, listing, records
 from liaison_kit.context import context
 from liaison_kit.operations import Download, Upload
@@ -22,6 +25,8 @@ NOTES = RecordType(
     default_sort="-created_at",
 )
 MOST = 200
+Hanging = TypeVar("Hanging", Note, Attachment)
+_KINDS = {kind.name: kind for kind in (PEOPLE, COMPANIES)}
 
 
 def add(session: Session, kind: RecordType, id: UUID, new: contract.NewNote) -> Note:
@@ -32,6 +37,7 @@ def add(session: Session, kind: RecordType, id: UUID, new: contract.NewNote) -> 
 
 def change(session: Session, id: UUID, version: int, new: contract.NewNote) -> Note:
     """Rewrite a note."""
+    _demand_above(session, session.get(Note, id), "write")
     note = records.load(session, NOTES, Note, id, version)
     records.change(session, NOTES, note, {"body": new.body})
     return note
@@ -39,6 +45,7 @@ def change(session: Session, id: UUID, version: int, new: contract.NewNote) -> N
 
 def remove(session: Session, id: UUID, version: int) -> None:
     """Delete a note."""
+    _demand_above(session, session.get(Note, id), "write")
     records.remove(session, NOTES, records.load(session, NOTES, Note, id, version))
 
 
@@ -88,19 +95,27 @@ def attachments(session: Session, kind: RecordType, id: UUID) -> list[contract.A
 
 def content(session: Session, id: UUID) -> Download:
     """A file's bytes, to hand out."""
-    row = session.get(Attachment, id)
-    if row is None:
-        raise NotFound("There is no such attachment")
+    row = _demand_above(session, session.get(Attachment, id), "read")
     return Download(row.name, row.content_type, stored=id, parts=files.parts(session, id))
 
 
 def detach(session: Session, id: UUID) -> None:
     """Delete a file."""
-    row = session.get(Attachment, id)
-    if row is None:
-        raise NotFound("There is no such attachment")
+    row = _demand_above(session, session.get(Attachment, id), "write")
     session.delete(row)
     files.discard(session, id)
+
+
+def _demand_above(session: Session, row: Hanging | None, verb: str) -> Hanging:
+    """What hangs on a record is for whoever may do the same with the record itself."""
+    if row is None:
+        raise NotFound("There is no such note or file")
+    kind = _KINDS[row.about]
+    principal = context(session).principal
+    if principal is not None:
+        principal.demand(f"{kind.name}:{verb}")
+    _demand(session, kind, row.about_id)
+    return row
 
 
 def _demand(session: Session, kind: RecordType, id: UUID) -> None:
