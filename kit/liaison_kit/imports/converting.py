@@ -232,6 +232,8 @@ NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?")
 def parse_number(text: str, formats: Formats) -> Decimal | None:
     """A number as English, French, German or Swiss people write it, or None."""
     bare = SPACES.sub("", text).replace("−", "-")
+    # Swiss prices: 1'000.- has no cents.
+    bare = re.sub("[.,][-–—]+$", "", bare)
     if bare.startswith("(") and bare.endswith(")"):
         bare = f"-{bare[1:-1]}"
     if bare.endswith("-") and not bare.startswith("-"):
@@ -360,7 +362,9 @@ MONTHS = {
     )
     for name in names.split()
 }
-NUMERIC_DATE = re.compile(r"(\d{1,4})([/.\- ])(\d{1,2})\2(\d{4}|\d{2})")
+NUMERIC_DATE = re.compile(
+    r"(\d{4}(?=[/.\- ]\d+[/.\- ]\d{1,2}$)|\d{1,2})([/.\- ])(\d{1,2})\2(\d{4}|\d{1,2})"
+)
 WORDED_DATE = re.compile(
     r"(?:[a-z]+\.?,?\s+)??(?:(\d{1,2})(?:st|nd|rd|th|er)?[\s.-]+([a-z]+)\.?|([a-z]+)\.?\s+(\d{1,2})"
     r"(?:st|nd|rd|th)?,?)[\s.,-]+(\d{4}|\d{2})"
@@ -376,7 +380,7 @@ def parse_date(text: str, formats: Formats) -> dt.date | None:
             first, third, fourth = found[1], found[3], found[4]
             if len(first) == 4:
                 return dt.date(int(first), int(third), int(fourth))
-            if len(first) > 2:
+            if len(fourth) == 1:
                 return None
             day, month = int(first), int(third)
             if formats.dates == "mdy":
