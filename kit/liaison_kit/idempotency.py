@@ -2,6 +2,7 @@
 
 import datetime as dt
 import hashlib
+import hmac
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import context
 from liaison_kit.db import Base, TenantRow
+from liaison_kit.settings import settings
 from liaison_sdk.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -44,7 +46,10 @@ def claim(session: Session, key: str, operation: str, body: bytes, target: str) 
 
     about = context(session)
     user = about.user or UUID(int=0)
-    fingerprint = hashlib.sha256(f"{operation}\n{target}\n".encode() + body).hexdigest()
+    # Keyed, since a body may hold a secret that a plain hash would let somebody guess at.
+    secret = settings().secret_key.get_secret_value().encode()
+    asked = f"{operation}\n{target}\n".encode() + body
+    fingerprint = hmac.new(secret, asked, hashlib.sha256).hexdigest()
     taken = session.execute(
         insert(IdempotencyKey)
         .values(

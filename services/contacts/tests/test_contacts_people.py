@@ -175,6 +175,19 @@ def test_a_list_is_one_statement_whatever_its_length(
     assert len(seen) == 1
 
 
+def test_a_search_reads_through_the_view_that_may_use_the_index(
+    contacts_db: Database, someone: Context
+) -> None:
+    add(contacts_db, someone, last_name="Lee", tags=["vip"])
+
+    for query in ({"q": "lee"}, {"tags": "vip"}, {"email": "lee@example.org"}):
+        with statements(contacts_db) as seen:
+            page(contacts_db, someone, **query, count="true")
+
+        assert all("FROM people_found AS people" in statement for statement in seen)
+        assert len(seen) == 2
+
+
 def test_reading_one_is_one_statement_and_changing_one_is_four(
     contacts_db: Database, someone: Context
 ) -> None:

@@ -36,25 +36,30 @@ class Shared:
                 self._owners.move_to_end(wanted)
                 return await self._send(known[0], incoming, body)
         answers = await self._send_all(operations, incoming, body)
-        down: ModuleDown | None = None
-        missing: Reply | None = None
-        for operation, answer in zip(operations, answers, strict=True):
-            if isinstance(answer, ModuleDown):
-                down = down or answer
-            elif answer.head.status == 404:
-                missing = answer
-            elif answer.head.status != 503:
-                if answer.head.status < 400:
-                    self.remember(wanted, operation.service)
-                return answer
-        # As long as one service is silent, nobody can say that the record does not exist.
+        return self._best(wanted, operations, answers)
+
+    def _best(
+        self, wanted: str, operations: list[Operation], answers: list[Reply | ModuleDown]
+    ) -> Reply:
+        """Who has the record answers for all; a service that fails has nothing to say about it."""
+        replies = [
+            (o, a) for o, a in zip(operations, answers, strict=True) if isinstance(a, Reply)
+        ]
+        for operation, reply in replies:
+            if reply.head.status < 400:
+                self.remember(wanted, operation.service)
+                return reply
+        for _, reply in replies:
+            if reply.head.status != 404 and reply.head.status < 500:
+                return reply
+        # As long as one service is silent or fails, nobody can say that there is no such record.
+        for _, reply in replies:
+            if reply.head.status >= 500:
+                return reply
         for answer in answers:
-            if isinstance(answer, Reply) and answer.head.status == 503:
-                return answer
-        if down is not None:
-            raise down
-        assert missing is not None
-        return missing
+            if isinstance(answer, ModuleDown):
+                raise answer
+        return replies[0][1]
 
     def by_record(self, route: Route, incoming: Incoming, caller: Caller) -> Operation:
         """The service that keeps the record type named by `?record=`."""

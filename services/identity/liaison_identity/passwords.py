@@ -1,29 +1,25 @@
 """Passwords: hashed with argon2id, away from the event loop, in the same time for everybody."""
 
-from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
 
-import eventlet.patcher
-import eventlet.tpool
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import SecretStr
 
+from liaison_kit.native import natively
+
 # What OWASP recommends: 19 MiB, so that sixteen sign-ins at once still fit a small machine.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-
-T = TypeVar("T")
 
 
 def hashed(password: SecretStr) -> str:
     """What is kept of a password."""
-    return _natively(lambda: _hasher.hash(password.get_secret_value()))
+    return natively(lambda: _hasher.hash(password.get_secret_value()))
 
 
 def right(kept: str | None, password: SecretStr) -> bool:
     """Whether this is the password; takes as long when there is none to compare with."""
-    return _natively(lambda: _right(kept, password.get_secret_value()))
+    return natively(lambda: _right(kept, password.get_secret_value()))
 
 
 def outdated(kept: str) -> bool:
@@ -42,11 +38,3 @@ def _right(kept: str | None, password: str) -> bool:
 @cache
 def _nobodys() -> str:
     return _hasher.hash("the password of nobody")
-
-
-def _natively(work: Callable[[], T]) -> T:
-    """Do the work in a native thread: green ones share one, and 50 ms of it would stop them all."""
-    if eventlet.patcher.is_monkey_patched("thread"):
-        done: T = eventlet.tpool.execute(work)
-        return done
-    return work()
