@@ -34,8 +34,8 @@ BATCH = 500
 IN_FLIGHT = 1000
 SWEEP_S = 5.0
 """How often to look without having been told, in case a notice was lost."""
-GATHER_S = 0.004
-"""How long to gather after a look: at a few hundred events a second it halves the statements."""
+GATHER_S = 0.01
+"""How long to gather after a look; an event that comes after a quiet time is sent at once."""
 TIDY_S = 0.05
 """How long a confirmed row may outlive its confirm when nothing else is to be fetched."""
 RESCUE_AFTER_S = 60

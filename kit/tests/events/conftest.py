@@ -23,7 +23,7 @@ from liaison_kit.db import Database
 from liaison_kit.event_tables import statements
 from liaison_kit.outbox import emit
 from liaison_kit.run.postgres import Postgres
-from liaison_kit.run.process import spawn, wait_until
+from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_sdk.events import Event
 
@@ -59,16 +59,74 @@ def run(url: str, *statements: str) -> None:
                 cursor.execute(statement)
 
 
+class Nursery:
+    """Forks processes of a service from one that has everything imported."""
+
+    def __init__(self) -> None:
+        self._parent = subprocess.Popen(
+            [sys.executable, WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ask(self, **order: Any) -> Any:
+        """Give an order; what came of it."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        self._parent.stdin.write(json.dumps(order) + "\n")
+        self._parent.stdin.flush()
+        return json.loads(self._parent.stdout.readline())
+
+    def close(self) -> None:
+        """Take every process along."""
+        self._parent.terminate()
+        self._parent.communicate()
+
+
+class Process:
+    """One process of a service."""
+
+    def __init__(self, nursery: Nursery, log: Path, environment: dict[str, str]) -> None:
+        self._nursery = nursery
+        self._code: int | None = None
+        self.pid: int = nursery.ask(log=str(log), environment=environment)
+
+    def ended(self) -> int | None:
+        """The exit code, or None while it runs."""
+        if self._code is None:
+            self._code = self._nursery.ask(ended=self.pid)
+        return self._code
+
+    def wait(self, seconds: float = 10) -> int | None:
+        """How it has ended."""
+        wait_until(lambda: self.ended() is not None, seconds=seconds)
+        return self.ended()
+
+    def kill(self) -> None:
+        """Die at once, as in a power cut."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        os.kill(self.pid, signal.SIGTERM)
+
+
 class Flow:
     """One service of its own for a test: its database, its queues, its processes."""
 
-    def __init__(self, postgres: Postgres, broker: RabbitMQ, folder: Path) -> None:
+    def __init__(
+        self, postgres: Postgres, broker: RabbitMQ, nursery: Nursery, folder: Path
+    ) -> None:
         self.service = f"s{uuid4().hex[:8]}"
         self.tenant = uuid4()
         self.broker = broker
         self.postgres = postgres
         self._folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._nursery = nursery
+        self._processes: list[Process] = []
         self._database = f"liaison_{self.service}"
         run(postgres.tcp_url, f"CREATE DATABASE {self._database} TEMPLATE liaison_flow")
         self.url = make_url(postgres.tcp_url).set(
@@ -78,14 +136,13 @@ class Flow:
 
     # --- processes -------------------------------------------------------------------------------
 
-    def start(self, roles: str = "events,relay", **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, roles: str = "events,relay", **environment: str) -> Process:
         """Start a process and wait until it has started."""
         log = self._folder / f"{self.service}-{len(self._processes)}.log"
-        process = spawn(
-            [sys.executable, WORKER],
-            log=log,
-            env={
-                **os.environ,
+        process = Process(
+            self._nursery,
+            log,
+            {
                 "TEST_SERVICE": self.service,
                 "TEST_DATABASE": self.url.render_as_string(hide_password=False),
                 "AMQP_URL": self.broker.url,
@@ -95,8 +152,12 @@ class Flow:
             },
         )
         self._processes.append(process)
-        assert wait_until(lambda: b"started" in log.read_bytes(), seconds=60), log.read_text()
+        assert wait_until(lambda: '"started"' in self._said(log), seconds=20), self.logs()
         return process
+
+    @staticmethod
+    def _said(log: Path) -> str:
+        return log.read_text() if log.exists() else ""
 
     def declared(self, handler: str = "on_said") -> None:
         """Wait until a handler's queue is there, so that nothing is published to nobody."""
@@ -115,9 +176,8 @@ class Flow:
 
     def close(self) -> None:
         for process in self._processes:
-            if process.poll() is None:
+            if process.ended() is None:
                 process.kill()
-                process.wait()
         self.db.dispose()
 
     # --- what a service does ---------------------------------------------------------------------
@@ -229,19 +289,29 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
         yield node
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def flow(postgres: Postgres, broker: RabbitMQ, tmp_path: Path) -> Iterator[Flow]:
+def flow(postgres: Postgres, broker: RabbitMQ, nursery: Nursery, tmp_path: Path) -> Iterator[Flow]:
     """A service of the test's own, with no process yet."""
-    made = Flow(postgres, broker, tmp_path)
+    made = Flow(postgres, broker, nursery, tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
 def shared(
-    postgres: Postgres, broker: RabbitMQ, tmp_path_factory: pytest.TempPathFactory
+    postgres: Postgres,
+    broker: RabbitMQ,
+    nursery: Nursery,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Flow]:
-    made = Flow(postgres, broker, tmp_path_factory.mktemp("shared"))
+    made = Flow(postgres, broker, nursery, tmp_path_factory.mktemp("shared"))
     made.start()
     made.declared()
     yield made
@@ -253,9 +323,3 @@ def running(shared: Flow) -> Flow:
     """A service whose process runs, emptied of what earlier tests left."""
     shared.rows("TRUNCATE effects, broken, things, inbox, failed_events")
     return shared
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Die at once, as in a power cut."""
-    process.send_signal(signal.SIGKILL)
-    process.wait()

@@ -8,7 +8,7 @@ from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
 
-from .conftest import Flow, kill
+from .conftest import Flow
 
 RECORDS, EACH = 20, 100
 ALL = RECORDS * EACH
@@ -42,7 +42,7 @@ def test_another_relay_takes_over_from_one_that_died(flow: Flow) -> None:
     assert wait_until(lambda: flow.effects() == [1], seconds=5)
     assert flow.logs().count("relay leads") == 1, "only one leads"
 
-    kill(leader)
+    leader.kill()
     flow.say("a", 2)
 
     flow.settles(2)
@@ -57,7 +57,7 @@ def test_another_process_takes_over_from_a_killed_one_in_the_middle(flow: Flow) 
 
     flow.say_many(RECORDS, EACH)
     assert wait_until(in_the_middle(flow), seconds=10)
-    kill(first)
+    first.kill()
     flow.start("relay")
 
     flow.settles(ALL)

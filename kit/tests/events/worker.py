@@ -1,4 +1,7 @@
-"""One process of a service that listens to itself, as the tests start and kill it."""
+"""Processes of a service that listens to itself, for the tests to start and kill.
+
+Orders are lines of JSON on standard input: start one, or tell how one has ended.
+"""
 
 import warnings
 
@@ -8,9 +11,12 @@ with warnings.catch_warnings():
 
     eventlet.monkey_patch()
 
+import json
 import os
 import signal
 import sys
+import traceback
+from typing import Any
 
 import nameko
 from eventlet.support.psycopg2_patcher import make_psycopg_green
@@ -26,75 +32,75 @@ from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging
 from liaison_sdk.events import Event
 
-SERVICE = os.environ["TEST_SERVICE"]
-DIE_AFTER = int(os.environ.get("TEST_DIE_AFTER_CONFIRMS", "0"))
 
+def listener(service_name: str, database: str) -> type:
+    """A service that listens to itself; made late, since each process has its own name."""
 
-class Said(Event):
-    """Somebody said a number about a record."""
+    class Said(Event):
+        """Somebody said a number about a record."""
 
-    type = "said"
-    source = SERVICE
-    key_field = "record"
+        type = "said"
+        source = service_name
+        key_field = "record"
 
-    record: str
-    number: int
-    answer: bool = False
+        record: str
+        number: int
+        answer: bool = False
 
+    class Heard(Event):
+        """A number was heard; tells that handlers' own events go out too."""
 
-class Heard(Event):
-    """A number was heard; tells that handlers' own events go out too."""
+        type = "heard"
+        source = service_name
+        key_field = "record"
 
-    type = "heard"
-    source = SERVICE
-    key_field = "record"
+        record: str
 
-    record: str
+    class Listener:
+        name = service_name
+        db = Database(make_url(database), application="listener")
+        relay = Relay()
 
+        @handles(Said)
+        def on_said(self, session: Session, event: Said) -> None:
+            session.execute(
+                text(
+                    "INSERT INTO effects (event_id, record, number, tenant, pid)"
+                    " VALUES (:event, :record, :number, :tenant, :pid)"
+                ),
+                {
+                    "event": event.envelope.id,
+                    "record": event.record,
+                    "number": event.number,
+                    "tenant": context(session).tenant,
+                    "pid": os.getpid(),
+                },
+            )
+            trouble = {"record": event.record, "number": event.number}
+            broken = session.execute(
+                text("SELECT 1 FROM broken WHERE record = :record AND number = :number"), trouble
+            ).first()
+            if broken:
+                raise ValueError(f"can't bear {event.number}")
+            if event.answer:
+                emit(session, Heard(record=event.record))
 
-class Listener:
-    name = SERVICE
-    db = Database(make_url(os.environ["TEST_DATABASE"]), application="listener")
-    relay = Relay()
+        @handles(Heard)
+        def on_heard(self, session: Session, event: Heard) -> None:
+            session.execute(
+                text(
+                    "INSERT INTO effects (event_id, record, number, tenant, pid)"
+                    " VALUES (:event, :record, -1, :tenant, :pid)"
+                ),
+                {
+                    "event": event.envelope.causation_id,
+                    "record": event.record,
+                    "tenant": context(session).tenant,
+                    "pid": os.getpid(),
+                },
+            )
 
-    @handles(Said)
-    def on_said(self, session: Session, event: Said) -> None:
-        session.execute(
-            text(
-                "INSERT INTO effects (event_id, record, number, tenant, pid)"
-                " VALUES (:event, :record, :number, :tenant, :pid)"
-            ),
-            {
-                "event": event.envelope.id,
-                "record": event.record,
-                "number": event.number,
-                "tenant": context(session).tenant,
-                "pid": os.getpid(),
-            },
-        )
-        trouble = {"record": event.record, "number": event.number}
-        broken = session.execute(
-            text("SELECT 1 FROM broken WHERE record = :record AND number = :number"), trouble
-        ).first()
-        if broken:
-            raise ValueError(f"can't bear {event.number}")
-        if event.answer:
-            emit(session, Heard(record=event.record))
-
-    @handles(Heard)
-    def on_heard(self, session: Session, event: Heard) -> None:
-        session.execute(
-            text(
-                "INSERT INTO effects (event_id, record, number, tenant, pid)"
-                " VALUES (:event, :record, -1, :tenant, :pid)"
-            ),
-            {
-                "event": event.envelope.causation_id,
-                "record": event.record,
-                "tenant": context(session).tenant,
-                "pid": os.getpid(),
-            },
-        )
+    return Listener
 
 
 def die_between_confirm_and_delete(after: int) -> None:
@@ -109,20 +115,57 @@ def die_between_confirm_and_delete(after: int) -> None:
     OutboxRelay._on_confirm = confirmed  # type: ignore[method-assign]
 
 
-def main() -> None:
+def serve() -> None:
+    """Work until SIGTERM."""
+    name = os.environ["TEST_SERVICE"]
     make_psycopg_green()
-    start_logging(settings(), SERVICE)
+    start_logging(settings(), name)
     nameko.config.setup({"AMQP_URI": settings().amqp_url})
-    if DIE_AFTER:
-        die_between_confirm_and_delete(DIE_AFTER)
-    container = ServiceContainer(Listener)
+    die_after = int(os.environ.get("TEST_DIE_AFTER_CONFIRMS", "0"))
+    if die_after:
+        die_between_confirm_and_delete(die_after)
+    service = listener(name, os.environ["TEST_DATABASE"])
+    container = ServiceContainer(service)
     signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))
     container.start()
     log.info("started")
     container.wait()
-    Listener.db.dispose()
-    sys.exit(0)
+    service.db.dispose()  # type: ignore[attr-defined]
+
+
+def answer(order: dict[str, Any]) -> int | None:
+    """Start a process, or tell how one has ended: its exit code, None while it runs."""
+    if "ended" in order:
+        pid, status = os.waitpid(order["ended"], os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+    pid = os.fork()
+    if pid:
+        return pid
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    log_file = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log_file, 1)
+    os.dup2(log_file, 2)
+    os.environ.update(order["environment"])
+    code = 1
+    try:
+        serve()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # Not the way out of the process that forked us.
+        os._exit(code)
+
+
+def stop_all(*_: Any) -> None:
+    """Take every process that was forked here along."""
+    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    main()
+    # Importing takes seconds; forking what has been imported takes milliseconds.
+    signal.signal(signal.SIGTERM, stop_all)
+    for line in sys.stdin:
+        sys.stdout.write(f"{json.dumps(answer(json.loads(line)))}\n")
+        sys.stdout.flush()
+    stop_all()
