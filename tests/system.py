@@ -22,12 +22,14 @@ import psycopg2
 from psycopg2.extras import RealDictCursor
 from sqlalchemy.engine import URL
 
-from liaison_kit.db import service_url
-from liaison_kit.migrations import owner_url, services
+from liaison_identity import tenants
+from liaison_kit.db import Database, service_url
+from liaison_kit.migrations import migrate, owner_url, services
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import free_port, spawn, stop, tail
 from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_kit.settings import Settings
+from liaison_sdk.contracts.identity import NewTenant
 
 SERVICES = ("identity", "contacts", "sales")
 PASSWORD = "correct horse battery staple"
@@ -139,6 +141,7 @@ class System:
         self._environment = dict(environment or {})
         self._numbers = itertools.count(1)
         self._ways_in: list[Api] = []
+        self._identity: Database | None = None
 
     @property
     def address(self) -> str:
@@ -156,8 +159,8 @@ class System:
         """Bring everything up and wait until requests can be answered."""
         self.rabbitmq.launch()
         self.postgres.start()
-        # In a process of its own: services bring eventlet along, which this one does without.
-        self._run("liaison_kit.migrate", *SERVICES)
+        for service in SERVICES:
+            migrate(self.settings, service)
         self.rabbitmq.wait()
         for service in SERVICES:
             self.start_service(service, wait=False)
@@ -169,6 +172,8 @@ class System:
         """Stop everything."""
         for api in self._ways_in:
             api.close()
+        if self._identity is not None:
+            self._identity.dispose()
         for name in list(self.processes):
             self.stop_process(name)
         self.rabbitmq.stop()
@@ -254,31 +259,18 @@ class System:
         if running is not None:
             stop(running.process, seconds=25)
 
-    def _run(self, module: str, *arguments: str) -> str:
-        """Run one of Liaison's commands to its end; what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, "DATABASE_URL": self.postgres.url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     # --- people ----------------------------------------------------------------------------------
 
     def tenant(self, name: str = "Test") -> Tenant:
         """A new organisation with its administrator signed in."""
+        if self._identity is None:
+            self._identity = Database(service_url(self.settings, "identity"), pool_size=1)
         slug = f"{name.lower()}-{next(self._numbers)}"
         email = f"admin@{slug}.example"
-        said = self._run(
-            "liaison_identity.create_tenant",
-            *("--name", slug, "--slug", slug, "--user", "Ada Admin"),
-            *("--email", email, "--password", PASSWORD),
-        )
-        id = UUID(said.rpartition(":")[2].strip())
-        return Tenant(id, slug, email, self.sign_in(email, slug))
+        administrator = {"name": "Ada Admin", "email": email, "password": PASSWORD}
+        new = {"name": slug, "slug": slug, "administrator": administrator}
+        made = tenants.bootstrap(self._identity, NewTenant.model_validate(new))
+        return Tenant(made.id, slug, email, self.sign_in(email, slug))
 
     def sign_in(self, email: str, tenant: str, password: str = PASSWORD) -> Api:
         """Somebody's way in, by e-mail and password."""
