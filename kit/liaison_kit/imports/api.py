@@ -7,7 +7,7 @@ back if it was wrong. What takes long is a job.
 import datetime as dt
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -298,17 +298,13 @@ class ImportOperations:
                 session.info["ask"] = self.ask
                 yield session
 
-        with sessions() as session:
-            row = _find(session, run.about_id)
-            importable, choices = self._importable(row.record), _choices(row)
-            spooled = _file(session, row.file_id)
-            table = spooled.__enter__()
-            session.rollback()
-        try:
+        with ExitStack() as stack:
+            with run.look() as session:
+                row = _find(session, run.about_id)
+                importable, choices = self._importable(row.record), _choices(row)
+                table = stack.enter_context(_file(session, row.file_id))
             run.total = table.lines()
             found, tally = engine.dry_run(sessions, importable, table, *choices)
-        finally:
-            spooled.__exit__(None, None, None)
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
             row.counts = {f"would_{k}": v for k, v in _counted(tally).items()}
@@ -320,35 +316,27 @@ class ImportOperations:
     def import_job(self, run: Run) -> None:
         """The work behind an import."""
         work = _Asking(run, self.ask)
-        with work.step() as session:
-            row = _find(session, run.about_id, lock=True)
-            row.status = "running"
-            row.errors_file = row.errors_file or uuid7()
-            import_id, errors_file = row.id, row.errors_file
-            importable, choices = self._importable(row.record), _choices(row)
-            spooled = _file(session, row.file_id)
-            table = spooled.__enter__()
         try:
-            found, tally = engine.run(work, importable, table, *choices, import_id, errors_file)
+            with run.step() as session:
+                row = _find(session, run.about_id, lock=True)
+                row.status = "running"
+                row.errors_file = row.errors_file or uuid7()
+                ids = row.id, row.errors_file
+                importable, choices = self._importable(row.record), _choices(row)
+            with ExitStack() as stack:
+                with run.look() as session:
+                    table = stack.enter_context(_file(session, row.file_id))
+                found, tally = engine.run(work, importable, table, *choices, *ids)
         except Cancelled:
             with suppress(Cancelled), run.step() as session:
                 _end(session, run, "cancelled")
             raise
         except LiaisonError as error:
             with run.step() as session:
-                row = _end(session, run, "failed")
-                row.problems = [
-                    {"code": error.code, "message": error.detail, "count": 1, "rows": []}
-                ] + [
-                    {"code": e.code, "column": e.path, "message": e.message, "count": 1, "rows": []}
-                    for e in error.errors
-                ]
+                _end(session, run, "failed").problems = _reasons(error)
             raise
-        finally:
-            spooled.__exit__(None, None, None)
         with run.step() as session:
-            row = _end(session, run, "done")
-            row.problems = _problems(tally, found.unmatched)
+            _end(session, run, "done").problems = _problems(tally, found.unmatched)
 
     @job("import_rollback")
     def import_rollback_job(self, run: Run) -> None:
@@ -529,6 +517,15 @@ def _problems(tally: engine.Tally, unmatched: Sequence[Unmatched]) -> list[dict[
         for u in unmatched[:500]
     ]
     return found + tally.as_list()
+
+
+def _reasons(error: LiaisonError) -> list[dict[str, Any]]:
+    """Why an import failed as a whole."""
+    found = [{"code": error.code, "message": error.detail or error.title, "count": 1, "rows": []}]
+    return found + [
+        {"code": e.code, "column": e.path, "message": e.message, "count": 1, "rows": []}
+        for e in error.errors
+    ]
 
 
 def _end(session: Session, run: Run, status: str) -> Import:

@@ -1,0 +1,247 @@
+"""The operations and jobs of imports, as a service gives them."""
+
+import io
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import openpyxl
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import text
+
+from liaison_kit import files
+from liaison_kit.context import Context
+from liaison_kit.db import Database
+from liaison_kit.ids import uuid7
+from liaison_kit.imports.api import ChangeImport, ImportOperations, ImportOptions, ImportShape
+from liaison_kit.imports.fields import Importable
+from liaison_kit.imports.files import EmptyFile
+from liaison_kit.jobs import Cancelled, JobRow, Run
+from liaison_kit.operations import Upload, Version
+from liaison_sdk.errors import Conflict, Forbidden, InvalidInput, NotFound, StaleVersion
+
+from .book import DEALS, FIRMS, PEOPLE, about
+
+
+class Book(ImportOperations):
+    """A service of the tests' own records."""
+
+    importables: ClassVar[tuple[Importable, ...]] = (PEOPLE, FIRMS, DEALS)
+    ask = None
+
+
+@pytest.fixture
+def book(db: Database) -> Book:
+    Book.db = db
+    return Book()
+
+
+def hand_in(
+    book: Book, record: str, content: bytes, name: str = "file.csv", context: Context | None = None
+) -> ImportShape:
+    context = context or about()
+    upload = Upload(uuid7(), name, "text/csv", len(content))
+    assert context.principal is not None
+    with book.db.writing(context) as session:
+        for part in range(0, len(content), files.PART_BYTES):
+            piece = content[part : part + files.PART_BYTES]
+            files.put(session, upload.id, part // files.PART_BYTES, piece)
+        answer = book.create_import(session, record, upload, context.principal)
+    return ImportShape.model_validate_json(answer.body)
+
+
+def get(book: Book, id: UUID) -> ImportShape:
+    with book.db.reading(about()) as session:
+        return ImportShape.model_validate_json(book.get_import(session, id).body)
+
+
+def change(book: Book, shape: ImportShape, **changes: Any) -> ImportShape:
+    with book.db.writing(about()) as session:
+        answer = book.change_import(
+            session, shape.id, ChangeImport(**changes), Version(shape.version)
+        )
+    return ImportShape.model_validate_json(answer.body)
+
+
+def work(book: Book, operation: str, id: UUID, cancel_after: int | None = None) -> None:
+    """Ask for the long work and do it as a worker would."""
+    principal = about().principal
+    with book.db.writing(about()) as session:
+        job_id = getattr(book, operation)(session, id, principal).job_id
+    worker = uuid4()
+    with book.db.writing(about()) as session:
+        row = session.get(JobRow, job_id)
+        assert row is not None
+        row.worker, row.status = worker, "running"
+        row.cancel = cancel_after == 0
+    run = Run(book.db, row, worker)
+    jobs = {
+        method.job_kind: method
+        for method in (book.import_job, book.import_dry_run_job, book.import_rollback_job)
+    }
+    jobs[row.kind](run)
+
+
+GOOD = "id,Prénom,Nom,email\n1,Zoé,Dupont,zoe@exemple.fr\n2,Luc,Petit,luc@\n".encode()
+
+
+def test_a_file_goes_from_upload_to_rollback(book: Book) -> None:
+    shape = hand_in(book, "people", GOOD)
+    assert shape.mapping == {
+        "id": "external_id",
+        "Prénom": "first_name",
+        "Nom": "last_name",
+        "email": "email",
+    }
+    assert shape.file_info["encoding"] == "utf-8"
+    with book.db.writing(about()) as session:
+        preview = book.preview_import(session, shape.id)
+    assert preview.total == 2
+    assert preview.rows[0].values["email"] == "zoe@exemple.fr"
+    assert preview.rows[1].errors[0]["code"] == "bad_email"
+    assert get(book, shape.id).status == "previewed"
+
+    work(book, "dry_run_import", shape.id)
+    dry = get(book, shape.id)
+    assert dry.counts == {"would_create": 1, "would_update": 0, "would_leave": 0, "would_fail": 1}
+    assert dry.status == "previewed"
+
+    work(book, "start_import", shape.id)
+    done = get(book, shape.id)
+    assert (done.status, done.counts["created"], done.counts["failed"]) == ("done", 1, 1)
+    assert done.has_errors_file
+    with book.db.reading(about()) as session:
+        errors = book.get_import_errors(session, shape.id)
+        assert errors.stored is not None
+        told = b"".join(files.chunks(session, errors.stored)).decode("utf-8-sig")
+    assert errors.name == "file-errors.csv"
+    assert told.splitlines()[1].startswith("3,2,Luc,Petit,luc@,")
+
+    work(book, "roll_back_import", shape.id)
+    back = get(book, shape.id)
+    assert (back.status, back.counts["deleted"], back.counts["kept"]) == ("rolled_back", 1, 0)
+    with book.db.writing(about()) as session:
+        assert session.scalar(text("SELECT count(*) FROM book_people")) == 0
+
+
+def test_an_xlsx_file_goes_in_like_a_csv(book: Book) -> None:
+    sheet = openpyxl.Workbook()
+    for row in (["id", "Prénom", "Nom"], [1, "Zoé", "Dupont"], [2, "Luc", None]):
+        sheet.active.append(row)
+    out = io.BytesIO()
+    sheet.save(out)
+    shape = hand_in(book, "people", out.getvalue(), "people.xlsx")
+
+    work(book, "start_import", shape.id)
+
+    done = get(book, shape.id)
+    assert (done.counts["created"], done.counts["failed"]) == (1, 1)
+
+
+def test_unknown_values_are_previewed_and_mapped(book: Book) -> None:
+    content = b"opportunity_id,product,deal_stage\n1,GTXPro,Won\n2,GTX Basic,Lost\n"
+    shape = hand_in(book, "deals", content)
+    with book.db.writing(about()) as session:
+        (unknown,) = book.preview_import(session, shape.id).unmatched
+    assert (unknown.value, unknown.nearest) == ("GTXPro", "GTX Pro")
+
+    changed = change(book, shape, value_map={"product": {"GTXPro": "GTX Pro"}})
+    work(book, "start_import", shape.id)
+
+    assert changed.version == 2
+    assert get(book, shape.id).counts["created"] == 2
+
+
+def test_a_change_is_checked_and_needs_the_present_version(book: Book) -> None:
+    shape = hand_in(book, "people", GOOD)
+    changed = change(
+        book, shape, mapping={"Nom": "last_name"}, options=ImportOptions(currency="USD")
+    )
+    assert changed.mapping == {"Nom": "last_name"}
+
+    with pytest.raises(StaleVersion) as stale:
+        change(book, shape, mapping={})
+    assert stale.value.current is not None
+    with pytest.raises(InvalidInput) as wrong:
+        change(book, changed, mapping={"Nom": "nowhere", "x": "email"})
+    assert {e.code for e in wrong.value.errors} == {"unknown_field", "unknown_column"}
+    with pytest.raises(ValidationError):
+        ChangeImport.model_validate({"value_map": {"product": {"a\x1fb": "c"}}})
+    with pytest.raises(ValidationError):
+        ChangeImport.model_validate({"options": {"currency": "euro", "what": 1}})
+
+
+def test_what_has_started_is_not_started_again(book: Book) -> None:
+    shape = hand_in(book, "people", GOOD)
+    principal = about().principal
+    assert principal is not None
+    with book.db.writing(about()) as session, pytest.raises(Conflict):
+        book.roll_back_import(session, shape.id, principal)
+    work(book, "start_import", shape.id)
+
+    with book.db.writing(about()) as session:
+        for again in (book.start_import, book.dry_run_import):
+            with pytest.raises(Conflict):
+                again(session, shape.id, principal)
+    with pytest.raises(Conflict):
+        change(book, get(book, shape.id), mapping={})
+
+
+def test_a_cancelled_import_says_so_and_can_be_taken_back(book: Book) -> None:
+    rows = "".join(f"{i},N{i}\n" for i in range(9000))
+    shape = hand_in(book, "people", f"id,Nom\n{rows}".encode())
+
+    with pytest.raises(Cancelled):
+        work(book, "start_import", shape.id, cancel_after=0)
+
+    assert get(book, shape.id).status == "cancelled"
+    work(book, "roll_back_import", shape.id)
+    assert get(book, shape.id).status == "rolled_back"
+
+
+def test_an_import_that_can_not_work_fails_with_the_reason(book: Book) -> None:
+    shape = hand_in(book, "people", b"id,phone\n1,0102\n")
+
+    with pytest.raises(InvalidInput):
+        work(book, "start_import", shape.id)
+
+    failed = get(book, shape.id)
+    assert failed.status == "failed"
+    assert [p["column"] for p in failed.problems if "column" in p] == ["mapping.last_name"]
+
+
+def test_bad_files_and_foreign_records_are_refused_at_the_door(book: Book) -> None:
+    with pytest.raises(EmptyFile):
+        hand_in(book, "people", b"")
+    with pytest.raises(InvalidInput):
+        hand_in(book, "nothing", GOOD)
+    shape = hand_in(book, "people", GOOD)
+    with book.db.reading(about(tenant=uuid4())) as session, pytest.raises(NotFound):
+        book.get_import(session, shape.id)
+    with book.db.reading(about()) as session:
+        assert [i.id for i in book.list_imports(session).items] == [shape.id]
+        with pytest.raises(NotFound):
+            book.get_import_errors(session, shape.id)
+
+
+def test_importing_a_record_needs_the_right_to_write_it(book: Book) -> None:
+    import dataclasses
+
+    context = about()
+    assert context.principal is not None
+    context.principal = dataclasses.replace(
+        context.principal, permissions=frozenset({"imports:write"})
+    )
+
+    with pytest.raises(Forbidden):
+        hand_in(book, "people", GOOD, context=context)
+
+
+def test_nothing_is_left_on_disk(book: Book, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    shape = hand_in(book, "people", GOOD)
+
+    work(book, "start_import", shape.id)
+
+    assert not list(tmp_path.iterdir())
