@@ -270,7 +270,7 @@ class Opportunity(BaseModel):
     region: str | None = field("Region", "Région")
     amount: Money | None = field("Amount", "Montant")
     probability: int = field("Probability", "Probabilité", filterable=False)
-    engaged_on: dt.date | None = field("Engaged on", "Engagée le", sortable=True)
+    engaged_on: dt.date | None = field("Engaged on", "Engagée le")
     expected_close: dt.date | None = field("Expected close", "Clôture prévue", sortable=True)
     closed_on: dt.date | None = field("Closed on", "Clôturée le", sortable=True)
     win_reason: str | None = field("Reason of the win", "Raison du gain")

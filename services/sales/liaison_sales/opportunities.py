@@ -8,15 +8,15 @@ import datetime as dt
 import json
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Row, Text, and_, cast, func, or_, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from liaison_kit import custom, listing, records
 from liaison_kit.context import context
@@ -29,6 +29,7 @@ from liaison_sales import metrics, moves, owners, pipelines, references
 from liaison_sales.models import Account, Opportunity, Product, Rep, Stage, StageChange
 from liaison_sales.pipelines import Step, Steps
 from liaison_sales.products import CENT, refuse_nulls
+from liaison_sales.statements import Statement
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Conflict, NotFound, StaleVersion
 from liaison_sdk.hooks import OpportunityFacts
@@ -36,11 +37,11 @@ from liaison_sdk.labels import Label
 from liaison_sdk.types import Money
 
 
-def _of_owner(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def _of_owner(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     return select(column).where(Rep.id == Opportunity.owner_id).scalar_subquery()
 
 
-def _of_stage(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def _of_stage(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     return select(column).where(Stage.id == Opportunity.stage_id).scalar_subquery()
 
 
@@ -103,6 +104,7 @@ _PLAIN: Final = (
     "lost_reason",
     "external_id",
 )
+_OF_MOVES: Final = moves.MOVED | {"amount_amount", "currency"}
 _IDS: Final = frozenset(
     {"pipeline_id", "stage_id", "product_id", "company_id", "contact_id", "owner_id"}
 )
@@ -318,18 +320,18 @@ def stage_changes(session: Session, id: UUID) -> bytes:
 _COLUMNS: Final = tuple(
     column.name for column in Opportunity.__table__.columns if column.name not in ("tenant_id",)
 )
-_LOCK: Final = f"""
+_LOCK: Final = Statement(f"""
 SELECT {", ".join("o." + name for name in _COLUMNS)},
        (SELECT json_agg(json_build_array(s.id, s.code, s.name, s.position, s.probability,
                                          s.kind))::text
           FROM stages s WHERE s.pipeline_id = o.pipeline_id) AS stages
   FROM opportunities o WHERE o.id = %(id)s FOR NO KEY UPDATE OF o
-"""
+""")
 
 
 def _lock(session: Session, id: UUID, version: int) -> tuple[dict[str, Any], Steps]:
     """The opportunity as it is, nobody else changing it, and the stages of its pipeline."""
-    row = session.connection().exec_driver_sql(_LOCK, {"id": str(id)}).first()
+    row = _LOCK.run(session, {"id": str(id)}).first()
     rule, peers = listing.row_rule(session, OPPORTUNITIES)
     if row is None or (rule != "all" and str(row.owner_id) not in (peers or ())):
         raise NotFound("There is no such opportunity")
@@ -381,18 +383,28 @@ def _write(
         "seconds": max(0, int((after["stage_since"] - now["stage_since"]).total_seconds())),
     }
     try:
-        row = (
-            session.connection()
-            .exec_driver_sql(_update(tuple(sorted(changed)), step is not None), parameters)
-            .one()
-        )
+        row = _run_update(session, tuple(sorted(changed)), step is not None, parameters)
     except IntegrityError as error:
         raise _refused(error) from None
     _tell(session, now, after, changed, step, steps)
     return row[0].encode(), int(row[1])
 
 
+def _run_update(
+    session: Session, names: tuple[str, ...], moves_stage: bool, parameters: dict[str, Any]
+) -> Row[str, str]:
+    if moves_stage and _OF_MOVES.issuperset(names):
+        return _move(names).run(session, parameters).one()
+    # Changes of other columns come in too many combinations to keep a plan of each.
+    return session.connection().exec_driver_sql(_update(names, moves_stage), parameters).one()
+
+
 @cache
+def _move(names: tuple[str, ...]) -> Statement:
+    return Statement(_update(names, moves_stage=True))
+
+
+@lru_cache(maxsize=500)
 def _update(names: tuple[str, ...], moves_stage: bool) -> str:
     """The statement that changes these columns.
 

@@ -183,7 +183,7 @@ def steps(session: Session, pipeline_id: UUID | None) -> tuple[UUID, Steps]:
         raise InvalidInput.field(
             "pipeline_id", "unknown_reference", "pipeline_id names no record of yours"
         )
-    return rows[0].pipeline, Steps([_step(row) for row in rows])
+    return rows[0].pipeline, Steps([_step(row.Stage) for row in rows])
 
 
 def create(session: Session, new: contract.NewPipeline) -> Pipeline:
@@ -261,7 +261,7 @@ def stage_names(session: Session) -> list[str]:
     return list(dict.fromkeys(row.Stage.name for row in _stages_by_pipeline(session)))
 
 
-def _stages_by_pipeline(session: Session) -> Sequence[Row[Any]]:
+def _stages_by_pipeline(session: Session) -> Sequence[Row[Stage, bool]]:
     return session.execute(
         select(Stage, Pipeline.is_default)
         .join(Pipeline, Pipeline.id == Stage.pipeline_id)
@@ -269,8 +269,7 @@ def _stages_by_pipeline(session: Session) -> Sequence[Row[Any]]:
     ).all()
 
 
-def _step(row: Row[Any]) -> Step:
-    stage: Stage = row.Stage
+def _step(stage: Stage) -> Step:
     return Step(
         str(stage.id),
         stage.code,

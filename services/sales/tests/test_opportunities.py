@@ -307,7 +307,7 @@ def test_lists_filter_by_stage_region_amount_and_dates(desk: Any) -> None:
     assert found(("expected_close[gt]", "2026-12-31")) == {c["id"]}
     assert found(("closed_on[null]", "false")) == {a["id"]}
     assert found(("q", "robo"), ("sort", "closed_on")) == {a["id"], b["id"], c["id"]}
-    for sort in ("name", "-engaged_on", "expected_close", "-closed_on", "created_at"):
+    for sort in ("name", "-expected_close", "expected_close", "-closed_on", "created_at"):
         assert len(found(("sort", sort), ("limit", "2"))) == 2
 
 

@@ -9,7 +9,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +18,8 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
+
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
@@ -25,7 +27,6 @@ from liaison_kit.imports.reading import open_table
 from liaison_kit.testing import principal, statements
 from liaison_sales.importing import IMPORTABLES
 from liaison_sdk.contracts.sales import SummaryBy
-from sqlalchemy import text
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = Path(os.environ.get("LIAISON_DATA") or ROOT.parent / "shared" / "data")
@@ -35,8 +36,10 @@ BYS: Sequence[str] = get_args(SummaryBy)
 # A book with the faults that real ones have, for where the real one is not at hand.
 SMALL = {
     "products.csv": "product,series,sales_price\nGTX Pro,GTX,4821\nMG Special,MG,55\n",
-    "sales_teams.csv": "sales_agent,manager,regional_office\nAnna Snelling,Dustin Brinkmann,Central\n"
-    "Mei-Mei Johns,Melvin Marxen,Central\nZoë Faß,Cara Losch,East\n",
+    "sales_teams.csv": "sales_agent,manager,regional_office\n"
+    "Anna Snelling,Dustin Brinkmann,Central\n"
+    "Mei-Mei Johns,Melvin Marxen,Central\n"
+    "Zoë Faß,Cara Losch,East\n",
     "accounts.csv": "account,sector\nAcme Corporation,technolgy\nÉtablissements Noël,retail\n",
     "sales_pipeline.csv": "opportunity_id,sales_agent,product,account,deal_stage,engage_date,"
     "close_date,close_value\n"

@@ -112,8 +112,12 @@ def _opportunities() -> None:
         "owner": "tenant_id, owner_id, updated_at, id",
         "company": "tenant_id, company_id",
         "product": "product_id",
+        "created": "tenant_id, created_at, id",
+        # Lists put rows without a day at the end, whichever way round they are sorted.
         "closed_on": "tenant_id, closed_on, id",
+        "last_closed": "tenant_id, closed_on DESC NULLS LAST, id DESC",
         "expected_close": "tenant_id, expected_close, id",
+        "last_expected": "tenant_id, expected_close DESC NULLS LAST, id DESC",
     }.items():
         op.execute(f"CREATE INDEX ix_opportunities_{name} ON opportunities ({columns})")
     # How many open ones each rep has, when an owner is looked for.
