@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from liaison_cli import screen
 from liaison_cli.client import Client, checked_url, is_loopback
 from liaison_cli.errors import Refused, SignInFirst
 
@@ -181,6 +182,7 @@ def _renewal(url: str) -> Callable[[], str | None]:
         except Refused as refused:
             if refused.problem.status == 401 and not os.environ.get("LIAISON_PASSWORD"):
                 # A password that was found, not given: the person may sign in as somebody else.
+                screen.note(f"{who.email} could not be signed in: {refused.problem.title}.")
                 return None
             raise
         return token

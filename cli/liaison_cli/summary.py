@@ -57,6 +57,6 @@ def row(entry: dict[str, Any]) -> tuple[Any, ...]:
         screen.money(entry["amounts"]),
         screen.money(entry["won_amounts"]),
         screen.money(entry["weighted"]),
-        "" if rate is None else f"{Decimal(rate) * 100:.1f}%",
+        "" if rate is None else f"{Decimal(rate) * 100:.2f}%",
         entry["mean_cycle_days"] or "",
     )

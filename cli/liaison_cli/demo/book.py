@@ -20,9 +20,9 @@ from liaison_cli.demo import words
 from liaison_cli.demo.words import Country, Item, Town, Trade
 
 DEALS_PER_COMPANY = 8
-LIVE_SHARE = 0.03
+LIVE_SHARE = 0.025
 LIVE_DAYS = 75
-NOTES_AT_MOST = 140
+NOTES_AT_MOST = 100
 REPS_PER_TEAM = 4
 EURO_IN_POUNDS = Decimal("0.86")
 GROWTH_PER_YEAR = 0.18
@@ -79,6 +79,8 @@ class Company:
     postcode: str
     tags: tuple[str, ...]
     sites: int
+    likes_us: float
+    """How much more often than usual they buy."""
 
     @property
     def currency(self) -> str:
@@ -201,14 +203,19 @@ class _Chance:
         return tuple(option for option in options if self.happens(share))
 
     def digits(self, pattern: str) -> str:
-        """Each # a digit, each @ a letter."""
-        text = re.sub("#", lambda _: str(self.random.randrange(10)), pattern)
-        return re.sub("@", lambda _: self.random.choice("ABDEFGHJLNPQRSTUWXYZ"), text)
+        """The pattern with its places drawn; see `words.TOWNS`."""
+        drawn = {
+            "#": lambda: str(self.random.randrange(10)),
+            "%": lambda: str(self.random.randrange(1, 10)),
+            "+": lambda: f"{self.random.randrange(1, 21):02}",
+            "@": lambda: self.random.choice("ABDEFGHJLNPQRSTUWXYZ"),
+        }
+        return "".join(drawn[c]() if c in drawn else c for c in pattern)
 
     def phone(self, pattern: str) -> str:
         """A number that nobody else in this book has; nothing when the range is used up."""
         for _ in range(20):
-            number = self.digits(pattern).replace(" ", "")
+            number = "+" + self.digits(pattern[1:]).replace(" ", "")
             if number not in self._numbers:
                 self._numbers.add(number)
                 return number
@@ -295,8 +302,10 @@ def _companies(chance: _Chance, size: Size, users: Sequence[User]) -> list[Compa
                 email=f"{'contact' if town.country == 'FR' else 'info'}@{domain}",
                 phone=chance.phone(town.phone),
                 street=street,
-                postcode=chance.digits(town.postcode).replace("75000", "75001"),
+                postcode=chance.digits(town.postcode),
                 tags=chance.some(words.COMPANY_TAGS, 0.09),
+                # Two in five have not bought anything yet, or hardly.
+                likes_us=0.08 if chance.happens(0.4) else chance.random.uniform(0.8, 1.5),
                 sites=max(1, round(chance.random.expovariate(1 / (1 + employees / 150)))),
             )
         )
@@ -356,7 +365,8 @@ def _deals(chance: _Chance, book: Book) -> list[Deal]:
     if not book.companies:
         return []
     weights = [
-        company.employees**0.45 * chance.random.uniform(0.3, 2.2) for company in book.companies
+        company.employees**0.45 * (0.25 + company.likes_us) * chance.random.uniform(0.4, 1.6)
+        for company in book.companies
     ]
     total = round(size.companies * DEALS_PER_COMPANY * size.years / 2)
     days = [today - dt.timedelta(days=back) for back in range(1, round(365.25 * size.years))]
@@ -403,8 +413,9 @@ def _deal(
     if chance.happens(0.3):
         close = _month_end(close)
     expected = close + dt.timedelta(days=random.randint(-10, 25))
-    luck = 0.47 * owner.skill * words.SOURCES[source][1] * (0.8 if competitor else 1.0)
+    luck = 0.44 * company.likes_us * owner.skill * words.SOURCES[source][1]
     luck *= {"Small": 1.1, "Medium": 1.0, "Large": 0.85}[company.size]
+    luck *= 0.8 if competitor else 1.0
     won = chance.happens(min(0.9, luck))
     # Who loses has often not gone all the way.
     last = len(STAGES) if won else random.randint(1, len(STAGES))

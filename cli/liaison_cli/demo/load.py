@@ -6,7 +6,9 @@ call carries a key of its own, so a run that was cut off is simply run again.
 
 import datetime as dt
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from liaison_cli import importing, screen
 from liaison_cli.client import Client, segment
@@ -19,6 +21,9 @@ from liaison_cli.signin import connect
 LAST = "demo-live-001"
 # How long other services may take to learn of the users and companies that came in before.
 ARRIVES_WITHIN_S = 30.0
+AT_ONCE = 6
+
+T = TypeVar("T")
 
 CUSTOM_FIELDS: dict[str, list[dict[str, Any]]] = {
     "companies": [
@@ -73,6 +78,8 @@ def load(size: Size) -> None:
         _define_fields(client)
         for file in files(book):
             _bring_in(client, file)
+            if file.record == "users":
+                _name_managers(client, book)
         key = f"demo-{size.seed}-{book.today}"
         companies = _ids(client, "companies", "external_id")
         _write_notes(client, book, companies, key)
@@ -106,6 +113,18 @@ def _bring_in(client: Client, file: File) -> None:
         raise Told(f"The demo's {file.record} did not all go in: {told or ended['status']}")
 
 
+def _name_managers(client: Client, book: Book) -> None:
+    """Each team's manager; a file of users tells only whom each of them reports to."""
+    owners = _ids(client, "users", "email")
+    teams = {team["name"]: team for team in client.pages("/teams")}
+    leads = {user.manager for user in book.users}
+    for user in book.users:
+        team = teams[user.team]
+        if user.name in leads and team["manager_id"] is None:
+            changes = {"manager_id": owners[user.email]}
+            teams[user.team] = client.patch(f"/teams/{team['id']}", changes, team["version"])
+
+
 def _wait_for_references(client: Client, import_: dict[str, Any]) -> None:
     """Wait until the service knows everybody whom the file names: it learns of them by events."""
     deadline = time.monotonic() + ARRIVES_WITHIN_S
@@ -122,34 +141,45 @@ def _ids(client: Client, record: str, name: str) -> dict[str, str]:
 
 
 def _write_notes(client: Client, book: Book, companies: dict[str, str], key: str) -> None:
-    with screen.progress("Notes", total=len(book.notes)) as bar:
-        for number, note in enumerate(book.notes, start=1):
-            id = companies[note.company.external_id]
-            client.post(f"/companies/{id}/notes", {"body": note.body}, key=f"{key}-note-{number}")
-            bar.advance()
+    def write(number: int) -> None:
+        note = book.notes[number]
+        id = companies[note.company.external_id]
+        client.post(f"/companies/{id}/notes", {"body": note.body}, key=f"{key}-note-{number}")
+
+    _several("Notes", write, range(len(book.notes)))
 
 
 def _enter_deals(client: Client, book: Book, companies: dict[str, str], key: str) -> None:
     products = _ids(client, "products", "code")
     owners = _ids(client, "users", "email")
-    with screen.progress("Deals of these weeks", total=len(book.live)) as bar:
-        for deal in reversed(book.live):
-            company = companies[deal.company.external_id]
-            people = client.get("/contacts", company_id=company, limit=1)["items"]
-            new = {
-                "name": deal.name,
-                "external_id": deal.external_id,
-                "company_id": company,
-                "contact_id": people[0]["id"] if people else None,
-                "product_id": products[deal.item.code],
-                "owner_id": owners[deal.owner.email],
-                "amount": {"amount": str(deal.amount), "currency": deal.company.currency},
-                "engaged_on": deal.engaged_on.isoformat(),
-                "expected_close": deal.expected_close.isoformat(),
-                "custom": {"source": deal.source}
-                | ({"competitor": deal.competitor} if deal.competitor else {}),
-            }
-            _enter(client, deal, new, key)
+
+    def enter(deal: Deal) -> None:
+        company = companies[deal.company.external_id]
+        people = client.get("/contacts", company_id=company, limit=1)["items"]
+        new = {
+            "name": deal.name,
+            "external_id": deal.external_id,
+            "company_id": company,
+            "contact_id": people[0]["id"] if people else None,
+            "product_id": products[deal.item.code],
+            "owner_id": owners[deal.owner.email],
+            "amount": {"amount": str(deal.amount), "currency": deal.company.currency},
+            "engaged_on": deal.engaged_on.isoformat(),
+            "expected_close": deal.expected_close.isoformat(),
+            "custom": {"source": deal.source}
+            | ({"competitor": deal.competitor} if deal.competitor else {}),
+        }
+        _enter(client, deal, new, key)
+
+    last = [deal for deal in book.live if deal.external_id == LAST]
+    _several("Deals of these weeks", enter, [deal for deal in book.live if deal not in last])
+    _several("The last one", enter, last)
+
+
+def _several(what: str, do: Callable[[T], None], each: Sequence[T]) -> None:
+    """Do it for each, a few at a time, as people in an office would."""
+    with screen.progress(what, total=len(each)) as bar, ThreadPoolExecutor(AT_ONCE) as pool:
+        for _ in pool.map(do, each):
             bar.advance()
 
 

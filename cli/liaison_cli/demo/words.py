@@ -24,9 +24,9 @@ class Town:
     weight: int
 
 
-# `postcode` and `phone` hold digits to draw at each "#".
+# Drawn in `postcode` and `phone`: # a digit, % one that is not 0, + one of 20 quarters, @ a letter.
 TOWNS = (
-    Town("Paris", "FR", "Île-de-France", "Île-de-France", "750##", "+33199 00####", 30),
+    Town("Paris", "FR", "Île-de-France", "Île-de-France", "750+", "+33199 00####", 30),
     Town(
         "Boulogne-Billancourt", "FR", "Île-de-France", "Île-de-France", "92100", "+33199 00####", 6
     ),
@@ -38,27 +38,27 @@ TOWNS = (
     Town("Brest", "FR", "Grand Ouest", "Bretagne", "29200", "+33261 91####", 4),
     Town("Tours", "FR", "Grand Ouest", "Centre-Val de Loire", "37000", "+33261 91####", 4),
     Town("Bordeaux", "FR", "Grand Ouest", "Nouvelle-Aquitaine", "33000", "+33536 49####", 9),
-    Town("Lyon", "FR", "Sud-Est", "Auvergne-Rhône-Alpes", "6900#", "+33465 71####", 14),
+    Town("Lyon", "FR", "Sud-Est", "Auvergne-Rhône-Alpes", "6900%", "+33465 71####", 14),
     Town("Saint-Étienne", "FR", "Sud-Est", "Auvergne-Rhône-Alpes", "42000", "+33465 71####", 4),
     Town("Grenoble", "FR", "Sud-Est", "Auvergne-Rhône-Alpes", "38000", "+33465 71####", 6),
-    Town("Marseille", "FR", "Sud-Est", "Provence-Alpes-Côte d'Azur", "1300#", "+33465 71####", 9),
+    Town("Marseille", "FR", "Sud-Est", "Provence-Alpes-Côte d'Azur", "1300%", "+33465 71####", 9),
     Town("Montpellier", "FR", "Sud-Est", "Occitanie", "34000", "+33465 71####", 6),
     Town("Besançon", "FR", "Sud-Est", "Bourgogne-Franche-Comté", "25000", "+33353 01####", 3),
-    Town("London", "GB", "London & South", "Greater London", "EC#A #@@", "+4420794 60###", 26),
-    Town("Reading", "GB", "London & South", "Berkshire", "RG# #@@", "+44118496 0###", 5),
-    Town("Bristol", "GB", "London & South", "Bristol", "BS# #@@", "+44117496 0###", 7),
-    Town("Cardiff", "GB", "London & South", "South Glamorgan", "CF1# #@@", "+442920 180###", 4),
-    Town("Birmingham", "GB", "Midlands & North", "West Midlands", "B# #@@", "+44121496 0###", 9),
-    Town("Nottingham", "GB", "Midlands & North", "Nottinghamshire", "NG# #@@", "+44115496 0###", 4),
+    Town("London", "GB", "London & South", "Greater London", "EC%A #@@", "+4420794 60###", 26),
+    Town("Reading", "GB", "London & South", "Berkshire", "RG% #@@", "+44118496 0###", 5),
+    Town("Bristol", "GB", "London & South", "Bristol", "BS% #@@", "+44117496 0###", 7),
+    Town("Cardiff", "GB", "London & South", "South Glamorgan", "CF1% #@@", "+442920 180###", 4),
+    Town("Birmingham", "GB", "Midlands & North", "West Midlands", "B% #@@", "+44121496 0###", 9),
+    Town("Nottingham", "GB", "Midlands & North", "Nottinghamshire", "NG% #@@", "+44115496 0###", 4),
     Town(
-        "Manchester", "GB", "Midlands & North", "Greater Manchester", "M# #@@", "+44161496 0###", 10
+        "Manchester", "GB", "Midlands & North", "Greater Manchester", "M% #@@", "+44161496 0###", 10
     ),
-    Town("Leeds", "GB", "Midlands & North", "West Yorkshire", "LS# #@@", "+44113496 0###", 7),
-    Town("Sheffield", "GB", "Midlands & North", "South Yorkshire", "S# #@@", "+44114496 0###", 4),
-    Town("Liverpool", "GB", "Midlands & North", "Merseyside", "L# #@@", "+44151496 0###", 5),
-    Town("Edinburgh", "GB", "Scotland", "City of Edinburgh", "EH# #@@", "+44131496 0###", 8),
-    Town("Glasgow", "GB", "Scotland", "City of Glasgow", "G# #@@", "+44141496 0###", 8),
-    Town("Aberdeen", "GB", "Scotland", "Aberdeenshire", "AB1# #@@", "+441632 960###", 3),
+    Town("Leeds", "GB", "Midlands & North", "West Yorkshire", "LS% #@@", "+44113496 0###", 7),
+    Town("Sheffield", "GB", "Midlands & North", "South Yorkshire", "S% #@@", "+44114496 0###", 4),
+    Town("Liverpool", "GB", "Midlands & North", "Merseyside", "L% #@@", "+44151496 0###", 5),
+    Town("Edinburgh", "GB", "Scotland", "City of Edinburgh", "EH% #@@", "+44131496 0###", 8),
+    Town("Glasgow", "GB", "Scotland", "City of Glasgow", "G% #@@", "+44141496 0###", 8),
+    Town("Aberdeen", "GB", "Scotland", "Aberdeenshire", "AB1% #@@", "+441632 960###", 3),
 )
 MOBILES = {"FR": "+33639 98####", "GB": "+447700 900###"}
 REGIONS: dict[str, Country] = {town.region: town.country for town in TOWNS}
