@@ -1,20 +1,15 @@
 """`python -m liaison_kit.serve SERVICE [--roles rpc,events,relay,jobs]`: one service process."""
 
-import os
-import sys
-import warnings
+import eventlet
 
 # Before anything else is imported: what is imported unpatched stays unpatched.
-with warnings.catch_warnings():
-    # eventlet announces its retirement; docs/decisions/eventlet.md says what that means for us.
-    warnings.simplefilter("ignore")
-    import eventlet
-
-    eventlet.monkey_patch()
+eventlet.monkey_patch()
 
 import argparse
 import gc
+import os
 import signal
+import sys
 from importlib import import_module
 
 import nameko

@@ -237,19 +237,26 @@ class Supervisor:
             self.ground.launch_broker()
         self.ground.start_database()
         if self._migrate is not None:
-            self._run_migrations(self._migrate)
+            self._finish(self._migrate, "migrate", "The databases could not be migrated")
+        for entry in sorted(entry_points(group="liaison.first_start")):
+            self._finish(
+                [sys.executable, "-m", entry.value],
+                "first-start",
+                f"{entry.name} could not be set up",
+            )
         if broker:
             self.ground.wait_for_broker()
 
-    def _run_migrations(self, command: Sequence[str]) -> None:
-        log = self._log("migrate")
+    def _finish(self, command: Sequence[str], name: str, failed: str) -> None:
+        """Run something to its end; what fails is told with the end of its log."""
+        log = self._log(name)
         child = spawn(command, log=log, env=self.environment())
         try:
             code = child.wait()
         finally:
             stop(child)
         if code:
-            raise CannotStart(f"The databases could not be migrated; {log} ends with:\n{tail(log)}")
+            raise CannotStart(f"{failed}; {log} ends with:\n{tail(log)}")
 
     def _choose_ports(self) -> None:
         """Give each program a port for metrics and health, the same as last time where it can."""

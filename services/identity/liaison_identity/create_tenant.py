@@ -1,6 +1,6 @@
 """`python -m liaison_identity.create_tenant --name N --email E [--password P]`: set up a tenant.
 
-Run again it adds what is missing and changes nothing. Without `--password` it takes the password
+It also runs at each start of `make run`, which names the administrator in the environment. Run again it adds what is missing and changes nothing. Without `--password` it takes the password
 from the environment (`LIAISON_ADMIN_PASSWORD`) or asks for it: no shell keeps it in its history.
 """
 
@@ -21,9 +21,14 @@ from liaison_sdk.errors import LiaisonError
 def main(arguments: list[str]) -> int:
     """Set the tenant up and print its id."""
     parser = argparse.ArgumentParser(prog="python -m liaison_identity.create_tenant")
-    parser.add_argument("--name", required=True, help="what the organisation is called")
+    parser.add_argument("--name", default="My organisation", help="what the organisation is called")
     parser.add_argument("--slug", help="its short name (default: made of the name)")
-    parser.add_argument("--email", required=True, help="the administrator's e-mail")
+    parser.add_argument(
+        "--email",
+        default=os.environ.get("LIAISON_ADMIN_EMAIL"),
+        required="LIAISON_ADMIN_EMAIL" not in os.environ,
+        help="the administrator's e-mail",
+    )
     parser.add_argument("--password", help="the administrator's password, at least 10 characters")
     parser.add_argument("--user", default="Administrator", help="the administrator's name")
     parser.add_argument("--locale", default="en", choices=("en", "fr"))
