@@ -387,12 +387,13 @@ def _write(
     except IntegrityError as error:
         raise _refused(error) from None
     _tell(session, now, after, changed, step, steps)
-    return row[0].encode(), int(row[1])
+    body, written = row
+    return body.encode(), int(written)
 
 
 def _run_update(
     session: Session, names: tuple[str, ...], moves_stage: bool, parameters: dict[str, Any]
-) -> Row[str, str]:
+) -> Row[*tuple[Any, ...]]:
     if moves_stage and _OF_MOVES.issuperset(names):
         return _move(names).run(session, parameters).one()
     # Changes of other columns come in too many combinations to keep a plan of each.
