@@ -1,9 +1,9 @@
 """Calls over RabbitMQ: operations as nameko entrypoints, one persistent channel for the replies.
 
-nameko answers through a pooled producer with publisher confirms per reply, which is the bottleneck of
-its RPC; a caller that is waiting needs no confirm, it has a deadline. And nameko acks when the work has
-ended, so that a worker's death makes another do the work again; here a call is acked when its work
-starts: at most once, and a caller that wants to try again has its Idempotency-Key.
+nameko answers through a pooled producer with publisher confirms per reply, which is the bottleneck
+of its RPC; a caller that is waiting needs no confirm, it has a deadline. And nameko acks when the
+work has ended, so that a worker's death makes another do the work again; here a call is acked when
+its work starts: at most once, and a caller that wants to try again has its Idempotency-Key.
 """
 
 import json
@@ -33,12 +33,13 @@ from liaison_sdk.errors import LiaisonError, Unavailable
 
 CONNECTION_ERRORS = (OSError, RecoverableConnectionError, amqp.exceptions.ConnectionError)
 HEADER = "liaison"
-# Without "connection.blocked" py-amqp looks for that notice before each publish: a syscall per reply.
+# Without "connection.blocked" py-amqp looks for that notice before each publish: a syscall per
+# reply.
 _CLIENT = {"capabilities": {"consumer_cancel_notify": True}}
 
 
 class Publisher:
-    """One persistent connection and channel that any greenlet may publish on; opened at first use."""
+    """A persistent connection and channel that any greenlet may publish on."""
 
     def __init__(self) -> None:
         self._lock = Semaphore()

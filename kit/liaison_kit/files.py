@@ -1,7 +1,8 @@
-"""Files in parts: uploads as the gateway streams them in, attachments and error files as they go out.
+"""Files in parts: uploads as the gateway streams them in, attachments and error files as they go
+out.
 
-A part is at most 512 KiB, so that no process ever holds a whole file. Parts that no record has claimed
-within a day are swept away.
+A part is at most 512 KiB, so that no process ever holds a whole file. Parts that no record has
+claimed within a day are swept away.
 """
 
 import datetime as dt

@@ -7,8 +7,8 @@
                 ...
                 run.checkpoint["row"] = row
 
-A worker holds a job by a lease that it renews; when it dies another takes the job over from the last
-checkpoint. A worker that has lost its lease can't commit a step any more.
+A worker holds a job by a lease that it renews; when it dies another takes the job over from the
+last checkpoint. A worker that has lost its lease can't commit a step any more.
 """
 
 import datetime as dt
@@ -292,7 +292,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             found = connection.execute(
                 text(
                     "UPDATE job_queue SET status = 'running', worker = :worker,"
-                    f" leased_until = now() + interval '{LEASE_S} seconds', attempts = attempts + 1,"
+                    f" leased_until = now() + interval '{LEASE_S} seconds',"
+                    " attempts = attempts + 1,"
                     " started_at = coalesce(started_at, now())"
                     " WHERE id = (SELECT id FROM job_queue WHERE status = 'queued' OR"
                     " (status = 'running' AND leased_until < now())"
@@ -305,8 +306,7 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
         if found is None:
             return None
         with db.reading(Context(tenant=found.tenant_id)) as session:
-            row = session.get(JobRow, found.id)
-        return row
+            return session.get(JobRow, found.id)
 
     def _renew(self) -> None:
         db = self.container.service_cls.db

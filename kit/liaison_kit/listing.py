@@ -2,8 +2,8 @@
 
 `GET /contacts?stage=won&amount[gte]=100&q=dupont&sort=-updated_at&limit=50&cursor=…&count=true`
 
-A page starts where the last one ended (keyset), so page 1,000 costs what page 1 costs. The SQL of each
-combination of filters is composed once per process and run with new values after that.
+A page starts where the last one ended (keyset), so page 1,000 costs what page 1 costs. The SQL of
+each combination of filters is composed once per process and run with new values after that.
 """
 
 import base64
@@ -151,14 +151,15 @@ def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]
     return "all", None
 
 
-# --- composing -------------------------------------------------------------------------------------
+# --- composing
+# -------------------------------------------------------------------------------------
 
 
 class _Composed:
     """A statement as text, with the constants that its clauses brought along.
 
-    What is prepared is planned for any value. A search is not: how rare its words are decides how it
-    is best done.
+    What is prepared is planned for any value. A search is not: how rare its words are decides how
+    it is best done.
     """
 
     def __init__(self, select: Rows, searched: RecordType | None) -> None:
@@ -209,7 +210,7 @@ _statements: OrderedDict[tuple[Any, ...], _Composed] = OrderedDict()
 def _composed(
     shape: tuple[Any, ...], compose: Callable[[], Rows], searched: RecordType | None = None
 ) -> _Composed:
-    """The statement of a shape, composed at its first use: SQLAlchemy's own cache costs a walk each."""
+    """The statement of a shape, composed once: SQLAlchemy's own cache walks it each time."""
     found = _statements.get(shape)
     if found is None:
         found = _statements[shape] = _Composed(compose(), searched)
@@ -263,10 +264,11 @@ def _count(
 
 
 def _from_search_view(kind: RecordType, sql: str) -> str:
-    """The statement, reading from the `_found` view for an index that row-level security would hide.
+    """The statement, reading from the `_found` view for an index that row-level security would
+    hide.
 
-    LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an index before
-    the policy. The view belongs to the owner and carries the tenant's condition itself.
+    LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an index
+    before the policy. The view belongs to the owner and carries the tenant's condition itself.
     """
     table = kind.table.name
     text, replaced = re.subn(rf"\bFROM {table}\b(?! AS)", f"FROM {table}_found AS {table}", sql)
@@ -339,7 +341,8 @@ def _values(plan: _Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
     return values
 
 
-# --- parsing ---------------------------------------------------------------------------------------
+# --- parsing
+# ---------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
 

@@ -127,7 +127,8 @@ def run_environment() -> None:
         context.run_migrations()
 
 
-# --- for the migrations themselves -----------------------------------------------------------------
+# --- for the migrations themselves
+# -----------------------------------------------------------------
 
 _TENANT = "NULLIF(current_setting('liaison.tenant', true), '')::uuid"
 
@@ -155,8 +156,9 @@ def grant(op: Operations, table: str) -> None:
 def search_view(op: Operations, table: str) -> None:
     """A view of the tenant's rows whose searches may use every index.
 
-    LIKE and array operators are not leakproof, so under a policy PostgreSQL keeps them out of indexes.
-    The view belongs to the owner, whom the policy does not bind, and has the same condition itself.
+    LIKE and array operators are not leakproof, so under a policy PostgreSQL keeps them out of
+    indexes. The view belongs to the owner, whom the policy does not bind, and has the same
+    condition itself.
     """
     op.execute(
         f"CREATE OR REPLACE VIEW {table}_found AS SELECT * FROM {table} WHERE tenant_id = {_TENANT}"

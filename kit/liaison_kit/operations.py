@@ -202,7 +202,8 @@ class Operation:
         self.download = hints.get("return") is Download
         self.accepted = hints.get("return") is Accepted
 
-    # --- answering ---------------------------------------------------------------------------------
+    # --- answering
+    # ---------------------------------------------------------------------------------
 
     def answer(self, service: Any, call: Call) -> Reply:
         """Do the whole of it; never raises: what goes wrong becomes the reply."""
@@ -449,7 +450,8 @@ def _answer_shape(hint: Any) -> Any:
     return hint
 
 
-# --- decorators --------------------------------------------------------------------------------------
+# --- decorators
+# --------------------------------------------------------------------------------------
 
 F = TypeVar("F", bound=Callable[..., Any])
 

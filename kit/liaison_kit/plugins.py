@@ -1,8 +1,8 @@
 """The plugin host: hooks are asked one plugin at a time, each behind a time limit.
 
-A plugin that raises, hangs, can't be imported or takes another's name costs its own answer only. pluggy
-alone would let one raising plugin discard everybody's answers, fail the start at a broken import, and
-skip the second plugin of a name without a word.
+A plugin that raises, hangs, can't be imported or takes another's name costs its own answer only.
+pluggy alone would let one raising plugin discard everybody's answers, fail the start at a broken
+import, and skip the second plugin of a name without a word.
 """
 
 import signal
@@ -25,7 +25,7 @@ REST_S = 60.0
 
 
 class _Overdue(BaseException):
-    """The plugin's time is up. Not an Exception, so that a plugin's own `except` does not stop it."""
+    """The plugin's time is up; no Exception, so that a plugin's own `except` lets it pass."""
 
 
 class Hooks:
@@ -86,7 +86,7 @@ class Hooks:
         return answers
 
     def _strike(self, name: str) -> None:
-        """A plugin that hangs again and again is left out for a while: each time costs its limit."""
+        """A plugin that hangs again and again rests for a while: each time costs its limit."""
         self._strikes[name] = self._strikes.get(name, 0) + 1
         if self._strikes[name] >= STRIKES:
             self._strikes.pop(name)

@@ -1,7 +1,7 @@
 """Records: created, read, changed and removed the same way in every service.
 
-A change names the version that it was made against (`If-Match`); a stale one gets the current record
-back. Every change keeps its history: who, when, before and after.
+A change names the version that it was made against (`If-Match`); a stale one gets the current
+record back. Every change keeps its history: who, when, before and after.
 """
 
 import datetime as dt
@@ -61,10 +61,10 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
     if given is not None or kind.name in custom_required(session):
         values["custom"] = custom.check(session, kind.name, given or {})
     principal = about.principal
-    if kind.owner is not None and values.get("owner_id") is None and principal is not None:
+    narrowed = principal is not None and principal.rows.get(kind.name, "all") != "all"
+    if kind.owner is not None and narrowed and values.get("owner_id") is None:
         # Who may only see their own rows would lose sight of a row that has no owner.
-        if principal.rows.get(kind.name, "all") != "all":
-            values["owner_id"] = principal.user
+        values["owner_id"] = about.user
     made: Callable[..., R] = model
     row = made(
         id=values.pop("id", None) or uuid7(),
@@ -115,10 +115,9 @@ def load(
     row = session.get(model, id, with_for_update={"key_share": True}, populate_existing=True)
     if row is None:
         raise NotFound(f"There is no such record in {kind.name}")
-    rule, peers = listing.row_rule(session, kind)
-    if rule != "all" and peers is not None:
-        if str(getattr(row, "owner_id", None)) not in peers:
-            raise NotFound(f"There is no such record in {kind.name}")
+    _, peers = listing.row_rule(session, kind)
+    if peers is not None and str(getattr(row, "owner_id", None)) not in peers:
+        raise NotFound(f"There is no such record in {kind.name}")
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
         raise StaleVersion(

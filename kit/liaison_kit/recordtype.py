@@ -1,8 +1,8 @@
 """What a kind of record is: its table, the shape that readers get, and how the two meet.
 
 Records are read as JSON that PostgreSQL builds. A list of 50 costs a quarter of the CPU of loading
-rows into objects and writing those out again (docs/decisions/json-from-postgresql.md), and the shape
-stays declared once, as the Pydantic model that the OpenAPI document shows.
+rows into objects and writing those out again (docs/decisions/json-from-postgresql.md), and the
+shape stays declared once, as the Pydantic model that the OpenAPI document shows.
 """
 
 import datetime as dt
@@ -74,9 +74,10 @@ class FieldInfo:
 class RecordType:
     """A kind of record: `contacts` are rows of `Person`, read as `Contact`.
 
-    `columns` gives the SQL of the fields that are not a column of the same name. `filters` adds list
-    filters that are not fields. `indexed_filters` are those of them that need an index whose operators
-    row-level security would keep from being used; they read through the table's `_found` view.
+    `columns` gives the SQL of the fields that are not a column of the same name. `filters` adds
+    list filters that are not fields. `indexed_filters` are those of them that need an index whose
+    operators row-level security would keep from being used; they read through the table's `_found`
+    view.
     """
 
     name: str

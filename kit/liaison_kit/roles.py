@@ -1,4 +1,4 @@
-"""Roles: the parts of a service that a process may play, together or each in a process of its own."""
+"""Roles: the parts of a service, played by one process together or by one each."""
 
 from liaison_kit.settings import settings
 

@@ -1,4 +1,4 @@
-"""Search texts: what a record is found by, folded so that accents, case and spacing do not matter."""
+"""Search texts: what a record is found by, without accents, case and spacing."""
 
 import re
 import unicodedata
@@ -19,7 +19,7 @@ def fold(text: str) -> str:
 
 
 def search_text(parts: Iterable[str | None]) -> str:
-    """What a record is found by; each word starts after a space, so that beginnings can be matched."""
+    """What a record is found by; each word follows a space, so that beginnings match."""
     return " " + " ".join(fold(part) for part in parts if part)
 
 

@@ -22,8 +22,8 @@ class Service(CommonOperations, ImportOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `importables` those that files can be imported into,
-    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event tells
-    that which record changed.
+    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event
+    tells that which record changed.
     """
 
     name: ClassVar[str]

@@ -9,7 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """What a Liaison process needs to know; each field is the environment variable `LIAISON_<FIELD>`.
+    """What a Liaison process needs to know; each field is the environment variable
+    `LIAISON_<FIELD>`.
 
     `DATABASE_URL` and `AMQP_URL` keep the names that platforms give them.
     """

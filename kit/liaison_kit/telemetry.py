@@ -1,7 +1,7 @@
 """What a process tells about itself: metrics, traces, logs.
 
-Traces travel as W3C `traceparent` texts, in AMQP headers and in event envelopes. Without a collector
-(`LIAISON_OTLP_ENDPOINT`) no span is made and the traceparent is passed on as it came.
+Traces travel as W3C `traceparent` texts, in AMQP headers and in event envelopes. Without a
+collector (`LIAISON_OTLP_ENDPOINT`) no span is made and the traceparent is passed on as it came.
 """
 
 import logging

@@ -1,7 +1,8 @@
 """Fixtures for the tests of services: real PostgreSQL, real RabbitMQ, counted statements.
 
-A repository's `conftest.py` says `pytest_plugins = ["liaison_kit.testing"]`. One server and one broker
-serve the whole run; each service's database is migrated once and copied for whoever wants a clean one.
+A repository's `conftest.py` says `pytest_plugins = ["liaison_kit.testing"]`. One server and one
+broker serve the whole run; each service's database is migrated once and copied for whoever wants a
+clean one.
 """
 
 import itertools
@@ -78,7 +79,7 @@ def migrated(postgres: str) -> Callable[[str], Settings]:
 
 @pytest.fixture(scope="session")
 def database(migrated: Callable[[str], Settings]) -> Iterator[Callable[[str], Database]]:
-    """A service's database, shared by the run; tests keep apart by each having a tenant of its own."""
+    """A service's database, shared by the run; each test has a tenant of its own."""
     opened: dict[str, Database] = {}
 
     def of(service: str) -> Database:

@@ -1,7 +1,7 @@
 """Named errors: what can go wrong, as every service and every client of Liaison names it.
 
-Each error maps to one HTTP status and to an `application/problem+json` body (RFC 9457). Raise the most
-specific one; a service may subclass them to name what went wrong in its own field's words.
+Each error maps to one HTTP status and to an `application/problem+json` body (RFC 9457). Raise the
+most specific one; a service may subclass them to name what went wrong in its own field's words.
 """
 
 from collections.abc import Sequence

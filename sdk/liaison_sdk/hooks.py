@@ -1,8 +1,8 @@
 """Every hook that a plugin may answer, one section per service.
 
 A plugin is a module or object whose functions carry `@hook` and the name of a hook below; it is
-installed as an entry point of the group `liaison`. `<service>_<verb>_<noun>` asks a question. A hook
-does no I/O and answers within half a second; `None` means "no opinion".
+installed as an entry point of the group `liaison`. `<service>_<verb>_<noun>` asks a question. A
+hook does no I/O and answers within half a second; `None` means "no opinion".
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,8 @@ hook = pluggy.HookimplMarker("liaison")
 """Marks a plugin's function as the answer to the hook of the same name."""
 
 
-# --- contacts ----------------------------------------------------------------------------------------
+# --- contacts
+# ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class PersonFacts:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How alike two people are: `score` from 0 (different) to 1 (the same), and why, for a reader."""
+    """How alike two people are: `score` from 0 to 1 (the same), and why, for a reader."""
 
     score: float
     reason: str
@@ -44,7 +45,8 @@ def contacts_score_match(new: PersonFacts, existing: PersonFacts) -> Match | Non
     """How alike are a person who is being created and one who exists?"""
 
 
-# --- sales -------------------------------------------------------------------------------------------
+# --- sales
+# -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Closed(BaseModel):
 
 
 class Money(Closed):
-    """An amount in a currency, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float."""
+    """An amount, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float."""
 
     amount: Amount
     currency: Currency

@@ -1,7 +1,7 @@
 """Warns when a person being created looks like one who exists.
 
-The same e-mail address is nearly certain, the same phone number likely (families and switchboards share
-theirs), names are compared by how many letters differ, in either order.
+The same e-mail address is nearly certain, the same phone number likely (families and switchboards
+share theirs), names are compared by how many letters differ, in either order.
 """
 
 import unicodedata

@@ -1,4 +1,4 @@
-"""Companies: added, changed, removed; a company may have a parent, but never be its own ancestor."""
+"""Companies: added, changed, removed; never their own ancestors."""
 
 from typing import Any
 from uuid import UUID
@@ -95,7 +95,7 @@ def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
     rows = session.execute(
         select(Company.name, Company.id).where(Company.name.in_(names)).order_by(Company.id.desc())
     )
-    return {name: id for name, id in rows}
+    return dict(rows.tuples().all())
 
 
 def reference(company: Company) -> contract.CompanyRef:

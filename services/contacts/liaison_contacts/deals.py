@@ -1,4 +1,4 @@
-"""What sales tells of its deals, as people and companies live it: their timeline and their stage."""
+"""What sales tells of its deals, as people and companies live it: timeline and stage."""
 
 import datetime as dt
 from collections.abc import Iterable

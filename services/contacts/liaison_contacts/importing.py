@@ -173,8 +173,8 @@ def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
     first, last = batch.get("first_name"), batch.get("last_name")
     if "full_name" in batch.values:
         split = [name.rpartition(" ")[::2] for name in batch.get("full_name")]
-        first = [f or s[0].strip() for f, s in zip(first, split, strict=True)]
-        last = [l or s[1] for l, s in zip(last, split, strict=True)]
+        first = [name or s[0].strip() for name, s in zip(first, split, strict=True)]
+        last = [name or s[1] for name, s in zip(last, split, strict=True)]
     columns["first_name"], columns["last_name"] = first, last
     columns["search"] = _search(batch, first, last)
     return columns

@@ -44,7 +44,8 @@ def e164(number: str, country: str | None = None) -> str:
 def found_by(names: Iterable[str | None], party: Mapping[str, Any]) -> str:
     """What a search matches: names, e-mail addresses, the digits of phone numbers.
 
-    Each stands between spaces, so that a whole address or number can be looked up with the same index.
+    Each stands between spaces, so that a whole address or number can be looked up with the same
+    index.
     """
     addresses = [e["address"] for e in party["emails"]]
     numbers = [digits(p["number"]) for p in party["phones"]]

@@ -1,7 +1,7 @@
 """The timeline: everything that happened with a person or a company, in one order.
 
-A record's own changes are its history, its notes and files are where they are; only what other services
-tell is written here. One statement merges them, so that nothing is stored twice.
+A record's own changes are its history, its notes and files are where they are; only what other
+services tell is written here. One statement merges them, so that nothing is stored twice.
 """
 
 import base64
@@ -26,7 +26,8 @@ from liaison_sdk.errors import InvalidInput, NotFound
 _BRANCH = """
     (SELECT {id} AS id, {at} AS at, {kind} AS kind, {by} AS by, {details} AS details
      FROM {source} WHERE {condition}
-       AND (CAST(:at AS timestamptz) IS NULL OR ({at}, {id}) < (CAST(:at AS timestamptz), CAST(:id AS uuid)))
+       AND (CAST(:at AS timestamptz) IS NULL OR ({at}, {id}) < (CAST(:at AS timestamptz), CAST(:id
+       AS uuid)))
      ORDER BY {at} DESC, {id} DESC LIMIT :limit)
 """
 
