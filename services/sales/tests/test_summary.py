@@ -366,12 +366,12 @@ def everything(desk: Any) -> tuple[Any, ...]:
     """Fingerprints of all rows that an import could touch, and how many events there are."""
     with desk.db.reading(desk.context()) as session:
         prints = [
-            session.execute(
-                text(f"SELECT count(*), md5(string_agg(t::text, '' ORDER BY t.id)) FROM {table} t")
+            tuple(
+                session.execute(
+                    text(f"SELECT count(*), md5(string_agg(t::text, '' ORDER BY t.id)) FROM {t} t")
+                ).one()
             )
-            .one()
-            ._tuple()
-            for table in ("opportunities", "products", "stage_changes", "history")
+            for t in ("opportunities", "products", "stage_changes", "history")
         ]
         events = session.scalar(
             text("SELECT count(*) FROM outbox WHERE body LIKE :mine"),
