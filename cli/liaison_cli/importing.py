@@ -121,8 +121,8 @@ def problem_lines(import_: Import) -> list[str]:
             continue
         rows = ", ".join(str(row) for row in problem.get("rows", ()))
         where = f"{problem['column']}: " if problem.get("column") else ""
-        times = f" ({problem['count']:,}×)" if problem.get("count", 1) > 1 else ""
-        lines.append(f"{where}{problem['message']}{times}{f', rows {rows}' if rows else ''}")
+        times = f", {problem['count']:,} times" if problem.get("count", 1) > 1 else ""
+        lines.append(f"{where}{problem['message']}{times}{f' (row {rows})' if rows else ''}")
     return lines
 
 
@@ -147,9 +147,10 @@ def show_mapping(import_: Import) -> None:
         screen.note(f"Fed by no column: {', '.join(left)}", style="dim")
 
 
-def show_unresolved(unmatched: Sequence[Mapping[str, Any]]) -> None:
+def show_unresolved(import_: Import, unmatched: Sequence[Mapping[str, Any]]) -> None:
     """The values that name nothing, the nearest match of each, and the option that settles it."""
-    screen.note(f"\n{_count(len(unmatched), 'value')} of the file match nothing:")
+    verb = "matches" if len(unmatched) == 1 else "match"
+    screen.note(f"\n{_count(len(unmatched), 'value')} of the file {verb} nothing:")
     screen.table(
         ("column", "value", "rows", "nearest"),
         [
@@ -166,26 +167,32 @@ def show_unresolved(unmatched: Sequence[Mapping[str, Any]]) -> None:
         screen.note("\nWhere the nearest is what is meant, say so for the whole file:")
         for u in near[:SHOWN_PROBLEMS]:
             screen.note(f"  {choices.value_option(u['field'], u['value'], u['nearest'])}")
+    kinds = {field["name"]: field["kind"] for field in import_["file_info"]["fields"]}
     fields = sorted({u["field"] for u in unmatched if not u["nearest"]})
     if fields:
-        screen.note("\nFor values that are to be made, or left out:")
-        for field in fields:
-            screen.note(f"  --on-missing {field}=create    or    --on-missing {field}=blank")
+        screen.note(
+            "\nWhat is to be left blank, or made of its name, is told for the whole column:"
+        )
+    for field in fields:
+        screen.note(f"  --on-missing {field}=blank")
+        # A list of choices takes no new ones.
+        if kinds.get(field) != "choice":
+            screen.note(f"  --on-missing {field}=create")
 
 
 def show_counts(import_: Import) -> None:
     """How many rows were created, updated, left as they were, and failed."""
     counts = import_["counts"]
-    told = ", ".join(
-        f"{screen.number(counts.get(name, 0))} {name.removeprefix('would_')}"
-        for name in (_WOULD if "would_create" in counts else _DID)
-    )
-    would = "would " if "would_create" in counts else ""
-    screen.say(f"{import_['record']} of {import_['file_name']}: {would}{told}")
+    if "would_create" in counts:
+        told = ", ".join(f"{verb} {counts.get(f'would_{verb}', 0):,}" for verb in _WOULD)
+        told = f"would {told}"
+    else:
+        told = ", ".join(f"{counts.get(name, 0):,} {name}" for name in _DID)
+    screen.say(f"{import_['record']} of {import_['file_name']}: {told}")
 
 
 _DID = ("created", "updated", "unchanged", "failed")
-_WOULD = ("would_create", "would_update", "would_leave", "would_fail")
+_WOULD = ("create", "update", "leave", "fail")
 
 
 def failed(import_: Import) -> int:
@@ -294,7 +301,7 @@ def import_file(
         show_mapping(import_)
         unmatched = unresolved(client, import_)
         if unmatched:
-            show_unresolved(unmatched)
+            show_unresolved(import_, unmatched)
         if dry_run:
             import_ = try_dry(client, import_)
         else:

@@ -502,8 +502,8 @@ def _notes(chance: _Chance, book: Book) -> list[Note]:
 
 def slug(text: str) -> str:
     """A text as part of an address: plain letters, digits and hyphens."""
-    plain = unicodedata.normalize("NFKD", text.replace("&", " and ").replace("œ", "oe"))
-    letters = plain.encode("ascii", "ignore").decode().lower().replace("'", "")
+    told = text.lower().replace("&", " and ").replace("œ", "oe").replace("'", "")
+    letters = unicodedata.normalize("NFKD", told).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:50].strip("-")
 
 
