@@ -34,8 +34,10 @@ ODOO = {
     "summary": (102, 10),
 }
 ODOO_IMPORT_PER_SECOND, IMPORT_TIMES = 520, 40
-LIBRARIES = ("nameko", "kombu", "eventlet", "pika", "psycopg2-binary", "sqlalchemy", "pydantic")
-LIBRARIES += ("starlette", "uvicorn", "uvloop")
+LIBRARIES = (
+    *("nameko", "kombu", "eventlet", "pika", "psycopg2-binary", "sqlalchemy", "pydantic"),
+    *("starlette", "uvicorn", "uvloop"),
+)
 
 _CREATE = """
 INSERT INTO people (id, tenant_id, version, custom, created_at, updated_at, owner_id, emails,
@@ -105,7 +107,7 @@ class Bench:
         one = as_json(
             PEOPLE.select().where(Person.id == bindparam("id", type_=Person.id.type)), "version"
         )
-        dialect = postgresql.dialect(paramstyle="pyformat")
+        dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
         self.ground.start_floor(
             str(one.compile(dialect=dialect)), _CREATE.format(tenant=self.ground.tenant)
         )
@@ -118,19 +120,20 @@ class Bench:
 
     def _against_floor(self, what: str, concurrency: int, least: float | None) -> None:
         progress(f"the floor's {what} at {concurrency}")
-        mine, floors = [], []
+        mine: list[Figures] = []
+        floors: list[Figures] = []
         # Alternately, so that whatever else the machine does meets both.
         for _ in range(self.rounds):
-            for floor, found in ((True, floors), (False, mine)):
+            for of_floor, found in ((True, floors), (False, mine)):
                 requests = {
                     ("read", True): self.requests.floor_read,
                     ("read", False): self.requests.read,
                     ("create", True): self.requests.floor_creates,
                     ("create", False): self.requests.creates,
-                }[what, floor]()
+                }[what, of_floor]()
                 found.append(
                     self.meter.run(
-                        requests, concurrency, self.seconds, writes=what == "create", floor=floor
+                        requests, concurrency, self.seconds, writes=what == "create", floor=of_floor
                     )
                 )
         floor, liaison = middle(floors), middle(mine)
@@ -383,9 +386,8 @@ def main() -> None:
         load.close()
     machine |= {"seconds": time.monotonic() - began, "load_after": os.getloadavg(), "quick": quick}
     say(f"{machine['model']}, {machine['cores']} cores, revision {machine['revision']}")
-    say(
-        f"load average {machine['load_before'][0]:.1f} before, {machine['load_after'][0]:.1f} after"
-    )
+    before, after = machine["load_before"][0], machine["load_after"][0]
+    say(f"load average {before:.1f} before, {after:.1f} after")
     report.table()
     text = json.dumps({"machine": machine, **report.plain()}, indent=1, default=str)
     given.output.write_text(text + "\n")

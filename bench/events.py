@@ -1,7 +1,7 @@
 """Event lag: from the commit of a fact in sales to the commit of what contacts made of it.
 
-Both times are PostgreSQL's own (`track_commit_timestamp`), so nothing of Liaison is trusted with the
-clock: the stage change of an opportunity, and the entry in its company's timeline.
+Both times are PostgreSQL's own (`track_commit_timestamp`), so nothing of Liaison is trusted with
+the clock: the stage change of an opportunity, and the entry in its company's timeline.
 """
 
 from dataclasses import dataclass

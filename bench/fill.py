@@ -6,6 +6,7 @@ server is vacuumed and analysed afterwards, as autovacuum would have it minutes 
 
 import random
 from typing import Any
+from uuid import UUID
 
 from psycopg2.extras import execute_values
 
@@ -43,7 +44,7 @@ WITH drawn AS MATERIALIZED (
            jsonb_build_array(jsonb_build_object('street', i || ' rue du Port', 'city', 'Nantes',
                'postal_code', '44000', 'region', '', 'country', 'FR', 'kind', 'work')),
            CASE WHEN i %% 5 = 0 THEN '{vip}'::text[] ELSE '{}' END,
-           (ARRAY['lead', 'lead', 'prospect', 'customer'])[1 + (a * 4)::int %% 4],
+           (ARRAY['lead', 'lead', 'opportunity', 'customer'])[1 + (a * 4)::int %% 4],
            ' ' || ffirst || ' ' || flast || ' ' || address || ' ' || digits || ' ',
            first, last, (ARRAY['Buyer', 'Director', 'Engineer', NULL])[1 + (b * 4)::int %% 4],
            (SELECT id FROM bench_companies WHERE n = i %% %(companies)s)
@@ -131,8 +132,8 @@ class Fill:
                 self._run(service, f"CREATE TABLE bench_{table} (n int PRIMARY KEY, id uuid)")
         self._run("contacts", _NAMES)
         for table, names in (("first", self.firsts), ("last", self.lasts)):
-            rows = [(n, name, fold(name)) for n, name in enumerate(names)]
-            self._insert("contacts", f"bench_{table}", rows)
+            named = [(n, name, fold(name)) for n, name in enumerate(names)]
+            self._insert("contacts", f"bench_{table}", named)
         ids = {
             table: [(n, str(_uuid(chance))) for n in range(count)]
             for table, count in (
@@ -154,7 +155,7 @@ class Fill:
         self._run(
             "contacts",
             "INSERT INTO companies (id, tenant_id, version, created_at, updated_at, stage, search,"
-            " name) SELECT id, %(tenant)s, 1, now(), now(), 'prospect',"
+            " name) SELECT id, %(tenant)s, 1, now(), now(), 'opportunity',"
             " ' company ' || n || ' ', 'Company ' || n FROM bench_companies",
             tenant,
         )
@@ -207,7 +208,5 @@ class Fill:
             execute_values(cursor, f"INSERT INTO {table} VALUES %s", rows)
 
 
-def _uuid(chance: random.Random) -> Any:
-    from uuid import UUID
-
+def _uuid(chance: random.Random) -> UUID:
     return UUID(int=chance.getrandbits(128), version=4)

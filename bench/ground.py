@@ -142,8 +142,10 @@ class Ground:
 
     def _begin_tenant(self) -> None:
         subprocess.run(
-            [sys.executable, "-m", "liaison_identity.create_tenant", "--name", "Bench"]
-            + ["--email", EMAIL, "--password", PASSWORD],
+            [
+                *(sys.executable, "-W", "ignore", "-m", "liaison_identity.create_tenant"),
+                *("--name", "Bench", "--email", EMAIL, "--password", PASSWORD),
+            ],
             env=self.environment,
             check=True,
             stdout=subprocess.DEVNULL,

@@ -1,7 +1,8 @@
 """The load generator: a cheap HTTP/1.1 client in a process of its own, fed requests ready to send.
 
 `python -m bench.load` reads jobs from its standard input and writes their results to its standard
-output, both as pickles. One process serves a whole bench, so that starting Python is never measured.
+output, both as pickles. One process serves a whole bench, so that starting Python is never
+measured.
 """
 
 import asyncio

@@ -59,7 +59,7 @@ class Requests:
     def lists(self) -> list[bytes]:
         """Pages of 50: one owner's by last change, one stage's by last change and by name."""
         paths = [f"/contacts?owner_id={owner}&sort=-updated_at&limit=50" for owner in self.owners]
-        for stage in ("lead", "prospect", "customer"):
+        for stage in ("lead", "opportunity", "customer"):
             paths += [
                 f"/contacts?stage={stage}&sort=-updated_at&limit=50",
                 f"/contacts?stage={stage}&sort=last_name&limit=50",
