@@ -157,7 +157,7 @@ class Handling:
                     self._run(session, arrival)
                 session.commit()
         except Exception as error:
-            if _is_not_now(error):
+            if is_not_now(error):
                 raise
             log.info(
                 "events to be handled one by one",
@@ -178,7 +178,7 @@ class Handling:
                 raise
             except Exception as error:
                 # Somebody else's transaction was in the way; the event is not at fault.
-                if _is_collision(error) and attempt < _TRANSIENT_TRIES:
+                if is_collision(error) and attempt < _TRANSIENT_TRIES:
                     continue
                 self._guarded(self._failed, arrival, error)
                 return
@@ -326,7 +326,7 @@ class Handling:
         except NotNow:
             raise
         except Exception as error:
-            if _is_not_now(error):
+            if is_not_now(error):
                 raise NotNow(f"{type(error).__name__}: {error}") from error
             raise
 
@@ -422,12 +422,12 @@ def _id_of(arrival: Arrival) -> UUID:
     return uuid5(_NOBODY, hashlib.sha256(arrival.body.encode()).hexdigest())
 
 
-def _is_collision(error: BaseException) -> bool:
+def is_collision(error: BaseException) -> bool:
     """Deadlock or serialization failure: the same work may well succeed at once."""
     return isinstance(error, DBAPIError) and (_code(error) or "").startswith("40")
 
 
-def _is_not_now(error: BaseException) -> bool:
+def is_not_now(error: BaseException) -> bool:
     """Whether the world is at fault: a database or a module that does not answer."""
     if isinstance(error, (NotNow, Unavailable, PoolTimeout, ConnectionError)):
         return True

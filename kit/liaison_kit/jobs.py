@@ -28,6 +28,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import Context, Principal, context
 from liaison_kit.db import Base, Database, TenantRow
+from liaison_kit.handling import is_collision, is_not_now
 from liaison_kit.ids import uuid7
 from liaison_kit.metrics import JOBS, JOBS_RUNNING
 from liaison_kit.roles import plays
@@ -280,7 +281,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                 if listening is None or listening.closed:
                     listening = _listen(db)
                 _wait(listening, POLL_S)
-            except (DBAPIError, OSError) as error:
+            except Exception as error:
+                # Whatever it was, a process that has stopped looking would be noticed by nobody.
                 log.warning("jobs wait for the database", error=type(error).__name__)
                 listening = None
                 eventlet.sleep(1)
@@ -320,12 +322,12 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                         text(
                             "UPDATE job_queue SET"
                             f" leased_until = now() + interval '{LEASE_S} seconds'"
-                            " WHERE worker = :worker AND status = 'running'"
+                            " WHERE worker = :worker AND status = 'running' AND id = ANY(:ids)"
                         ),
-                        {"worker": self.worker},
+                        {"worker": self.worker, "ids": list(self._running)},
                     )
                     connection.commit()
-            except (DBAPIError, OSError) as error:
+            except Exception as error:
                 log.warning("lease not renewed", error=type(error).__name__)
 
     def _run(self, db: Database, row: JobRow) -> None:
@@ -349,18 +351,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             outcome = ("cancelled", None)
         except LeaseLost:
             log.warning("job taken over", job=str(row.id))
-        except LiaisonError as error:
-            outcome = ("failed", error.detail or error.title)
-        except (DBAPIError, OSError) as error:
-            if isinstance(error, DBAPIError) and not error.connection_invalidated:
-                log.error("job failed", job=str(row.id), error=type(error).__name__)
-                outcome = ("failed", f"The database refused: {type(error.orig).__name__}")
-            else:
-                # The lease runs out and the job goes on from its checkpoint.
-                log.warning("job interrupted", job=str(row.id), error=type(error).__name__)
         except Exception as error:
-            log.error("job failed", job=str(row.id), error=type(error).__name__, exc_info=error)
-            outcome = ("failed", "Something went wrong on our side")
+            outcome = self._went_wrong(row, error)
         finally:
             JOBS_RUNNING.labels(service.name).dec()
             try:
@@ -374,8 +366,25 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                         outcome=outcome[0],
                         seconds=round(time.monotonic() - started, 2),
                     )
+            except Exception as error:
+                # Its end was not written down: it is taken up again, and finds its work done.
+                log.warning("job's end not saved", job=str(row.id), error=type(error).__name__)
             finally:
                 self._running.discard(row.id)
+
+    def _went_wrong(self, row: JobRow, error: Exception) -> tuple[str, str | None] | None:
+        """How a job ends that has raised; nothing when it is to go on from its checkpoint."""
+        if is_not_now(error) or is_collision(error):
+            # Nobody renews its lease now: when that runs out the job is taken up again.
+            log.warning("job interrupted", job=str(row.id), error=type(error).__name__)
+            return None
+        if isinstance(error, LiaisonError):
+            return "failed", error.detail or error.title
+        if isinstance(error, DBAPIError):
+            log.error("job failed", job=str(row.id), error=type(error).__name__)
+            return "failed", f"The database refused: {type(error.orig).__name__}"
+        log.error("job failed", job=str(row.id), error=type(error).__name__, exc_info=error)
+        return "failed", "Something went wrong on our side"
 
     def _worker(self) -> Any:
         """The service's object as nameko would make it for a call."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from liaison_contacts.models import Company, Party, Person
@@ -52,9 +52,23 @@ def won(session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]
 
     One who is a customer already stays it from the earlier of the two days.
     """
+    if not ids:
+        return
     model: type[Party] = Company if kind.name == "companies" else Person
+    earliest = min(on for on, _because in ids.values())
+    # Only who has to move is locked: many deals may be won with one company at the same time.
     parties = session.scalars(
-        select(model).where(model.id.in_(ids)).order_by(model.id).with_for_update(key_share=True)
+        select(model)
+        .where(
+            model.id.in_(ids),
+            or_(
+                model.stage != "customer",
+                model.customer_since.is_(None),
+                model.customer_since > earliest,
+            ),
+        )
+        .order_by(model.id)
+        .with_for_update(key_share=True)
     )
     for party in parties:
         on, because = ids[party.id]
