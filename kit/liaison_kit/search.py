@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterable
 
 _PHONE = re.compile(r"^[\d\s().+/-]{4,}$")
-_NOT_DIGIT = re.compile(r"\D")
+_NOT_DIGIT = re.compile(r"[^0-9]")
+_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 # Letters that have no decomposition but that people type without their mark.
 _PLAIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
 
@@ -15,7 +16,7 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).translate(_PLAIN)
+    return _MARKS.sub("", decomposed).translate(_PLAIN)
 
 
 def search_text(parts: Iterable[str | None]) -> str:
@@ -25,7 +26,8 @@ def search_text(parts: Iterable[str | None]) -> str:
 
 def digits(text: str) -> str:
     """The digits of a phone number, as people type it or as E.164."""
-    return _NOT_DIGIT.sub("", text)
+    bare = text[1:] if text.startswith("+") else text
+    return bare if bare.isdecimal() and bare.isascii() else _NOT_DIGIT.sub("", text)
 
 
 def patterns(query: str) -> list[str]:

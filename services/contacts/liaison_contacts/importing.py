@@ -1,8 +1,8 @@
 """What files may bring in: people and companies, each matched to those who are there already."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from json.encoder import encode_basestring as encoded
 from typing import Any, get_args
 from uuid import UUID
 
@@ -116,89 +116,68 @@ _SHARED = (
         aliases=("lifecycle", "status", "statut"),
     ),
 )
+_EMAILS = ("email", "email_2", "email_3")
+_PHONES = {"phone": "work", "phone_2": "work", "phone_3": "work", "fax": "other"}
+_ADDRESS_KEYS = tuple(f'"{name}"' for name in _ADDRESS)
 _COVERED = frozenset(
     {"email", "email_2", "email_3", "phone", "phone_2", "phone_3", "fax", *_ADDRESS}
 )
 _EMPTY = {"emails": "'[]'", "phones": "'[]'", "addresses": "'[]'", "tags": "'{}'", "search": "' '"}
 
 
-def _reached(batch: Batch) -> dict[str, Sequence[str]]:
-    """E-mails, phones and address of each row as the JSON that the table holds."""
-    columns: dict[str, Sequence[str]] = {
-        "emails": _emails(batch),
-        "phones": _phones(batch),
-    }
-    if any(name in batch.values for name in _ADDRESS):
-        dump = json.dumps
-        columns["addresses"] = [
-            dump([dict(zip(_ADDRESS, parts, strict=True)) | {"kind": "work"}], ensure_ascii=False)
-            if any(parts)
-            else ""
-            for parts in batch.gathered(*_ADDRESS)
-        ]
-    return {name: values for name, values in columns.items() if values}
-
-
-def _emails(batch: Batch) -> Sequence[str]:
-    given = [n for n in ("email", "email_2", "email_3") if n in batch.values]
-    if not given:
-        return ()
-    # An address that passed the check holds nothing that JSON would escape.
-    return [
-        "["
-        + ",".join([f'{{"address":"{v}","kind":"work"}}' for v in dict.fromkeys(row) if v])
-        + "]"
-        if any(row)
-        else ""
-        for row in batch.gathered(*given)
-    ]
-
-
-def _phones(batch: Batch) -> Sequence[str]:
-    given = [n for n in ("phone", "phone_2", "phone_3", "fax") if n in batch.values]
-    if not given:
-        return ()
-    kinds = ["other" if name == "fax" else "work" for name in given]
-    rows = []
-    for row in batch.gathered(*given):
-        unique = {parties.e164(v): kind for v, kind in zip(row, kinds, strict=True) if v}
-        rows.append(
-            json.dumps([{"number": n, "kind": k} for n, k in unique.items()]) if unique else ""
-        )
-    return rows
-
-
 def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
-    columns = _reached(batch)
     first, last = batch.get("first_name"), batch.get("last_name")
     if "full_name" in batch.values:
         split = [name.rpartition(" ")[::2] for name in batch.get("full_name")]
         first = [name or s[0].strip() for name, s in zip(first, split, strict=True)]
         last = [name or s[1] for name, s in zip(last, split, strict=True)]
-    columns["first_name"], columns["last_name"] = first, last
-    columns["search"] = _search(batch, first, last)
-    return columns
+    return {"first_name": first, "last_name": last, **_reached(batch, first, last)}
 
 
 def _company_columns(batch: Batch) -> dict[str, Sequence[str]]:
-    return {**_reached(batch), "search": _search(batch, batch.get("name"))}
+    return dict(_reached(batch, batch.get("name")))
 
 
-def _search(batch: Batch, *names: Sequence[str]) -> Sequence[str]:
-    emails = [batch.values[n] for n in ("email", "email_2", "email_3") if n in batch.values]
-    phones = [batch.values[n] for n in ("phone", "phone_2", "phone_3", "fax") if n in batch.values]
-    return [
-        " "
-        + " ".join(
-            [*(fold(v) for v in words if v), *(digits(parties.e164(n)) for n in numbers if n)]
+def _reached(batch: Batch, *names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """E-mails, phones and addresses as the JSON that the table holds, and the search text."""
+    columns: dict[str, Sequence[str]] = {}
+    emails = [batch.values[name] for name in _EMAILS if name in batch.values]
+    if emails:
+        # An address that passed the check holds nothing that JSON would escape.
+        columns["emails"] = _lists(
+            [[f'{{"address":"{v}","kind":"work"}}' if v else "" for v in c] for c in emails]
         )
-        + " "
-        for words, numbers in zip(
-            zip(*names, *emails, strict=True),
-            zip(*phones, strict=True) if phones else ((),) * batch.size,
-            strict=True,
-        )
+    numbers: list[list[str]] = []
+    phones: list[list[str]] = []
+    for name, kind in _PHONES.items():
+        if name in batch.values:
+            column = [parties.e164(v) if v else "" for v in batch.values[name]]
+            numbers.append([digits(v) for v in column])
+            phones.append([f'{{"number":"{v}","kind":"{kind}"}}' if v else "" for v in column])
+    if phones:
+        columns["phones"] = _lists(phones)
+    if any(name in batch.values for name in _ADDRESS):
+        columns["addresses"] = [_address(parts) for parts in batch.gathered(*_ADDRESS)]
+    columns["search"] = [
+        f" {fold(' '.join(filter(None, parts)))} "
+        for parts in zip(*names, *emails, *numbers, strict=True)
     ]
+    return columns
+
+
+def _lists(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Row by row a JSON list of what the columns hold, each thing once; blank when it is empty."""
+    if len(columns) == 1:
+        return [f"[{item}]" if item else "" for item in columns[0]]
+    rows = (",".join(dict.fromkeys(filter(None, row))) for row in zip(*columns, strict=True))
+    return [f"[{items}]" if items else "" for items in rows]
+
+
+def _address(parts: Sequence[str]) -> str:
+    if not any(parts):
+        return ""
+    named = ",".join(f"{name}:{encoded(v)}" for name, v in zip(_ADDRESS_KEYS, parts, strict=True))
+    return f'[{{{named},"kind":"work"}}]'
 
 
 class CompaniesByName:

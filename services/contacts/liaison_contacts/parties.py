@@ -1,5 +1,6 @@
 """What people and companies share: how they are reached, and what they are found by."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,10 +29,14 @@ def addresses(given: Iterable[Address]) -> list[dict[str, Any]]:
     return [a.model_dump() for a in given]
 
 
+# Written with its country and no trunk prefix: nothing to look up, and most numbers are.
+_INTERNATIONAL = re.compile(r"\+[1-9][\d .-]{6,18}")
+
+
 def e164(number: str, country: str | None = None) -> str:
     """The number in international form, or as it was given when it can't be understood."""
-    if number.startswith("+") and number[1:].isdigit() and len(number) > 8:
-        return number
+    if _INTERNATIONAL.fullmatch(number):
+        return "+" + digits(number)
     try:
         parsed = phonenumbers.parse(number, country)
     except phonenumbers.NumberParseException:
