@@ -15,8 +15,8 @@ def fold(text: str) -> str:
     """The text in lower case without its accents: `Hélène` becomes `helene`."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return _MARKS.sub("", decomposed).translate(_PLAIN)
+    bare = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    return bare if bare.isascii() else bare.translate(_PLAIN)
 
 
 def search_text(parts: Iterable[str | None]) -> str:

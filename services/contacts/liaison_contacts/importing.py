@@ -118,7 +118,6 @@ _SHARED = (
 )
 _EMAILS = ("email", "email_2", "email_3")
 _PHONES = {"phone": "work", "phone_2": "work", "phone_3": "work", "fax": "other"}
-_ADDRESS_KEYS = tuple(f'"{name}"' for name in _ADDRESS)
 _COVERED = frozenset(
     {"email", "email_2", "email_3", "phone", "phone_2", "phone_3", "fax", *_ADDRESS}
 )
@@ -157,7 +156,7 @@ def _reached(batch: Batch, *names: Sequence[str]) -> dict[str, Sequence[str]]:
     if phones:
         columns["phones"] = _lists(phones)
     if any(name in batch.values for name in _ADDRESS):
-        columns["addresses"] = [_address(parts) for parts in batch.gathered(*_ADDRESS)]
+        columns["addresses"] = _addresses(batch)
     columns["search"] = [
         f" {fold(' '.join(filter(None, parts)))} "
         for parts in zip(*names, *emails, *numbers, strict=True)
@@ -173,11 +172,21 @@ def _lists(columns: Sequence[Sequence[str]]) -> list[str]:
     return [f"[{items}]" if items else "" for items in rows]
 
 
-def _address(parts: Sequence[str]) -> str:
-    if not any(parts):
-        return ""
-    named = ",".join(f"{name}:{encoded(v)}" for name, v in zip(_ADDRESS_KEYS, parts, strict=True))
-    return f'[{{{named},"kind":"work"}}]'
+def _addresses(batch: Batch) -> list[str]:
+    """Row by row the one address that a file gives, as a JSON list; blank where it gives none."""
+    nothing = ['""'] * batch.size
+    street, code, city, region, country = (
+        [encoded(v) for v in batch.values[name]] if name in batch.values else nothing
+        for name in _ADDRESS
+    )
+    blank = tuple('""' for _ in _ADDRESS)
+    return [
+        ""
+        if row == blank
+        else f'[{{"street":{row[0]},"postal_code":{row[1]},"city":{row[2]},"region":{row[3]},'
+        f'"country":{row[4]},"kind":"work"}}]'
+        for row in zip(street, code, city, region, country, strict=True)
+    ]
 
 
 class CompaniesByName:
