@@ -141,6 +141,8 @@ def answer(order: dict[str, Any]) -> int | None:
     pid = os.fork()
     if pid:
         return pid
+    # A hub of its own: the one that was forked polls through a descriptor that all would share.
+    eventlet.hubs.use_hub()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     log_file = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log_file, 1)
