@@ -130,6 +130,23 @@ def page(
     return b'{"items":[%b],"next":%b%b}' % (items.encode(), json.dumps(after).encode(), counted)
 
 
+Build = Callable[[Sequence[ColumnElement[bool]]], Rows]
+
+
+def aggregate(
+    session: Session, kind: RecordType, query: ListQuery[Any], name: str, build: Build
+) -> Sequence[Sequence[Any]]:
+    """Figures over the very rows that a list would show: the same filters, the same row rules.
+
+    `build` makes the statement of the list's conditions; `name` tells its shape.
+    """
+    plan = _parse(session, kind, query)
+    rule = row_rule(session, kind)
+    shape = (name, kind.name, tuple((f.field, f.operator) for f in plan.filters), rule[0])
+    composed = _composed(shape, lambda: build(_conditions(kind, plan, rule, [])))
+    return composed.run(session, _values(plan, rule))
+
+
 def read(session: Session, kind: RecordType, id: UUID) -> tuple[str, int] | None:
     """One record as JSON and its version, or nothing when there is none that the caller may see."""
     rule = row_rule(session, kind)
@@ -151,8 +168,7 @@ def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]
     return "all", None
 
 
-# --- composing
-# -------------------------------------------------------------------------------------
+# --- composing ---------------------------------------------------------------------------------
 
 
 class _Composed:
@@ -341,8 +357,7 @@ def _values(plan: _Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
     return values
 
 
-# --- parsing
-# ---------------------------------------------------------------------------------------
+# --- parsing -----------------------------------------------------------------------------------
 
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
 

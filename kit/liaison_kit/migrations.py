@@ -127,8 +127,7 @@ def run_environment() -> None:
         context.run_migrations()
 
 
-# --- for the migrations themselves
-# -----------------------------------------------------------------
+# --- for the migrations themselves -------------------------------------------------------------
 
 _TENANT = "NULLIF(current_setting('liaison.tenant', true), '')::uuid"
 

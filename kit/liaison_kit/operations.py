@@ -202,8 +202,7 @@ class Operation:
         self.download = hints.get("return") is Download
         self.accepted = hints.get("return") is Accepted
 
-    # --- answering
-    # ---------------------------------------------------------------------------------
+    # --- answering ------------------------------------------------------------------------------
 
     def answer(self, service: Any, call: Call) -> Reply:
         """Do the whole of it; never raises: what goes wrong becomes the reply."""
@@ -450,8 +449,7 @@ def _answer_shape(hint: Any) -> Any:
     return hint
 
 
-# --- decorators
-# --------------------------------------------------------------------------------------
+# --- decorators --------------------------------------------------------------------------------
 
 F = TypeVar("F", bound=Callable[..., Any])
 

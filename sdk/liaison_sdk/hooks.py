@@ -16,8 +16,7 @@ hook = pluggy.HookimplMarker("liaison")
 """Marks a plugin's function as the answer to the hook of the same name."""
 
 
-# --- contacts
-# ----------------------------------------------------------------------------------------
+# --- contacts ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,7 @@ def contacts_score_match(new: PersonFacts, existing: PersonFacts) -> Match | Non
     """How alike are a person who is being created and one who exists?"""
 
 
-# --- sales
-# -------------------------------------------------------------------------------------------
+# --- sales -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,20 +291,7 @@ class TimelineEntry(BaseModel):
     details: dict[str, Any]
 
 
-class CompanyNames(Closed):
-    """Companies that another service knows by name only."""
-
-    names: list[str]
-
-
-class FoundIds(BaseModel):
-    """The ids of the records that were found, by the name that was asked for."""
-
-    found: dict[str, UUID]
-
-
-# --- events
-# ------------------------------------------------------------------------------------------
+# --- events ------------------------------------------------------------------------------------
 
 
 class PersonRef(BaseModel):

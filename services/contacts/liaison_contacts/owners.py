@@ -1,6 +1,6 @@
 """Owners: the users whom people and companies may belong to, as identity tells of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -10,7 +10,8 @@ from liaison_contacts.models import Owner
 from liaison_kit.context import context
 from liaison_kit.imports.fields import CannotCreate
 from liaison_sdk.contracts.identity import UsersSaved
-from liaison_sdk.errors import InvalidInput
+from liaison_sdk.contracts.questions import FoundIds, Names
+from liaison_sdk.errors import InvalidInput, Unavailable
 
 
 def keep(session: Session, event: UsersSaved) -> None:
@@ -57,7 +58,7 @@ class ByNameOrEmail:
             for known in (name, email):
                 if known in wanted:
                     found[known] = str(id)
-        return found
+        return found | _asked(session, [value for value in values if value not in found])
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Every user's name."""
@@ -66,6 +67,30 @@ class ByNameOrEmail:
     def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """A user isn't made by naming them."""
         raise CannotCreate("Users are invited, not imported with contacts")
+
+
+def _asked(session: Session, names: Sequence[str]) -> dict[str, str]:
+    """Ask identity for users that were added a moment ago; if it is down, they are unknown."""
+    ask: Callable[..., bytes] | None = session.info.get("ask")
+    if ask is None or not names:
+        return {}
+    try:
+        answer = ask("identity", "resolve_users", _question(names), context(session))
+    except Unavailable:
+        return {}
+    found = FoundIds.model_validate_json(answer).found
+    rows = [
+        # Identity's own event, when it comes, is newer than this.
+        {"tenant_id": context(session).tenant, "id": id, "name": name, "email": None, "version": 0}
+        for name, id in found.items()
+    ]
+    if rows:
+        session.execute(insert(Owner).values(rows).on_conflict_do_nothing())
+    return {name: str(id) for name, id in found.items()}
+
+
+def _question(names: Sequence[str]) -> bytes:
+    return Names(names=list(names)).model_dump_json().encode()
 
 
 def demand(session: Session, id: object) -> None:

@@ -31,17 +31,16 @@ from liaison_sdk.contracts.contacts import (
     Attachment,
     Company,
     CompanyChanges,
-    CompanyNames,
     Contact,
     ContactChanges,
     CreatedContact,
-    FoundIds,
     NewCompany,
     NewContact,
     NewNote,
     Note,
     TimelineEntry,
 )
+from liaison_sdk.contracts.questions import FoundIds, Names
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
@@ -221,7 +220,7 @@ class Contacts(Service):
     # --- questions of other services -------------------------------------------------------------
 
     @internal
-    def resolve_companies(self, session: Session, asked: CompanyNames) -> FoundIds:
+    def resolve_companies(self, session: Session, asked: Names) -> FoundIds:
         """Which companies have these names."""
         return FoundIds(found=companies.resolve(session, asked.names))
 

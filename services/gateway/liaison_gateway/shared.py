@@ -42,9 +42,7 @@ class Shared:
         self, wanted: str, operations: list[Operation], answers: list[Reply | ModuleDown]
     ) -> Reply:
         """Who has the record answers for all; a service that fails has nothing to say about it."""
-        replies = [
-            (o, a) for o, a in zip(operations, answers, strict=True) if isinstance(a, Reply)
-        ]
+        replies = [(o, a) for o, a in zip(operations, answers, strict=True) if isinstance(a, Reply)]
         for operation, reply in replies:
             if reply.head.status < 400:
                 self.remember(wanted, operation.service)
@@ -93,7 +91,8 @@ class Shared:
             page = json.loads(answer.body)
             items += page["items"]
             more = more or page.get("next") is not None
-            count = None if count is None or "count" not in page else count + page["count"]
+            counted = page.get("count")
+            count = None if count is None or counted is None else count + counted
         if len(silent) == len(operations):
             raise ModuleDown(f"The module {silent[0]} does not answer.", silent[0])
         items.sort(key=lambda item: item["id"], reverse=True)

@@ -40,6 +40,7 @@ from liaison_sdk.contracts.identity import (
     User,
     UserChanges,
 )
+from liaison_sdk.contracts.questions import FoundIds, Names
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
@@ -109,6 +110,11 @@ class Identity(Service):
     def create_tenant(self, tenant: NewTenant) -> Tenant:
         """Set up an organisation with its standard roles and its administrator."""
         return tenants.bootstrap(self.db, tenant)
+
+    @internal
+    def resolve_users(self, session: Session, asked: Names) -> FoundIds:
+        """Which users have these names or e-mail addresses."""
+        return FoundIds(found=users.resolve(session, asked.names))
 
     # --- users -----------------------------------------------------------------------------------
 

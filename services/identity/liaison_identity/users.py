@@ -239,3 +239,14 @@ def _check_references(
     if manager_id is not None and manager_id == id:
         raise InvalidInput.field("manager_id", "own_manager", "Nobody is their own manager")
     records.demand(session, User, "manager_id", manager_id)
+
+
+def resolve(session: Session, names: Sequence[str]) -> dict[str, UUID]:
+    """The ids of users by name or e-mail address; of two that share a name, the older one."""
+    rows = session.execute(
+        select(User.id, User.name, User.email)
+        .where(User.name.in_(names) | User.email.in_(names))
+        .order_by(User.id.desc())
+    )
+    wanted = set(names)
+    return {known: id for id, *both in rows for known in both if known in wanted}

@@ -27,8 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from liaison_kit import listing
 from liaison_kit.listing import ListQuery
-from liaison_sales import narrowed
 from liaison_sales.models import Opportunity, Product, Rep, Stage
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sdk.contracts import sales as contract
@@ -43,7 +43,7 @@ SUMMARISED: Final = dataclasses.replace(OPPORTUNITIES, search=None)
 
 def summary(session: Session, by: SummaryBy, query: ListQuery[contract.Opportunity]) -> bytes:
     """The opportunities that the filters leave, added up, as JSON."""
-    rows = narrowed.rows(session, SUMMARISED, query, f"summary by {by}", _statement(by))
+    rows = listing.aggregate(session, SUMMARISED, query, f"summary by {by}", _statement(by))
     tallies: dict[tuple[Any, ...], Tally] = {}
     total = Tally(None, None)
     for key, label, rank, kind, currency, *sums in rows:
