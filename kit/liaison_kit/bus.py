@@ -239,12 +239,18 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
         self._publish(manifest(self.container.service_cls) | {"instance": self.instance})
 
     def _publish(self, body: dict[str, Any]) -> None:
-        try:
-            channel = self._publisher.channel()
-            channel.exchange_declare("liaison.manifests", "fanout", durable=True, auto_delete=False)
-            self._publisher.publish(json.dumps(body).encode(), "{}", "liaison.manifests", "")
-        except CONNECTION_ERRORS as error:
-            log.warning("manifest not announced", error=type(error).__name__)
+        exchange = "liaison.manifests"
+        for attempt in (1, 2):
+            try:
+                channel = self._publisher.channel()
+                channel.exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
+                self._publisher.publish(json.dumps(body).encode(), "{}", exchange, "")
+                return
+            except CONNECTION_ERRORS as error:
+                # A connection that broke since the last time is opened again, once.
+                self._publisher.close()
+                if attempt == 2:
+                    log.warning("manifest not announced", error=type(error).__name__)
 
     def _announce_regularly(self) -> None:
         while not self._stopping:
