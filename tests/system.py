@@ -5,6 +5,7 @@ process, stop the broker, stop the database, and look into the tables.
 """
 
 import itertools
+import logging
 import os
 import signal
 import subprocess
@@ -30,6 +31,9 @@ from liaison_kit.run.process import free_port, spawn, stop, tail
 from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_kit.settings import Settings
 from liaison_sdk.contracts.identity import NewTenant
+
+# While a broker that was stopped comes up, pika tells of each attempt to reach it.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 SERVICES = ("identity", "contacts", "sales")
 PASSWORD = "correct horse battery staple"
