@@ -9,6 +9,8 @@ what read committed gives anyway. It spares a read its BEGIN and its COMMIT.
 
 import datetime as dt
 import itertools
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, ClassVar
@@ -26,8 +28,10 @@ from sqlalchemy import (
     event,
     make_url,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -78,6 +82,11 @@ class Record(TenantRow):
 
 MoneyAmount = Numeric(18, 2)
 
+UNASKED_S = 1.0
+"""A connection that was used within this time is taken to be alive."""
+
+_PING = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
+
 
 def service_url(settings: Settings, service: str) -> URL:
     """Where a service's own database is, under the role that row-level security binds."""
@@ -109,6 +118,8 @@ class Database:
         )
         for engine in (self._writing, self._reading):
             event.listen(engine, "before_cursor_execute", _switch_tenant_on, retval=True)
+            event.listen(engine, "checkin", _put_back)
+            event.listen(engine, "checkout", _make_sure)
 
     @contextmanager
     def writing(self, context: Context) -> Iterator[Session]:
@@ -225,6 +236,21 @@ class Prepared:
             return self._execute
         known[self._name] = True
         return self._prepare + self._execute
+
+
+def _put_back(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _make_sure(connection: Any, record: Any, _fairy: Any) -> None:
+    """Find out that the database was away before a request does; a busy pool is not asked."""
+    if time.monotonic() - record.info.get("used", math.inf) < UNASKED_S:
+        return
+    try:
+        _PING.do_ping(connection)  # type: ignore[no-untyped-call]
+    except psycopg2.Error as error:
+        # All connections that are older than this moment go; the pool opens another.
+        raise InvalidatePoolError from error
 
 
 def _tenant_switch(context: Context) -> str:

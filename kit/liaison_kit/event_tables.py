@@ -11,7 +11,7 @@ CREATE TABLE outbox (
     to_queue text,
     routing_key text NOT NULL,
     body text NOT NULL,
-    ticket integer NOT NULL,
+    turn integer NOT NULL,
     traceparent text,
     created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0);
@@ -34,7 +34,7 @@ CREATE TABLE failed_events (
     body text NOT NULL,
     state text NOT NULL CHECK (state IN ('retrying', 'waiting', 'parked')),
     attempt integer NOT NULL,
-    ticket integer NOT NULL,
+    turn integer NOT NULL,
     error text,
     first_failed_at timestamptz NOT NULL,
     last_failed_at timestamptz NOT NULL,

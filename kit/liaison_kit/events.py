@@ -142,8 +142,8 @@ class Queue:
         self.consuming = True
 
     def _arrived(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        ticket = int((properties.headers or {}).get("ticket", 0))
-        arrival = read(body, self.name, ticket, self._events)
+        turn = int((properties.headers or {}).get("turn", 0))
+        arrival = read(body, self.name, turn, self._events)
         tag = method.delivery_tag
         self._tags[arrival] = (channel, tag)
         self._outstanding[tag] = False

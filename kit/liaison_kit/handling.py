@@ -3,7 +3,7 @@
 The effects of an event and its row in the inbox are one transaction, so an event that arrives twice
 has effects once. A failure, the row that records it and the message that brings the event back are
 one transaction as well: the message leaves through the outbox, like any other. Each such message
-carries a ticket that the row repeats; copies with an older ticket are dropped.
+carries a turn that the row repeats; copies with an older turn are dropped.
 
 Events of one key (one record) keep their order: while one is being retried, later ones wait.
 """
@@ -78,7 +78,7 @@ class Arrival:
 
     body: str
     queue: str
-    ticket: int
+    turn: int
     envelope: Envelope | None
     event: Event | None
     unreadable: str | None = None
@@ -95,22 +95,22 @@ class Arrival:
         return self.envelope.tenant if self.envelope else None
 
 
-def read(body: bytes, queue: str, ticket: int, events: Mapping[str, type[Event]]) -> Arrival:
+def read(body: bytes, queue: str, turn: int, events: Mapping[str, type[Event]]) -> Arrival:
     """Read a message; what can't be read says why instead of raising."""
     decoded = body.decode("utf-8", "replace").replace("\x00", "")
     try:
         envelope = Envelope.model_validate_json(body)
     except ValidationError as error:
-        return Arrival(decoded, queue, ticket, None, None, f"unreadable envelope: {error}")
+        return Arrival(decoded, queue, turn, None, None, f"unreadable envelope: {error}")
     kind = events.get(envelope.type)
     if kind is None:
         why = f"this release has no handler for {envelope.type} here"
-        return Arrival(decoded, queue, ticket, envelope, None, why)
+        return Arrival(decoded, queue, turn, envelope, None, why)
     try:
         event = kind.read(envelope)
     except (NewerVersion, ValidationError) as error:
-        return Arrival(decoded, queue, ticket, envelope, None, str(error))
-    return Arrival(decoded, queue, ticket, envelope, event)
+        return Arrival(decoded, queue, turn, envelope, None, str(error))
+    return Arrival(decoded, queue, turn, envelope, event)
 
 
 class Handling:
@@ -227,8 +227,8 @@ class Handling:
             "key": envelope.key,
             "seq": envelope.seq,
         }
-        done, state, ticket, blocked_until = session.execute(_LOOK, facts).one()
-        if done or state == "parked" or (state is not None and ticket != arrival.ticket):
+        done, state, turn, blocked_until = session.execute(_LOOK, facts).one()
+        if done or state == "parked" or (state is not None and turn != arrival.turn):
             return Outcome.DUPLICATE
         if blocked_until is not None:
             self._wait(session, arrival, blocked_until)
@@ -295,7 +295,7 @@ class Handling:
         envelope = arrival.envelope
         event_id = envelope.id if envelope else _id_of(arrival)
         now = dt.datetime.now(dt.UTC)
-        ticket = session.execute(
+        turn = session.execute(
             _RECORD,
             {
                 "id": uuid7(),
@@ -309,7 +309,7 @@ class Handling:
                 "body": arrival.body,
                 "state": state,
                 "attempt": attempt,
-                "ticket": arrival.ticket + 1,
+                "turn": arrival.turn + 1,
                 "error": error,
                 "now": now,
                 "next": None if delay is None else now + dt.timedelta(seconds=delay),
@@ -317,7 +317,7 @@ class Handling:
         ).scalar_one()
         if delay is not None:
             queue = retry_queue(arrival.queue, delay)
-            send_to_queue(session, queue, event_id, arrival.body, ticket)
+            send_to_queue(session, queue, event_id, arrival.body, turn)
 
     def _guarded(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Tell what is the world's fault from what is the event's."""
@@ -373,7 +373,7 @@ ON CONFLICT DO NOTHING
 """
 _LOOK = text("""
 SELECT EXISTS (SELECT FROM inbox WHERE event_id = :event AND handler = :handler),
-    own.state, own.ticket,
+    own.state, own.turn,
     (SELECT max(b.next_try_at) FROM failed_events AS b
      WHERE b.handler = :handler AND b.key = :key AND b.state <> 'parked' AND b.seq < :seq)
 FROM (SELECT 1) AS always
@@ -389,16 +389,16 @@ SELECT attempt FROM failed_events WHERE handler = :handler AND event_id = :event
 """)
 _RECORD = text("""
 INSERT INTO failed_events (id, handler, queue, event_id, tenant_id, type, key, seq, body, state,
-    attempt, ticket, error, first_failed_at, last_failed_at, next_try_at)
+    attempt, turn, error, first_failed_at, last_failed_at, next_try_at)
 VALUES (:id, :handler, :queue, :event, :tenant, :type, :key, :seq, :body, :state,
-    :attempt, :ticket, :error, :now, :now, :next)
+    :attempt, :turn, :error, :now, :now, :next)
 ON CONFLICT (handler, event_id) DO UPDATE SET
     queue = excluded.queue, state = excluded.state,
     attempt = greatest(failed_events.attempt, excluded.attempt),
-    ticket = greatest(failed_events.ticket, excluded.ticket),
+    turn = greatest(failed_events.turn, excluded.turn),
     error = coalesce(excluded.error, failed_events.error),
     last_failed_at = excluded.last_failed_at, next_try_at = excluded.next_try_at
-RETURNING ticket
+RETURNING turn
 """)
 
 

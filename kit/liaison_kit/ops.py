@@ -16,11 +16,15 @@ class Health:
     def __init__(self, service: type[Any]) -> None:
         self._service = service
         self.started = False
+        self.consumes: Callable[[], bool] = lambda: True
+        """Whether events reach this process; before its queues are there, none are kept for it."""
 
     def ready(self) -> tuple[bool, str]:
         """Ready means started, with a database that answers."""
         if not self.started:
             return False, "starting"
+        if not self.consumes():
+            return False, "broker: events are not consumed"
         try:
             with self._service.db.connection() as connection:
                 connection.execute(text("SELECT 1"))

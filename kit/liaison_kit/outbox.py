@@ -33,7 +33,7 @@ class Row(NamedTuple):
     to_queue: str | None
     routing_key: str
     body: str
-    ticket: int
+    turn: int
     traceparent: str | None
 
 
@@ -63,9 +63,9 @@ def emit(session: Session, event: Event) -> UUID:
     return identifier
 
 
-def send_to_queue(session: Session, queue: str, event_id: UUID, body: str, ticket: int) -> None:
+def send_to_queue(session: Session, queue: str, event_id: UUID, body: str, turn: int) -> None:
     """Put an event that has travelled already into a queue, if this transaction commits."""
-    _add(session, Row(str(event_id), queue, queue, body, ticket, None))
+    _add(session, Row(str(event_id), queue, queue, body, turn, None))
 
 
 def slot(key: str) -> int:
@@ -103,7 +103,7 @@ def _insert(rows: int) -> str:
     # The notice to the relay rides along; PostgreSQL sends one per transaction, at its commit.
     return (
         "WITH written AS (INSERT INTO outbox"
-        " (event_id, to_queue, routing_key, body, ticket, traceparent)"
+        " (event_id, to_queue, routing_key, body, turn, traceparent)"
         f" VALUES {values}) SELECT pg_notify('{CHANNEL}', '')"
     )
 

@@ -85,7 +85,7 @@ def discard(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
 def _replay(session: Session, ids: Sequence[UUID]) -> None:
     rows = session.execute(_RELEASE, {"ids": [str(id) for id in ids]}).all()
     for row in sorted(rows, key=lambda row: row.seq):
-        send_to_queue(session, row.queue, row.event_id, row.body, row.ticket)
+        send_to_queue(session, row.queue, row.event_id, row.body, row.turn)
 
 
 def _shape(row: Any) -> ParkedEvent:
@@ -126,9 +126,9 @@ ORDER BY seq LIMIT :limit FOR UPDATE
 """)
 _RELEASE = text("""
 UPDATE failed_events
-SET state = 'retrying', attempt = 0, ticket = ticket + 1, next_try_at = now()
+SET state = 'retrying', attempt = 0, turn = turn + 1, next_try_at = now()
 WHERE id = ANY(CAST(:ids AS uuid[]))
-RETURNING queue, event_id, body, ticket, seq
+RETURNING queue, event_id, body, turn, seq
 """)
 # The inbox remembers it, so that a copy that is still on its way finds it dealt with.
 _DISCARD = text("""

@@ -58,7 +58,7 @@ FAILED = Gauge(
 
 _FETCH = """
 WITH gone AS (DELETE FROM outbox WHERE seq = ANY(%(gone)s::bigint[]))
-SELECT seq, event_id::text, to_queue, routing_key, body, ticket, traceparent
+SELECT seq, event_id::text, to_queue, routing_key, body, turn, traceparent
 FROM outbox WHERE seq <> ALL(%(held)s::bigint[]) ORDER BY seq LIMIT %(limit)s
 """
 _DELETE = "DELETE FROM outbox WHERE seq = ANY(%(gone)s::bigint[])"
@@ -68,7 +68,7 @@ FROM (SELECT created_at FROM outbox ORDER BY seq LIMIT 100000) AS waiting
 """
 _FAILED = "SELECT handler, state, count(*) FROM failed_events GROUP BY handler, state"
 # A dead-lettered message may be lost when a broker dies at the wrong moment. The row here is the
-# truth: what is long overdue is sent again with its ticket; copies of a used ticket are dropped.
+# truth: what is long overdue is sent again with its turn; copies of a used turn are dropped.
 _RESCUE = """
 WITH overdue AS (
     UPDATE failed_events SET next_try_at = now() + interval '10 minutes'
@@ -77,10 +77,10 @@ WITH overdue AS (
         WHERE state <> 'parked' AND next_try_at < now() - make_interval(secs => %(late)s)
         ORDER BY seq LIMIT 500 FOR UPDATE SKIP LOCKED
     )
-    RETURNING event_id, queue, body, ticket, seq
+    RETURNING event_id, queue, body, turn, seq
 )
-INSERT INTO outbox (event_id, to_queue, routing_key, body, ticket)
-SELECT event_id, queue, queue, body, ticket FROM overdue ORDER BY seq
+INSERT INTO outbox (event_id, to_queue, routing_key, body, turn)
+SELECT event_id, queue, queue, body, turn FROM overdue ORDER BY seq
 """
 # Ids of events begin with their time, so the oldest are at the head of the primary key.
 _PURGE = """
@@ -245,7 +245,7 @@ class OutboxRelay:
         to_queue: str | None,
         routing_key: str,
         body: str,
-        ticket: int,
+        turn: int,
         traceparent: str | None,
     ) -> None:
         properties = pika.BasicProperties(
@@ -255,7 +255,7 @@ class OutboxRelay:
             # The sequence number is the row's, which its writer did not know yet.
             exchange, body = self.exchange, f'{{"seq":{seq},{body[1:]}'
         else:
-            exchange, properties.headers = "", {"ticket": ticket}
+            exchange, properties.headers = "", {"turn": turn}
         if traceparent and tracing():
             with span(f"publish {routing_key.rpartition('.')[0]}", traceparent, SpanKind.PRODUCER):
                 self._channel.basic_publish(exchange, routing_key, body.encode(), properties)

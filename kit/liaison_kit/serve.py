@@ -17,6 +17,7 @@ from eventlet.support.psycopg2_patcher import make_psycopg_green
 from nameko.runners import ServiceRunner
 
 from liaison_kit import ops
+from liaison_kit.events import EventConsumer
 from liaison_kit.migrations import services
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging, start_tracing, stop_tracing, trace_sql
@@ -60,6 +61,9 @@ def main(arguments: list[str]) -> None:
     if chosen.ops_port:
         eventlet.spawn_n(ops.serve, chosen.ops_host, chosen.ops_port, health)
     runner.start()
+    events = next(iter(runner.containers)).shared_extensions.get(EventConsumer)
+    if events is not None:
+        health.consumes = events.consuming
     # What has been imported lives for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()

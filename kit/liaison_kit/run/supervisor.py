@@ -133,6 +133,7 @@ class Supervisor:
         for program in self.programs:
             self._start(program)
         self._wait_until_ready()
+        self._set_up()
         took = time.monotonic() - began
         self._say(f"Liaison is up after {took:.0f} s.\n")
         self._say(f"  address   {self.address}")
@@ -238,14 +239,21 @@ class Supervisor:
         self.ground.start_database()
         if self._migrate is not None:
             self._finish(self._migrate, "migrate", "The databases could not be migrated")
+        if broker:
+            self.ground.wait_for_broker()
+
+    def _set_up(self) -> None:
+        """Once, with everything running: what is told then reaches every service's queues."""
+        done = self.folder / "set-up"
+        if done.exists():
+            return
         for entry in sorted(entry_points(group="liaison.first_start")):
             self._finish(
                 [sys.executable, "-m", entry.value],
                 "first-start",
                 f"{entry.name} could not be set up",
             )
-        if broker:
-            self.ground.wait_for_broker()
+        done.touch()
 
     def _finish(self, command: Sequence[str], name: str, failed: str) -> None:
         """Run something to its end; what fails is told with the end of its log."""

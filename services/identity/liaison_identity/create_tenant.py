@@ -1,6 +1,6 @@
 """`python -m liaison_identity.create_tenant --name N --email E [--password P]`: set up a tenant.
 
-It also runs at each start of `make run`, which names the administrator in the environment. Run
+It also runs at the first start of `make run`, which names the administrator in the environment. Run
 again it adds what is missing and changes nothing. Without `--password` it takes the password from
 the environment (`LIAISON_ADMIN_PASSWORD`) or asks for it: no shell keeps it in its history.
 """
