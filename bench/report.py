@@ -1,8 +1,12 @@
 """The table: each figure beside its target, with a verdict that is never rounded in its favour."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+import psycopg2
 
 Verdict = Literal["met", "NOT MET", ""]
 
@@ -57,6 +61,18 @@ class Report:
         if least is not None:
             target, verdict = f"≥ {least:g}", "met" if figure >= least else "NOT MET"
         self.lines.append(Line(section, what, figure, unit, target, verdict, note))  # type: ignore[arg-type]
+
+    @contextmanager
+    def part(self, section: str) -> Iterator[None]:
+        """A part that breaks is told as such, and the others are measured all the same."""
+        try:
+            yield
+        except (RuntimeError, OSError, psycopg2.Error) as error:
+            reason = f"{type(error).__name__}: {error}"
+            progress(f"{section} could not be measured: {reason}")
+            self.raw[f"{section}, could not be measured"] = reason
+            note = f"could not be measured: {reason.splitlines()[0][:200]}"
+            self.lines.append(Line(section, "", float("nan"), "", "", "NOT MET", note))
 
     def table(self) -> None:
         """Print all lines."""
