@@ -28,7 +28,7 @@ ShortText = Annotated[
 LongText = Annotated[str, StringConstraints(max_length=20_000, pattern=WITHOUT_NUL)]
 """Paragraphs: a note, a description; at most 20,000 characters."""
 
-Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}\z")]
+Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """A stable lower-case identifier: a stage, a field name."""
 
 ExternalId = Annotated[

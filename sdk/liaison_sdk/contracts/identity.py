@@ -31,12 +31,12 @@ Password = Annotated[
 """A password; its length is all that is asked of it."""
 
 Permission = Annotated[
-    str, StringConstraints(pattern=r"^(\*|[a-z][a-z_]{0,62}:[a-z][a-z_]{0,62})\z")
+    str, StringConstraints(pattern=r"^(\*|[a-z][a-z_]{0,62}:[a-z][a-z_]{0,62})$")
 ]
 """`<records>:read`, `<records>:write` and the like; `*` is everything."""
 
 Permissions = Annotated[list[Permission], Field(max_length=500)]
-RecordName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,62}\z")]
+RecordName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,62}$")]
 Rows = Annotated[dict[RecordName, RowRule], Field(max_length=100)]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 RoleIds = Annotated[list[UUID], Field(max_length=20)]
@@ -265,7 +265,7 @@ class NewTenant(Closed):
     """An organisation to set up; its slug is made of its name unless it is given."""
 
     name: Name
-    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\z")] | None = None
+    slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
     administrator: Administrator
 
 
