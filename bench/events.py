@@ -2,8 +2,8 @@
 
 Both times are PostgreSQL's own (`track_commit_timestamp`), so nothing of Liaison is trusted with
 the clock. The effect is the entry in the timeline of the opportunity's company. Facts are made in
-two ways: by the kit alone, one transaction per event, which leaves the machine to the events; and by
-requests through the gateway, which compete with them.
+two ways: by the kit alone, one transaction per event, which leaves the machine to the events; and
+by requests through the gateway, which compete with them.
 """
 
 import time
