@@ -29,6 +29,7 @@ from liaison_kit.operations import Call, Operation, Reply, problem
 from liaison_kit.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
+from liaison_kit.turns import connect
 from liaison_sdk.errors import LiaisonError, Unavailable
 
 CONNECTION_ERRORS = (OSError, RecoverableConnectionError, amqp.exceptions.ConnectionError)
@@ -73,7 +74,7 @@ class Publisher:
 
     def _open(self) -> Any:
         if self._channel is None:
-            self._connection = kombu.Connection(
+            self._connection = connect(
                 settings().amqp_url,
                 heartbeat=0,
                 connect_timeout=5,
@@ -98,6 +99,10 @@ class Publisher:
 
 class _RawConsumer(Consumer):  # type: ignore[misc]
     """Hands messages on undecoded: bodies are bytes until the operation's own types read them."""
+
+    @property
+    def connection(self) -> Any:
+        return connect(self.amqp_uri, heartbeat=self.heartbeat)
 
     def get_consumers(self, consumer_cls: Any, channel: Any) -> list[Any]:
         consumer = consumer_cls(queues=self.queues, on_message=self._deliver)

@@ -199,9 +199,13 @@ class _Composed:
 
     def run(self, session: Session, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values."""
-        if self._prepared is not None and isinstance(session, ReadingSession):
-            given = [values[name] for name in self._names]
-            return session.fetch(self._prepared, [_literal(value) for value in given])
+        if self._prepared is not None:
+            given = tuple(_literal(values[name]) for name in self._names)
+            if isinstance(session, ReadingSession):
+                return session.fetch(self._prepared, given)
+            connection = session.connection()
+            sql = self._prepared.execution(connection.info)
+            return connection.exec_driver_sql(sql, given).fetchall()
         return (
             session.connection()
             .exec_driver_sql(self._sql, {**self._constants, **values})

@@ -5,6 +5,7 @@ record back. Every change keeps its history: who, when, before and after.
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -80,13 +81,24 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
     return row
 
 
+REMEMBERED_S = 5.0
+_required: dict[UUID, tuple[float, frozenset[str]]] = {}
+
+
 def custom_required(session: Session) -> frozenset[str]:
-    """The kinds of record for which this tenant has made some custom field required."""
-    found: frozenset[str] | None = session.info.get("custom_required")
-    if found is None:
-        wanted = select(custom.CustomField.record).where(custom.CustomField.required)
-        found = frozenset(session.scalars(wanted))
-        session.info["custom_required"] = found
+    """The kinds of record for which this tenant has made some custom field required.
+
+    It rarely changes and every creation asks: an answer serves for five seconds.
+    """
+    tenant = context(session).tenant
+    until, found = _required.get(tenant, (0.0, frozenset[str]()))
+    if time.monotonic() < until:
+        return found
+    wanted = select(custom.CustomField.record).where(custom.CustomField.required)
+    found = frozenset(session.scalars(wanted))
+    if len(_required) > 10_000:
+        _required.clear()
+    _required[tenant] = (time.monotonic() + REMEMBERED_S, found)
     return found
 
 
