@@ -97,7 +97,7 @@ class Bench:
             part("scale", self._scales_compared)
 
     def _warm_up(self) -> None:
-        """Have every path walked before the first figure: what is slow once is not what it costs."""
+        """Have every path walked once, so that the first figure is not dearer than the rest."""
         progress("warming up")
         for make, writes in (
             (self.requests.read, False),

@@ -108,7 +108,7 @@ class Requests:
         """Changes of title mostly, of a phone number sometimes."""
         return self._take(self._fresh_people, count, self._update)
 
-    def moves(self, count: int = MANY) -> list[bytes]:
+    def moves(self, count: int = MANY // 2) -> list[bytes]:
         """Open opportunities that go to the next stage."""
         body = json.dumps({"stage_id": self._fill.open_stages[1]}).encode()
         return self._take(
