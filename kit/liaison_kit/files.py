@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, delete, func, select, text, update
+from sqlalchemy import LargeBinary, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -18,7 +18,6 @@ from liaison_kit.db import Base, TenantRow
 from liaison_sdk.errors import NotFound
 
 PART_BYTES = 512 * 1024
-UNCLAIMED_FOR = dt.timedelta(days=1)
 
 
 class FilePart(TenantRow, Base):
@@ -95,6 +94,3 @@ def store(session: Session, file_id: UUID, pieces: Iterable[bytes]) -> int:
 def discard(session: Session, file_id: UUID) -> None:
     """Delete a file."""
     session.execute(delete(FilePart).where(FilePart.file_id == file_id))
-
-
-SWEEP = text("DELETE FROM file_parts WHERE NOT claimed AND created_at < now() - interval '1 day'")

@@ -1,4 +1,7 @@
-"""Idempotency keys: the same key gets the first answer, also when both calls come at once."""
+"""Idempotency keys: the same key gets the first answer, also when both calls come at once.
+
+A key is kept for a day.
+"""
 
 import datetime as dt
 import hashlib
@@ -17,8 +20,6 @@ from liaison_sdk.errors import InvalidInput
 
 if TYPE_CHECKING:
     from liaison_kit.operations import Reply
-
-KEPT = dt.timedelta(days=1)
 
 
 class IdempotencyKey(TenantRow, Base):

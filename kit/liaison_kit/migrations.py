@@ -204,7 +204,21 @@ def kit_tables(op: Operations) -> None:
         " started_at FROM jobs WHERE status IN ('queued', 'running')"
     )
     op.execute(f"GRANT SELECT, UPDATE ON job_queue TO {role}")
+    op.execute(TIDY)
+    op.execute("REVOKE EXECUTE ON FUNCTION tidy() FROM public")
+    op.execute(f"GRANT EXECUTE ON FUNCTION tidy() TO {role}")
 
+
+# With the owner's rights, because it clears up for every tenant; bounded, so that it locks nobody out.
+TIDY = """
+CREATE FUNCTION tidy() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+    DELETE FROM file_parts WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM file_parts
+        WHERE NOT claimed AND created_at < now() - interval '1 day' LIMIT 1000));
+    DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM idempotency_keys WHERE created_at < now() - interval '1 day' LIMIT 5000));
+$$
+"""
 
 KIT_TABLES = """
 CREATE TABLE custom_fields (
@@ -257,6 +271,10 @@ CREATE TABLE file_parts (
     created_at timestamptz NOT NULL,
     PRIMARY KEY (file_id, part)
 );
+
+CREATE INDEX ix_file_parts_unclaimed ON file_parts (created_at) WHERE NOT claimed;
+
+CREATE INDEX ix_idempotency_keys_created ON idempotency_keys (created_at);
 
 CREATE TABLE jobs (
     id uuid PRIMARY KEY,
