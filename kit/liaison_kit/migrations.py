@@ -209,7 +209,7 @@ def kit_tables(op: Operations) -> None:
     op.execute(f"GRANT EXECUTE ON FUNCTION tidy() TO {role}")
 
 
-# With the owner's rights, because it clears up for every tenant; bounded, so that it locks nobody out.
+# With the owner's rights, because it clears up for every tenant; a bounded batch each time.
 TIDY = """
 CREATE FUNCTION tidy() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
     DELETE FROM file_parts WHERE ctid = ANY(ARRAY(

@@ -71,6 +71,8 @@ def migrated(postgres: str) -> Callable[[str], Settings]:
     def of(service: str) -> Settings:
         if service not in done:
             migrate(settings, service)
+            # PostgreSQL copies only a database that nobody is connected to.
+            _copy(postgres, f"liaison_{service}", f"clean_{service}")
             done.add(service)
         return settings
 
@@ -102,12 +104,7 @@ def fresh_database(
     def of(service: str) -> Database:
         settings = migrated(service)
         name = f"copy_{os.getpid()}_{next(_numbers)}"
-        _on_server(
-            postgres,
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(f"liaison_{service}")
-            ),
-        )
+        _copy(postgres, f"clean_{service}", name)
         db = Database(service_url(settings, service).set(database=name))
         made.append((name, db))
         return db
@@ -116,6 +113,11 @@ def fresh_database(
     for name, db in made:
         db.dispose()
         _on_server(postgres, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _copy(url: str, database: str, name: str) -> None:
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+    _on_server(url, statement.format(sql.Identifier(name), sql.Identifier(database)))
 
 
 def _on_server(url: str, statement: sql.Composed) -> None:
