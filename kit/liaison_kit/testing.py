@@ -116,6 +116,7 @@ def fresh_database(
 
 
 def _copy(url: str, database: str, name: str) -> None:
+    _on_server(url, sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
     _on_server(url, statement.format(sql.Identifier(name), sql.Identifier(database)))
 

@@ -96,8 +96,9 @@ def test_every_operation_answers_as_the_document_says(
     schema = schemathesis.openapi.from_url(f"{running.address}/api/v1/openapi.json")
     faults: dict[str, str] = {}
     answered: dict[str, set[int]] = {}
-    for result in schema.get_all_operations():
-        operation = result.ok()
+    operations = [result.ok() for result in schema.get_all_operations()]
+    # What deletes comes last, so that others still find something.
+    for operation in sorted(operations, key=lambda o: (o.method.upper() == "DELETE", o.path)):
         name = f"{operation.method.upper()} {operation.path}"
         if (operation.method.upper(), operation.path) in LEFT_OUT:
             continue
@@ -124,7 +125,6 @@ def _fuzz(
     """What is wrong with an operation's answers, if anything is; `statuses` gets all of them."""
     there = known.get(operation.path.removeprefix("/api/v1/").split("/")[0])
     versions = _versioned(operation, session, there)
-    checks = [*CHECKS, negative_data_rejection] if mode is GenerationMode.NEGATIVE else CHECKS
 
     @settings(
         max_examples=EXAMPLES,
@@ -134,12 +134,18 @@ def _fuzz(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode), aimed=st.booleans())
+    @given(
+        case=operation.as_strategy(generation_mode=mode), aimed=st.sampled_from([True, True, False])
+    )
     def one(case: Any, aimed: bool) -> None:
+        checks = list(CHECKS)
         if aimed and there and "id" in (case.path_parameters or {}):
             case.path_parameters["id"] = there
             if versions and "If-Match" in (case.headers or {}):
                 case.headers["If-Match"] = versions()
+        elif mode is GenerationMode.NEGATIVE:
+            # An aimed one may have been mended by its aim.
+            checks.append(negative_data_rejection)
         response = case.call(session=session, timeout=30)
         statuses.add(response.status_code)
         case.validate_response(response, checks=checks)
