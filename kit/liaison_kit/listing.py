@@ -44,6 +44,8 @@ from liaison_sdk.errors import FieldError, InvalidInput
 
 MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
+TEXT_LENGTH = 200
+"""The longest text that lists are filtered or searched by."""
 RESERVED = {"q", "sort", "limit", "cursor", "count"}
 
 T = TypeVar("T", bound=BaseModel)
@@ -401,6 +403,8 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     matched = _NAME.match(name)
     field = matched[1] if matched else name
     operator = (matched[2] if matched else None) or "eq"
+    if len(raw) > TEXT_LENGTH and operator != "in":
+        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters")
     if matched and field in kind.filters:
         return Filter(field, "eq", raw)
     if matched and field.startswith("custom."):
@@ -472,6 +476,9 @@ def _terms(kind: RecordType, raw: str | None, errors: list[FieldError]) -> tuple
         return ()
     if kind.search is None:
         errors.append(FieldError("q", "unknown_parameter", "This list has no search"))
+        return ()
+    if len(raw) > TEXT_LENGTH:
+        errors.append(FieldError("q", "too_long", f"At most {TEXT_LENGTH} characters"))
         return ()
     return tuple(patterns(raw))
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from liaison_kit.listing import DEFAULT_LIMIT, MAX_LIMIT
+from liaison_kit.listing import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH
 from liaison_kit.operations import Operation
 from liaison_kit.recordtype import FieldInfo, RecordType
 
@@ -24,7 +24,7 @@ _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
 }
 _ORDERED = ("integer", "decimal", "money", "date", "datetime")
 # PostgreSQL's text holds no NUL and UTF-8 no surrogate.
-_TEXT = {"type": "string", "maxLength": 200, "pattern": r"^[^\x00\ud800-\udfff]*$"}
+_TEXT = {"type": "string", "maxLength": TEXT_LENGTH, "pattern": r"^[^\x00\ud800-\udfff]*$"}
 
 
 def operations(service: type[Any]) -> list[Operation]:

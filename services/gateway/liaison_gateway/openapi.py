@@ -279,7 +279,8 @@ def _responses(route: Route, renamed: Mapping[str, str]) -> dict[str, Any]:
         status = 204
     done: dict[str, Any] = {"description": "Done" if status != 202 else "Taken on; see Location"}
     if route.operation.download:
-        done["content"] = {"application/octet-stream": {"schema": {}}}
+        # A file is handed out as what it was handed in.
+        done["content"] = {"*/*": {"schema": {}}}
     elif manifest.get("response"):
         schema = _with_references(manifest["response"], renamed)
         done["content"] = {"application/json": {"schema": schema}}
