@@ -129,7 +129,7 @@ def test_a_company_that_was_added_a_moment_ago_can_be_sold_to(api: Api) -> None:
 def _listening(api: Api) -> Iterator[Queue[dict[str, Any]]]:
     """The live events of somebody while it is entered."""
     heard: Queue[dict[str, Any]] = Queue()
-    opened = threading.Event()
+    opened, enough = threading.Event(), threading.Event()
     with Api(str(api.base_url).removesuffix("/api/v1/"), _token(api)) as listener:
         stream = listener.stream("GET", "/live", timeout=60)
         answer = stream.__enter__()
@@ -138,6 +138,8 @@ def _listening(api: Api) -> Iterator[Queue[dict[str, Any]]]:
             try:
                 for line in answer.iter_lines():
                     opened.set()
+                    if enough.is_set():
+                        return
                     if line.startswith("data: "):
                         heard.put(json.loads(line[6:]))
             except Exception:
@@ -147,8 +149,11 @@ def _listening(api: Api) -> Iterator[Queue[dict[str, Any]]]:
         thread.start()
         assert opened.wait(20)
         yield heard
-        answer.close()
+        # Who listens notices that it is enough when the next news comes.
+        enough.set()
+        api.make("/opportunities", name="The last one")
         thread.join(20)
+        answer.close()
         assert not thread.is_alive()
 
 
