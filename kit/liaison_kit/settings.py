@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         default="rpc,events,relay,jobs",
         description="Which parts of a service this process runs, separated by commas.",
     )
-    pool_size: int = Field(default=6, description="Database connections of a process, per pool.")
+    pool_size: int = Field(default=4, description="Database connections of a process, per pool.")
     max_workers: int = Field(default=16, description="Operations that a process runs at once.")
     request_timeout_s: float = Field(
         default=10.0, description="How long the gateway waits for a module's answer, in seconds."

@@ -114,8 +114,12 @@ def test_a_company_that_was_added_a_moment_ago_can_be_sold_to(api: Api) -> None:
     deal = api.make("/opportunities", name="At once", company_id=company["id"])
 
     assert deal["company_name"] == "Brand new"
-    renamed = api.change(f"/companies/{company['id']}", company["version"], name="Renamed")
-    assert renamed["name"] == "Renamed"
+    path = f"/companies/{company['id']}"
+    worked_on = wait_for(
+        "contacts knows of the deal",
+        lambda: found if (found := api.see(path))["stage"] == "opportunity" else None,
+    )
+    api.change(path, worked_on["version"], name="Renamed")
     wait_for(
         "sales knows the new name",
         lambda: api.see(f"/opportunities/{deal['id']}")["company_name"] == "Renamed",
