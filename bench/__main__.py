@@ -197,6 +197,7 @@ class Bench:
             "CPU of all processes when nobody asks anything",
             sum(idle.values()) / 10,
             "% of a core",
+            note=", ".join(f"{n} {used / 10:.1f}" for n, used in idle.items() if used >= 1),
         )
 
     def _measured(
