@@ -70,8 +70,8 @@ class Gateway:
 
     @property
     def ready(self) -> bool:
-        """Whether requests can be answered: the broker is there and identity has been seen."""
-        return self.bus.up and self.registry.answers("identity")
+        """Whether requests can be answered: the broker is there, and the services were heard."""
+        return self.bus.up and self.registry.answers("identity") and not self.registry.listening
 
     def _heard_event(self, service: str, routing_key: str, body: bytes) -> None:
         if service == "identity":

@@ -375,7 +375,7 @@ class Door:
 
     def nothing_here(self, path: str) -> LiaisonError:
         """Why no route matches: there is none, or nobody has said yet which there are."""
-        if path.startswith(PREFIX + "/") and not self.registry.modules:
+        if path.startswith(PREFIX + "/") and self.registry.listening:
             return NotReady()
         return NotFound(f"There is nothing at {path}.")
 

@@ -13,6 +13,9 @@ SILENT_AFTER_S = 35.0
 DOUBT_S = 1.5
 """How long a service that missed a deadline has to answer the discovery call."""
 
+LISTENING_S = 1.5
+"""How long a gateway that has just come up listens before it says that there is no such thing."""
+
 LEAVING_S = 2.0
 """A process that says goodbye may still answer a discovery call on its way out."""
 
@@ -30,6 +33,7 @@ class Registry:
         self.revision = 0
         """Goes up whenever the composed API changes."""
         self._left: dict[tuple[str, str], float] = {}
+        self._asked_at: float | None = None
         self.on_new_service: Callable[[str], None] = lambda _service: None
         self.discover: Callable[[], None] = lambda: None
 
@@ -61,8 +65,17 @@ class Registry:
         module = self.modules.get(service)
         return module is not None and module.answers_until > time.monotonic()
 
+    @property
+    def listening(self) -> bool:
+        """Whether services that are there may not have been heard yet."""
+        if self._asked_at is None or not self.modules:
+            return True
+        return time.monotonic() < self._asked_at + LISTENING_S
+
     def pause(self) -> None:
         """The broker was away: nobody's silence in that time counts against them."""
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
         until = time.monotonic() + SILENT_AFTER_S
         for module in self.modules.values():
             if module.instances:
