@@ -35,7 +35,7 @@ WITH drawn AS MATERIALIZED (
 ), made AS (
     INSERT INTO people (id, tenant_id, external_id, version, custom, created_at, created_by,
         updated_at, updated_by, owner_id, emails, phones, addresses, tags, stage, search,
-        first_name, last_name, title, company_id)
+        keys, first_name, last_name, title, company_id)
     SELECT uuidv7(-age * interval '730 days'), %(tenant)s, 'P' || i, 1, '{}',
            now() - age * interval '730 days', NULL, now() - age * interval '730 days', NULL,
            (SELECT id FROM bench_owners WHERE n = i %% %(owners)s),
@@ -46,6 +46,7 @@ WITH drawn AS MATERIALIZED (
            CASE WHEN i %% 5 = 0 THEN '{vip}'::text[] ELSE '{}' END,
            (ARRAY['lead', 'lead', 'opportunity', 'customer'])[1 + (a * 4)::int %% 4],
            ' ' || ffirst || ' ' || flast || ' ' || address || ' ' || digits || ' ',
+           ARRAY[ffirst || ' ' || flast, address, digits],
            first, last, (ARRAY['Buyer', 'Director', 'Engineer', NULL])[1 + (b * 4)::int %% 4],
            (SELECT id FROM bench_companies WHERE n = i %% %(companies)s)
       FROM named

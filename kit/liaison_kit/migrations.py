@@ -212,6 +212,10 @@ def kit_tables(op: Operations) -> None:
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.
 TIDY = """
 CREATE FUNCTION tidy() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+    SELECT gin_clean_pending_list(i.indexrelid) FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE a.amname = 'gin' AND n.nspname = 'public';
     DELETE FROM file_parts WHERE ctid = ANY(ARRAY(
         SELECT ctid FROM file_parts
         WHERE NOT claimed AND created_at < now() - interval '1 day' LIMIT 1000));

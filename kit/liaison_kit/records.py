@@ -26,7 +26,7 @@ from liaison_kit.recordtype import RecordType, as_json
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
 
 R = TypeVar("R", bound=Record)
-_KEPT = {"version", "updated_at", "updated_by", "search"}
+_KEPT = {"version", "updated_at", "updated_by", "search", "keys"}
 
 
 class History(TenantRow, Base):

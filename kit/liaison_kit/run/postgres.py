@@ -41,7 +41,7 @@ SETTINGS: Mapping[str, str] = {
     "random_page_cost": "1.1",
     # Requests are short: compiling them or planning them in parallel costs more than it saves.
     "jit": "off",
-    "max_parallel_workers_per_gather": "1",
+    "max_parallel_workers_per_gather": "0",
     "autovacuum_max_workers": "2",
     # PostgreSQL 18's I/O workers are three more processes that a small machine has no use for.
     "io_method": "sync",

@@ -50,6 +50,7 @@ def create(session: Session, new: contract.NewCompany) -> Company:
         Company,
         **values,
         search=parties.found_by((new.name,), values),
+        keys=parties.keys((new.name,), values),
         custom=new.custom or None,
     )
     emit(session, contract.CompaniesSaved(companies=[reference(company)]))
@@ -69,7 +70,9 @@ def change(session: Session, id: UUID, version: int, changes: contract.CompanyCh
     if "custom" in sent:
         values["custom"] = changes.custom
     reached = {"emails": company.emails, "phones": company.phones} | values
-    values["search"] = parties.found_by((values.get("name", company.name),), reached)
+    name = values.get("name", company.name)
+    values["search"] = parties.found_by((name,), reached)
+    values["keys"] = parties.keys((name,), reached)
     stage = values.pop("stage", company.stage)
     if records.change(session, COMPANIES, company, values):
         emit(session, contract.CompaniesSaved(companies=[reference(company)]))

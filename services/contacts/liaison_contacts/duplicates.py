@@ -1,28 +1,27 @@
 """Duplicates: who may be the same person, as the plugins see it."""
 
-from sqlalchemy import MetaData, Table, and_, or_, select
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from liaison_contacts import parties
-from liaison_contacts.models import Person
 from liaison_kit.plugins import Hooks
-from liaison_kit.search import digits, fold
 from liaison_sdk.contracts.contacts import NewContact, PossibleDuplicate
 from liaison_sdk.hooks import PersonFacts
 
-CANDIDATES = 20
+CANDIDATES = 10
 LIKELY = 0.6
 
-_people = Person.__table__
-assert isinstance(_people, Table)
-# Through the search view, for its trigram index.
-_found = _people.to_metadata(MetaData(), name="people_found")
+# Through the search view, for its index of keys.
+_ALIKE = text(
+    "SELECT id, first_name, last_name, emails, phones FROM people_found"
+    " WHERE keys && CAST(:keys AS text[]) LIMIT :most"
+)
 
 
 def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplicate]:
     """People who may be the one that is about to be added, the likeliest first.
 
-    Candidates share an e-mail address, a phone number or both names; the plugins score them.
+    Candidates share an e-mail address, a phone number or the full name; the plugins score them.
     """
     if not hooks.answers("contacts_score_match"):
         return []
@@ -34,20 +33,17 @@ def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplic
         emails=tuple(e.address.lower() for e in new.emails),
         phones=tuple(numbers),
     )
-    keys = [*facts.emails, *(digits(number) for number in numbers)]
-    alike = [_found.c.search.like(f"% {_escape(key)} %") for key in keys if key]
-    names = [fold(n) for n in (new.first_name, new.last_name) if n]
-    if len(names) == 2:
-        alike.append(and_(*(_found.c.search.like(f"% {_escape(name)} %") for name in names)))
-    if not alike:
-        return []
-    rows = session.execute(
-        select(
-            _found.c.id, _found.c.first_name, _found.c.last_name, _found.c.emails, _found.c.phones
-        )
-        .where(or_(*alike))
-        .limit(CANDIDATES)
+    names = (new.first_name, new.last_name)
+    wanted = parties.keys(
+        names if all(names) else (),
+        {
+            "emails": [{"address": address} for address in facts.emails],
+            "phones": [{"number": number} for number in numbers],
+        },
     )
+    if not wanted:
+        return []
+    rows = session.execute(_ALIKE, {"keys": wanted, "most": CANDIDATES})
     warnings = []
     for row in rows:
         existing = PersonFacts(
@@ -69,7 +65,3 @@ def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplic
                 )
             )
     return sorted(warnings, key=lambda warning: -warning.score)
-
-
-def _escape(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,5 +1,6 @@
 """What files may bring in: people and companies, each matched to those who are there already."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring as encoded
@@ -121,7 +122,14 @@ _PHONES = {"phone": "work", "phone_2": "work", "phone_3": "work", "fax": "other"
 _COVERED = frozenset(
     {"email", "email_2", "email_3", "phone", "phone_2", "phone_3", "fax", *_ADDRESS}
 )
-_EMPTY = {"emails": "'[]'", "phones": "'[]'", "addresses": "'[]'", "tags": "'{}'", "search": "' '"}
+_EMPTY = {
+    "emails": "'[]'",
+    "phones": "'[]'",
+    "addresses": "'[]'",
+    "tags": "'{}'",
+    "search": "' '",
+    "keys": "'{}'",
+}
 
 
 def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
@@ -157,10 +165,16 @@ def _reached(batch: Batch, *names: Sequence[str]) -> dict[str, Sequence[str]]:
         columns["phones"] = _lists(phones)
     if any(name in batch.values for name in _ADDRESS):
         columns["addresses"] = _addresses(batch)
-    columns["search"] = [
-        f" {fold(' '.join(filter(None, parts)))} "
-        for parts in zip(*names, *emails, *numbers, strict=True)
-    ]
+    folded = [fold(" ".join(filter(None, parts))) for parts in zip(*names, strict=True)]
+    found_by = list(zip(folded, *emails, *numbers, strict=True))
+    columns["search"] = [f" {' '.join(filter(None, parts))} " for parts in found_by]
+    # Folded names hold no control characters, but a quote or a backslash they may.
+    columns["keys"] = _lists(
+        [
+            [encoded(v) if v else "" for v in folded],
+            *([f'"{v}"' if v else "" for v in column] for column in (*emails, *numbers)),
+        ]
+    )
     return columns
 
 
@@ -236,6 +250,7 @@ class CompaniesByName:
                 "tags": [],
                 "stage": "lead",
                 "search": parties.found_by((name,), {"emails": [], "phones": []}),
+                "keys": [fold(name)],
             }
             for name in values
         ]
@@ -326,19 +341,22 @@ def _found_again(
                 _among(table, ids)
             )
         ).all()
-        texts = [
-            parties.found_by(
-                [getattr(r, n) for n in names], {"emails": r.emails, "phones": r.phones}
-            )
-            for r in rows
-        ]
+        reached = [{"emails": r.emails, "phones": r.phones} for r in rows]
+        named = [[getattr(r, name) for name in names] for r in rows]
         session.execute(
             text(
-                f"UPDATE {table.name} t SET search = s.search FROM"
-                " unnest(CAST(:ids AS uuid[]), CAST(:texts AS text[])) s(id, search)"
-                " WHERE t.id = s.id AND t.search <> s.search"
+                f"UPDATE {table.name} t SET search = s.search,"
+                " keys = ARRAY(SELECT jsonb_array_elements_text(CAST(s.keys AS jsonb)))"
+                " FROM unnest(CAST(:ids AS uuid[]), CAST(:texts AS text[]), CAST(:keys AS text[]))"
+                " s(id, search, keys) WHERE t.id = s.id AND t.search <> s.search"
             ),
-            {"ids": [r.id for r in rows], "texts": texts},
+            {
+                "ids": [r.id for r in rows],
+                "texts": [parties.found_by(*pair) for pair in zip(named, reached, strict=True)],
+                "keys": [
+                    json.dumps(parties.keys(*pair)) for pair in zip(named, reached, strict=True)
+                ],
+            },
         )
 
 

@@ -23,6 +23,8 @@ class Party(Record):
     customer_since: Mapped[dt.date | None]
     customer_because: Mapped[str | None]
     search: Mapped[str]
+    keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """What is compared whole: e-mail addresses, the digits of phone numbers, the folded name."""
 
 
 class Person(Party, Base):
@@ -74,19 +76,6 @@ class Attachment(TenantRow, Base):
     size: Mapped[int]
     created_at: Mapped[dt.datetime]
     created_by: Mapped[UUID | None]
-
-
-class Occurrence(TenantRow, Base):
-    """Something that another service told about a person or a company."""
-
-    __tablename__ = "occurrences"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    about_id: Mapped[UUID] = mapped_column(primary_key=True)
-    at: Mapped[dt.datetime]
-    kind: Mapped[str]
-    by: Mapped[UUID | None]
-    details: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
 class Owner(TenantRow, Base):

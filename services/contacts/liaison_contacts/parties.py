@@ -6,9 +6,10 @@ from typing import Any
 
 import phonenumbers
 from sqlalchemy import ColumnElement, func
+from sqlalchemy.dialects.postgresql import array
 
 from liaison_contacts import models
-from liaison_kit.search import digits, search_text
+from liaison_kit.search import digits, fold, search_text
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
 
@@ -57,16 +58,20 @@ def found_by(names: Iterable[str | None], party: Mapping[str, Any]) -> str:
     return search_text([*names, *addresses, *numbers]) + " "
 
 
+def keys(names: Iterable[str], party: Mapping[str, Any]) -> list[str]:
+    """What is compared whole with others: the folded name, e-mail addresses, phone digits."""
+    found = [fold(" ".join(filter(None, names)))]
+    found += [e["address"] for e in party["emails"]]
+    found += [digits(p["number"]) for p in party["phones"]]
+    return list(dict.fromkeys(filter(None, found)))
+
+
 def by_email(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElement[bool]:
-    """`email=jean@dupont.fr` as a condition that the search index answers."""
-    return model.search.like(func.concat("% ", _escaped(func.lower(value)), " %"))
+    """`email=jean@dupont.fr` as a condition that the index of keys answers."""
+    return model.keys.contains(array([func.lower(value)]))
 
 
 def by_phone(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElement[bool]:
     """`phone=+33 6 12 34 56 78` as a condition that the search index answers."""
     number = func.regexp_replace(value, r"^0|\D", "", "g")
     return model.search.like(func.concat("%", number, " %"))
-
-
-def _escaped(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.regexp_replace(value, r"([\\%_])", r"\\\1", "g")

@@ -50,6 +50,7 @@ def create(session: Session, new: contract.NewContact) -> Person:
         Person,
         **values,
         search=parties.found_by((new.first_name, new.last_name), values),
+        keys=parties.keys((new.first_name, new.last_name), values),
         custom=new.custom or None,
     )
     emit(session, contract.PeopleSaved(people=[reference(person)]))
@@ -73,6 +74,7 @@ def change(session: Session, id: UUID, version: int, changes: contract.ContactCh
         raise InvalidInput.field("last_name", "missing", "A person needs a first or a last name")
     reached = {"emails": person.emails, "phones": person.phones} | values
     values["search"] = parties.found_by((first, last), reached)
+    values["keys"] = parties.keys((first, last), reached)
     stage = values.pop("stage", person.stage)
     if records.change(session, PEOPLE, person, values):
         emit(session, contract.PeopleSaved(people=[reference(person)]))

@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from liaison_contacts.models import Occurrence
 from liaison_kit import listing
 from liaison_kit.context import context
 from liaison_kit.recordtype import RecordType
@@ -117,8 +116,18 @@ def _position(cursor: str) -> tuple[dt.datetime, UUID]:
         ) from None
 
 
+# One text for any number of rows: each new number would be another statement to compile.
+_TELL = text(
+    "INSERT INTO occurrences (tenant_id, id, about_id, at, kind, by, details)"
+    " SELECT :tenant, id, about_id, at, kind, by, details FROM"
+    " jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id uuid, about_id uuid, at timestamptz,"
+    " kind text, by uuid, details jsonb) ON CONFLICT DO NOTHING"
+)
+
+
 def tell(session: Session, entries: Iterable[dict[str, Any]]) -> None:
     """Add what another service told; the same event again adds nothing."""
-    rows = [{"tenant_id": context(session).tenant, **entry} for entry in entries]
+    rows = list(entries)
     if rows:
-        session.execute(insert(Occurrence).values(rows).on_conflict_do_nothing())
+        found = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
+        session.execute(_TELL, found)

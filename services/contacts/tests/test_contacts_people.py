@@ -81,7 +81,7 @@ def test_people_are_found_by_parts_of_names_mail_and_phone(
     assert names(page(contacts_db, someone, q=query)) == ["Dupré"]
 
 
-@pytest.mark.parametrize("query", ["%", "_", "\\", "100%", "o'neil", '"', "x" * 300])
+@pytest.mark.parametrize("query", ["%", "_", "\\", "100%", "o'neil", '"', "x" * 200])
 def test_signs_in_a_search_are_only_signs(
     contacts_db: Database, someone: Context, query: str
 ) -> None:
