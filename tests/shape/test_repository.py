@@ -19,7 +19,7 @@ PROJECTS = [
 LOCKS = ["requirements.lock", "bootstrap.lock"]
 
 # Put together here so that this file does not find itself.
-INDEXES = ["py" + "pi.org", "python" + "hosted.org", "registry.npm" + "js", "deb.debian" + ".org"]
+INDEXES = ["py" + "pi.org", "python" + "hosted.org", "registry.npm" + "js", "deb.de" + "bian.org"]
 DISK = re.compile(r"(?<![\w.~$}-])/(?:wo" + r"rk|ro" + r"ot|ho" + r"me/\w+|Us" + r"ers/\w+)/\w")
 
 
