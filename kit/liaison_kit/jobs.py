@@ -40,6 +40,7 @@ LEASE_S = 15
 RENEW_S = 4
 POLL_S = 2.0
 ATTEMPTS = 5
+TIDY_S = 60
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -263,6 +264,7 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             return
         self.container.spawn_managed_thread(self._look_for_work)
         self.container.spawn_managed_thread(self._renew)
+        self.container.spawn_managed_thread(self._tidy_up)
 
     def stop(self) -> None:
         self._stopping = True
@@ -309,6 +311,18 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             return None
         with db.reading(Context(tenant=found.tenant_id)) as session:
             return session.get(JobRow, found.id)
+
+    def _tidy_up(self) -> None:
+        """Clear up what nobody needs any more, a bounded batch a minute."""
+        db = self.container.service_cls.db
+        while not self._stopping:
+            eventlet.sleep(TIDY_S)
+            try:
+                with db.connection() as connection:
+                    connection.execute(text("SELECT tidy()"))
+                    connection.commit()
+            except Exception as error:
+                log.warning("not tidied up", error=type(error).__name__)
 
     def _renew(self) -> None:
         db = self.container.service_cls.db

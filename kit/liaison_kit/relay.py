@@ -213,7 +213,6 @@ class OutboxRelay:
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=INBOX_DAYS)
         first = f"{int(before.timestamp() * 1000):012x}".ljust(32, "0")
         self._execute(_PURGE, {"before": first, "limit": PURGE_BATCH})
-        self._execute("SELECT tidy()", {})
         self._plan()
         self._loop.call_later(HOUSEKEEPING_S, self._keep_house)
 
