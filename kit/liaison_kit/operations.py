@@ -413,7 +413,7 @@ def _decode(adapter: TypeAdapter[Any], body: bytes, errors: list[FieldError]) ->
     if not body:
         raise BadRequest("Send a JSON body")
     try:
-        return adapter.validate_json(body)
+        return adapter.validate_json(body, strict=True)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         if any(d["type"] == "json_invalid" for d in details):

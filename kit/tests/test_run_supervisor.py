@@ -44,6 +44,7 @@ try:
         Settings(),
         [Program(name, [sys.executable, "-c", program, name]) for name in ("gateway", "one")],
         migrate=[sys.executable, "-c", "print('migrated')"],
+        first_start={"one": [sys.executable, "-c", "print('set up')"]},
         demo=[sys.executable, "-c", "print('filled')"],
     ).run()
 except CannotStart as reason:

@@ -71,6 +71,12 @@ def installed_programs() -> list[Program]:
     return [Program("gateway", [*python, "liaison_gateway"]), *services]
 
 
+def installed_first_starts() -> dict[str, Sequence[str]]:
+    """What sets the installed services up at the very first start, by entry point."""
+    found = sorted(entry_points(group="liaison.first_start"))
+    return {entry.name: (sys.executable, "-m", entry.value) for entry in found}
+
+
 class Supervisor:
     """Starts everything in order, starts again what crashes, and stops everything in order."""
 
@@ -80,6 +86,7 @@ class Supervisor:
         programs: Sequence[Program] | None = None,
         *,
         migrate: Sequence[str] | None = (sys.executable, "-m", "liaison_kit.migrate", "--all"),
+        first_start: Mapping[str, Sequence[str]] | None = None,
         demo: Sequence[str] | None = (sys.executable, "-m", "liaison_cli", "demo"),
         say: Callable[[str], None] = say,
     ) -> None:
@@ -88,6 +95,7 @@ class Supervisor:
         self.ground = Ground(settings, say)
         self.folder = self.ground.folder
         self._migrate = migrate
+        self._first_start = installed_first_starts() if first_start is None else first_start
         self._demo = demo
         self._demo_run: subprocess.Popen[bytes] | None = None
         self._lock: IO[str] | None = None
@@ -247,12 +255,8 @@ class Supervisor:
         done = self.folder / "set-up"
         if done.exists():
             return
-        for entry in sorted(entry_points(group="liaison.first_start")):
-            self._finish(
-                [sys.executable, "-m", entry.value],
-                "first-start",
-                f"{entry.name} could not be set up",
-            )
+        for name, command in self._first_start.items():
+            self._finish(command, "first-start", f"{name} could not be set up")
         done.touch()
 
     def _finish(self, command: Sequence[str], name: str, failed: str) -> None:
