@@ -92,7 +92,6 @@ class RecordType:
     search: InstrumentedAttribute[Any] | None = None
     owner: InstrumentedAttribute[Any] | None = None
     default_sort: str = "-updated_at"
-    plural: Label | None = None
 
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:

@@ -132,13 +132,7 @@ def _no_circle(session: Session, id: UUID, parent: UUID | None) -> None:
 def _stored(
     given: contract.NewCompany | contract.CompanyChanges, names: set[str]
 ) -> dict[str, Any]:
-    values = {name: getattr(given, name) for name in names}
-    if "emails" in values:
-        values["emails"] = parties.emails(given.emails)
-    if "phones" in values:
-        values["phones"] = parties.phones(given.phones)
-    if "addresses" in values:
-        values["addresses"] = parties.addresses(given.addresses)
+    values = parties.stored(given, names)
     if "annual_revenue" in values:
         revenue = values.pop("annual_revenue")
         values["annual_revenue_amount"] = None if revenue is None else revenue.amount

@@ -5,12 +5,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import phonenumbers
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, func
 from sqlalchemy.dialects.postgresql import array
 
 from liaison_contacts import models
 from liaison_kit.search import digits, fold, search_text
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
+
+
+def stored(given: BaseModel, names: Iterable[str]) -> dict[str, Any]:
+    """The named fields of what was sent, as the table holds them."""
+    write = {"emails": emails, "phones": phones, "addresses": addresses}
+    return {
+        name: write[name](getattr(given, name)) if name in write else getattr(given, name)
+        for name in names
+    }
 
 
 def emails(given: Iterable[Email]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """People: added, changed, removed; who may exist already is said when they are added."""
 
 import json
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -43,7 +42,7 @@ def create(session: Session, new: contract.NewContact) -> Person:
     """Add a person."""
     records.demand(session, Company, "company_id", new.company_id)
     owners.demand(session, new.owner_id)
-    values = _stored(new, set(type(new).model_fields) - {"custom"})
+    values = parties.stored(new, set(type(new).model_fields) - {"custom"})
     person = records.create(
         session,
         PEOPLE,
@@ -65,7 +64,7 @@ def change(session: Session, id: UUID, version: int, changes: contract.ContactCh
         records.demand(session, Company, "company_id", changes.company_id)
     if "owner_id" in sent and changes.owner_id != person.owner_id:
         owners.demand(session, changes.owner_id)
-    values = _stored(changes, sent - {"custom"})
+    values = parties.stored(changes, sent - {"custom"})
     if "custom" in sent:
         values["custom"] = changes.custom
     first = values.get("first_name", person.first_name)
@@ -113,16 +112,3 @@ def reference(person: Person) -> contract.PersonRef:
 def full_name(person: Person) -> str:
     """First and last name."""
     return f"{person.first_name} {person.last_name}".strip()
-
-
-def _stored(
-    given: contract.NewContact | contract.ContactChanges, names: set[str]
-) -> dict[str, Any]:
-    values = {name: getattr(given, name) for name in names}
-    if "emails" in values:
-        values["emails"] = parties.emails(given.emails)
-    if "phones" in values:
-        values["phones"] = parties.phones(given.phones)
-    if "addresses" in values:
-        values["addresses"] = parties.addresses(given.addresses)
-    return values

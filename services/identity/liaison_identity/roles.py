@@ -22,7 +22,6 @@ ROLES = RecordType(
     Label(en="Role", fr="Rôle"),
     model=Role,
     shape=contracts.Role,
-    plural=Label(en="Roles", fr="Rôles"),
 )
 _UNIQUE = {"uq_roles_name": "name"}
 

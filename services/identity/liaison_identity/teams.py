@@ -30,7 +30,6 @@ TEAMS = RecordType(
         .correlate(Team)
         .scalar_subquery(),
     },
-    plural=Label(en="Teams", fr="Équipes"),
 )
 _UNIQUE = {"uq_teams_name": "name"}
 

@@ -47,7 +47,6 @@ USERS = RecordType(
         "can_sign_in": and_(User.active, User.email.is_not(None), User.password_hash.is_not(None)),
     },
     search=User.search,
-    plural=Label(en="Users", fr="Utilisateurs"),
 )
 UNIQUE = {"uq_users_email": "email"}
 _TOLD = {"name", "email", "team_id", "manager_id", "active"}

@@ -86,7 +86,6 @@ OPPORTUNITIES = RecordType(
     },
     search=Opportunity.search,
     owner=Opportunity.owner_id,
-    plural=Label(en="Opportunities", fr="Opportunités"),
 )
 
 _PLAIN: Final = (

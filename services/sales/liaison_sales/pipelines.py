@@ -48,7 +48,6 @@ PIPELINES = RecordType(
         .scalar_subquery(),
     },
     default_sort="name",
-    plural=Label(en="Pipelines", fr="Pipelines"),
 )
 
 _NAMES = {

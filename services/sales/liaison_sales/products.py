@@ -27,7 +27,6 @@ PRODUCTS = RecordType(
     shape=contract.Product,
     columns={"list_price": money(Product.list_price_amount, Product.currency)},
     search=Product.search,
-    plural=Label(en="Products", fr="Produits"),
 )
 
 
