@@ -3,8 +3,10 @@
 The tenant is switched on with `SET LOCAL` in front of the first statement of a transaction, in the
 same round trip; row-level security does the rest, so a forgotten filter returns nothing.
 
-Reading sessions run in autocommit: each statement is one round trip with its own snapshot, which is
-what read committed gives anyway. It spares a read its BEGIN and its COMMIT.
+Round trips are what a small transaction costs, so the driver begins and ends none by itself: a
+writing session's BEGIN rides in front of its first statement and its COMMIT may ride behind its
+last. Reading sessions have neither: each statement is one round trip with its own snapshot, which
+is what read committed gives anyway.
 """
 
 import datetime as dt
@@ -13,10 +15,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import (
     BigInteger,
     DateTime,
@@ -31,13 +34,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.pool import PoolProxiedConnection
 
 from liaison_kit.context import Context
 from liaison_kit.ids import uuid7
 from liaison_kit.settings import Settings
+from liaison_kit.telemetry import SpanKind, span
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -79,6 +83,9 @@ class Record(TenantRow):
     updated_at: Mapped[dt.datetime]
     updated_by: Mapped[UUID | None]
 
+    _answer = cast("tuple[bytes, int] | None", None)
+    """What readers get of the record, and its version, as its last write returned them."""
+
 
 MoneyAmount = Numeric(18, 2)
 
@@ -112,12 +119,16 @@ class Database:
             "connect_args": {"application_name": application, "options": "-c timezone=UTC"},
         }
         self.url = url
-        self._writing = create_engine(url, **options)
+        self._writing = create_engine(url, isolation_level="AUTOCOMMIT", **options)
+        event.listen(self._writing, "begin", _begin)
+        event.listen(self._writing, "commit", _commit)
+        event.listen(self._writing, "rollback", _roll_back)
+        event.listen(self._writing, "reset", _reset)
         self._reading = create_engine(
             url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
         )
         for engine in (self._writing, self._reading):
-            event.listen(engine, "before_cursor_execute", _switch_tenant_on, retval=True)
+            event.listen(engine, "before_cursor_execute", _open, retval=True)
             event.listen(engine, "checkin", _put_back)
             event.listen(engine, "checkout", _make_sure)
 
@@ -144,8 +155,7 @@ class Database:
     @contextmanager
     def session(self, context: Context) -> Iterator[Session]:
         """A session whose caller decides when to commit."""
-        session = Session(self._writing, expire_on_commit=False)
-        session.info["context"] = context
+        session = WritingSession(self._writing, context)
         try:
             yield session
         finally:
@@ -155,7 +165,6 @@ class Database:
     def connection(self) -> Iterator[Connection]:
         """A bare connection without a tenant, for the kit's own tables; the caller commits."""
         with self._writing.connect() as connection:
-            connection.info.pop("tenant_once", None)
             yield connection
 
     @property
@@ -169,12 +178,41 @@ class Database:
         self._reading.dispose()
 
 
-class ReadingSession(Session):
-    """A session that may only look; what is prepared for it goes straight to the driver.
+class WritingSession(Session):
+    """One transaction; what is prepared for it goes straight to the driver.
 
-    A list or a read is one prepared statement. The way through SQLAlchemy costs several times what
-    the statement itself does, so `fetch` takes a pooled connection and runs it there.
+    Most requests run a few prepared statements. The way through SQLAlchemy costs several times what
+    such a statement itself does.
     """
+
+    def __init__(self, engine: Engine, context: Context) -> None:
+        super().__init__(engine, expire_on_commit=False)
+        self.info["context"] = context
+
+    def fetch(self, statement: "Prepared", values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a prepared statement and return its rows; errors are SQLAlchemy's."""
+        connection = self.connection()
+        driver = _driver(connection)
+        opening = connection.info.pop("opening", "")
+        try:
+            return statement.fetch(driver, connection.info, values, opening)
+        except psycopg2.Error as error:
+            lost = bool(driver.closed)
+            if lost:
+                connection.invalidate(error)
+            raise DBAPIError.instance(
+                statement.sql,
+                None,
+                error,
+                psycopg2.Error,
+                hide_parameters=True,
+                connection_invalidated=lost,
+                dialect=connection.dialect,
+            ) from error
+
+
+class ReadingSession(Session):
+    """A session that may only look; what is prepared for it goes straight to the driver."""
 
     def __init__(self, engine: Engine, context: Context) -> None:
         super().__init__(engine, autoflush=False, expire_on_commit=False)
@@ -200,12 +238,8 @@ class ReadingSession(Session):
     def _fetch(self, statement: "Prepared", values: Sequence[Any]) -> list[tuple[Any, ...]]:
         if self._pooled is None:
             self._pooled = self._engine.raw_connection()
-        sql = self._switch + statement.execution(self._pooled.info)
-        for note in fetch_listeners:
-            note(sql)
-        with closing(self._pooled.cursor()) as cursor:
-            cursor.execute(sql, values)
-            return list(cursor.fetchall())
+        driver = self._pooled.dbapi_connection
+        return statement.fetch(driver, self._pooled.info, values, self._switch)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -225,17 +259,25 @@ class Prepared:
     _numbers = itertools.count(1)
 
     def __init__(self, sql: str, parameters: int) -> None:
+        self.sql = sql
         self._name = f"liaison_{next(self._numbers)}"
-        self._prepare = f"PREPARE {self._name} AS {sql.replace('%', '%%')}; "
         marks = ", ".join(["%s"] * parameters)
         self._execute = f"EXECUTE {self._name}({marks})" if parameters else f"EXECUTE {self._name}"
 
-    def execution(self, known: Any) -> str:
-        """What runs it on a connection, preparing it there at its first use."""
-        if self._name in known:
-            return self._execute
-        known[self._name] = True
-        return self._prepare + self._execute
+    def fetch(
+        self, driver: Any, known: Any, values: Sequence[Any], opening: str
+    ) -> list[tuple[Any, ...]]:
+        """The rows; `known` holds what the connection has prepared, `opening` comes first."""
+        for note in fetch_listeners:
+            note(opening + self.sql)
+        with closing(driver.cursor()) as cursor:
+            if self._name not in known:
+                # By itself: what fails later must leave no doubt whether it is prepared.
+                cursor.execute(f"PREPARE {self._name} AS {self.sql}")
+                known[self._name] = True
+            with span("sql", kind=SpanKind.CLIENT, **{"db.statement": self.sql[:2000]}):
+                cursor.execute(opening + self._execute, values)
+            return cursor.fetchall() if cursor.description else []
 
 
 def _put_back(_connection: Any, record: Any) -> None:
@@ -257,6 +299,10 @@ def _tenant_switch(context: Context) -> str:
     return f"SET LOCAL liaison.tenant = '{context.tenant}'; "
 
 
+def _begin(connection: Connection) -> None:
+    connection.info["opening"] = "BEGIN; "
+
+
 @event.listens_for(Session, "after_begin")
 def _tenant_of_transaction(session: Session, _transaction: Any, connection: Connection) -> None:
     found: Context | None = session.info.get("context")
@@ -264,11 +310,12 @@ def _tenant_of_transaction(session: Session, _transaction: Any, connection: Conn
         return
     if session.info.get("reading"):
         connection.info["tenant"] = _tenant_switch(found)
-    else:
-        connection.info["tenant_once"] = _tenant_switch(found)
+    elif "opening" in connection.info:
+        # A savepoint begins as well, but its transaction has been opened already.
+        connection.info["opening"] += _tenant_switch(found)
 
 
-def _switch_tenant_on(
+def _open(
     connection: Connection,
     cursor: Any,
     statement: str,
@@ -276,11 +323,48 @@ def _switch_tenant_on(
     _context: Any,
     executemany: bool,
 ) -> tuple[str, Any]:
+    """Put what opens the transaction in front of its first statement."""
     info = connection.info
-    switch = info.get("tenant") or info.pop("tenant_once", None)
-    if switch is None:
+    opening = info.get("tenant") or info.pop("opening", None)
+    if opening is None:
         return statement, parameters
     if executemany:
-        cursor.execute(switch)
+        cursor.execute(opening)
         return statement, parameters
-    return switch + statement, parameters
+    return opening + statement, parameters
+
+
+AND_COMMIT = "; COMMIT"
+"""Ends a transaction in the round trip of its last statement, if nobody needs what that returns."""
+
+
+def _commit(connection: Connection) -> None:
+    unopened = connection.info.pop("opening", None)
+    if unopened is None and _status(connection) != TRANSACTION_STATUS_IDLE:
+        connection.exec_driver_sql("COMMIT")
+
+
+def _roll_back(connection: Connection) -> None:
+    connection.info.pop("opening", None)
+    if connection.invalidated or _status(connection) == TRANSACTION_STATUS_IDLE:
+        return
+    try:
+        _driver(connection).cursor().execute("ROLLBACK")
+    except psycopg2.Error as error:
+        # The server is gone, and the transaction with it.
+        connection.invalidate(error)
+
+
+def _reset(driver: Any, _record: Any, _state: Any) -> None:
+    """A connection never goes back to the pool within a transaction."""
+    if not driver.closed and driver.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+        driver.cursor().execute("ROLLBACK")
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def _status(connection: Connection) -> int:
+    found: int = _driver(connection).get_transaction_status()
+    return found

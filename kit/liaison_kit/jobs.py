@@ -421,7 +421,6 @@ def _listen(db: Database) -> Any:
     connection = raw.driver_connection
     raw.detach()
     assert connection is not None
-    connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("LISTEN jobs")
     return connection

@@ -18,7 +18,6 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from psycopg2.extensions import adapt
 from pydantic import BaseModel
 from sqlalchemy import (
     ARRAY,
@@ -37,9 +36,9 @@ from sqlalchemy.orm import Session
 
 from liaison_kit import custom
 from liaison_kit.context import context
-from liaison_kit.db import Prepared, ReadingSession
 from liaison_kit.recordtype import FieldInfo, RecordType, Rows, as_json
 from liaison_kit.search import patterns
+from liaison_kit.statements import Statement, read_from, text_of
 from liaison_sdk.errors import FieldError, InvalidInput
 
 MAX_LIMIT = 200
@@ -49,7 +48,6 @@ TEXT_LENGTH = 200
 RESERVED = {"q", "sort", "limit", "cursor", "count"}
 
 T = TypeVar("T", bound=BaseModel)
-_DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
 class Page(BaseModel, Generic[T]):
@@ -174,56 +172,28 @@ def row_rule(session: Session, kind: RecordType) -> tuple[str, list[str] | None]
 
 
 class _Composed:
-    """A statement as text, with the constants that its clauses brought along.
+    """The statement of one shape of list.
 
     What is prepared is planned for any value. A search is not: how rare its words are decides how
-    it is best done.
+    it is best done. And it reads from the `_found` view, for an index that row-level security would
+    hide: LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an
+    index before the policy. The view belongs to the owner and has the tenant's condition itself.
     """
 
-    def __init__(self, select: Rows, searched: RecordType | None) -> None:
-        compiled = select.compile(dialect=_DIALECT)
-        self._sql = str(compiled)
-        self._constants = {k: v for k, v in compiled.params.items() if v is not None}
-        self._names: list[str] = []
-        self._prepared: Prepared | None = None
-        if searched is not None:
-            self._sql = _from_search_view(searched, self._sql)
+    def __init__(self, rows: Rows, searched: RecordType | None) -> None:
+        sql = text_of(rows)
+        self._search: str | None = None
+        if searched is None:
+            self._prepared = Statement(sql)
         else:
-            self._prepared = Prepared(_PLACE.sub(self._numbered, self._sql), len(self._names))
-
-    def _numbered(self, place: re.Match[str]) -> str:
-        name = place[1]
-        if name in self._constants:
-            return adapt(self._constants[name]).getquoted().decode()  # type: ignore[no-any-return]
-        if name not in self._names:
-            self._names.append(name)
-        return f"${self._names.index(name) + 1}"
+            table = searched.table.name
+            self._search = read_from(f"{table}_found", table, sql)
 
     def run(self, session: Session, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values."""
-        if self._prepared is not None:
-            given = tuple(_literal(values[name]) for name in self._names)
-            if isinstance(session, ReadingSession):
-                return session.fetch(self._prepared, given)
-            connection = session.connection()
-            sql = self._prepared.execution(connection.info)
-            return connection.exec_driver_sql(sql, given).fetchall()
-        return (
-            session.connection()
-            .exec_driver_sql(self._sql, {**self._constants, **values})
-            .fetchall()
-        )
-
-
-_PLACE = re.compile(r"%\((\w+)\)s")
-
-
-def _literal(value: Any) -> Any:
-    """A list as PostgreSQL writes arrays: its elements take the type that the statement expects."""
-    if not isinstance(value, list):
-        return value
-    quoted = (str(v).replace("\\", "\\\\").replace('"', '\\"') for v in value)
-    return "{" + ",".join(f'"{v}"' for v in quoted) + "}"
+        if self._search is None:
+            return self._prepared.run(session, values)
+        return session.connection().exec_driver_sql(self._search, values).fetchall()
 
 
 _statements: OrderedDict[tuple[Any, ...], _Composed] = OrderedDict()
@@ -283,19 +253,6 @@ def _count(
 ) -> Rows:
     rows = select(func.count()).select_from(kind.model)
     return rows.where(*_conditions(kind, plan, rule, extra))
-
-
-def _from_search_view(kind: RecordType, sql: str) -> str:
-    """The statement, reading from the `_found` view for an index that row-level security would
-    hide.
-
-    LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an index
-    before the policy. The view belongs to the owner and carries the tenant's condition itself.
-    """
-    table = kind.table.name
-    text, replaced = re.subn(rf"\bFROM {table}\b(?! AS)", f"FROM {table}_found AS {table}", sql)
-    assert replaced == 1, f"{kind.name}: the search must read {table} once, not {replaced} times"
-    return text
 
 
 def _is_search(kind: RecordType, plan: _Plan) -> bool:

@@ -1,8 +1,8 @@
 """The outbox: events are written in the transaction of the change that they tell of.
 
-`emit` only collects. Everything is written in one statement just before the commit, after all other
-changes have been flushed: the rows' locks are taken by then, so two transactions that change the
-same record number their events in the order of their commits.
+`emit` only collects. Everything is written in one statement together with the commit, after all
+other changes have been flushed: the rows' locks are taken by then, so two transactions that change
+the same record number their events in the order of their commits.
 """
 
 import zlib
@@ -15,6 +15,7 @@ from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from liaison_kit.context import context
+from liaison_kit.db import AND_COMMIT
 from liaison_kit.ids import uuid7
 from liaison_sdk.events import Event
 
@@ -95,7 +96,9 @@ def _write(session: Session) -> None:
     connection = session.connection()
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
-        connection.exec_driver_sql(_insert(len(chunk)), tuple(v for row in chunk for v in row))
+        end = AND_COMMIT if start + _CHUNK >= len(rows) else ""
+        values = tuple(value for row in chunk for value in row)
+        connection.exec_driver_sql(_insert(len(chunk)) + end, values)
 
 
 def _insert(rows: int) -> str:

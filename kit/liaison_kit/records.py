@@ -2,18 +2,23 @@
 
 A change names the version that it was made against (`If-Match`); a stale one gets the current
 record back. Every change keeps its history: who, when, before and after.
+
+Each write is one statement that also returns what readers get: SQLAlchemy's unit of work, and
+reading the record back, cost three times the CPU (docs/decisions/writing-records.md). So a record
+in hand is a plain copy of its row. Setting its attributes changes nothing; `change` does.
 """
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
-from sqlalchemy import select
+from pydantic_core import to_json, to_jsonable_python
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -23,6 +28,7 @@ from liaison_kit.context import context
 from liaison_kit.db import Base, Record, TenantRow
 from liaison_kit.ids import uuid7
 from liaison_kit.recordtype import RecordType, as_json
+from liaison_kit.statements import Statement, read_from, text_of
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
 
 R = TypeVar("R", bound=Record)
@@ -56,7 +62,7 @@ class Change(BaseModel):
 
 
 def create(session: Session, kind: RecordType, model: type[R], **values: Any) -> R:
-    """A new record of this kind, stamped with who and when; flushed by the caller or the commit."""
+    """A new record of this kind, stamped with who and when."""
     about = context(session)
     given = values.pop("custom", None)
     if given is not None or kind.name in custom_required(session):
@@ -77,7 +83,7 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
         updated_by=about.user,
         **{"custom": {}} | values,
     )
-    session.add(row)
+    _write(session, kind, row, _writing(kind).insert, {})
     return row
 
 
@@ -102,33 +108,14 @@ def custom_required(session: Session) -> frozenset[str]:
     return found
 
 
-def flush(session: Session, kind: RecordType) -> None:
-    """Send what is pending; an external id that is taken is a named conflict."""
-    try:
-        session.flush()
-    except IntegrityError as error:
-        raise _conflict(kind, error) from None
-
-
-def _conflict(kind: RecordType, error: IntegrityError) -> Exception:
-    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
-    if constraint.endswith("external_id"):
-        return Conflict(
-            f"Another of the {kind.name} has this external id",
-            [FieldError("external_id", "taken", "This external id is taken")],
-        )
-    return error
-
-
 def load(
     session: Session, kind: RecordType, model: type[R], id: UUID, version: int | None = None
 ) -> R:
-    """The record, locked for change; `NotFound`, `Forbidden` by row rule, or `StaleVersion`."""
-    row = session.get(model, id, with_for_update={"key_share": True}, populate_existing=True)
-    if row is None:
-        raise NotFound(f"There is no such record in {kind.name}")
+    """The record, locked for change; `NotFound`, also by row rule, or `StaleVersion`."""
+    found = _writing(kind).lock.run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
-    if peers is not None and str(getattr(row, "owner_id", None)) not in peers:
+    row = _copy(kind, model, found[0]) if found else None
+    if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
         raise NotFound(f"There is no such record in {kind.name}")
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
@@ -138,12 +125,26 @@ def load(
     return row
 
 
+def locked(
+    session: Session, kind: RecordType, model: type[R], *where: ColumnElement[bool]
+) -> list[R]:
+    """The records that meet the conditions, locked for change in an order that all share."""
+    table = kind.table
+    rows = select(*table.c).where(*where).order_by(table.c.id).with_for_update(key_share=True)
+    return [_copy(kind, model, row) for row in session.execute(rows)]
+
+
 def change(
-    session: Session, kind: RecordType, row: Record, values: Mapping[str, Any]
+    session: Session,
+    kind: RecordType,
+    row: Record,
+    values: Mapping[str, Any],
+    beside: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> dict[str, tuple[Any, Any]]:
     """Set fields; returns what really changed, and keeps it in the history.
 
-    Nothing changed means nothing written: no new version, no history, no event.
+    `beside` is what has changed of the record outside its own row. Nothing changed means nothing
+    written: no new version, no history, no event.
     """
     about = context(session)
     wanted = dict(values)
@@ -158,54 +159,36 @@ def change(
             setattr(row, name, after)
             changed[name] = (before, after)
     visible = {name: pair for name, pair in changed.items() if name not in _KEPT}
+    visible |= beside or {}
     if not visible:
         return {}
     row.version += 1
     row.updated_at = about.now
     row.updated_by = about.user
-    keep(session, kind, row.id, row.version, "changed", visible)
+    kept = _kept(session, kind, row, "changed", visible)
+    _write(session, kind, row, _writing(kind).update, kept)
     return visible
-
-
-def keep(
-    session: Session,
-    kind: RecordType,
-    id: UUID,
-    version: int,
-    action: str,
-    changes: Mapping[str, tuple[Any, Any]],
-) -> None:
-    """Write an entry of the record's history."""
-    about = context(session)
-    session.add(
-        History(
-            tenant_id=about.tenant,
-            record=kind.name,
-            record_id=id,
-            version=version,
-            action=action,
-            at=about.now,
-            by=about.user,
-            changes={name: [_plain(a), _plain(b)] for name, (a, b) in changes.items()},
-        )
-    )
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Decimal) else to_jsonable_python(value)
 
 
 def remove(session: Session, kind: RecordType, row: Record) -> None:
     """Delete the record; its history stays."""
-    keep(session, kind, row.id, row.version + 1, "removed", {})
-    session.delete(row)
+    row.version += 1
+    kept = _kept(session, kind, row, "removed", {})
+    _writing(kind).delete.run(session, {"id": row.id, **kept})
 
 
-def answer(session: Session, kind: RecordType, id: UUID) -> tuple[bytes, int]:
-    """The record as JSON with its version, after what is pending has been sent."""
-    if session.new or session.dirty:
-        flush(session, kind)
-    found = listing.read(session, kind, id)
+def answer(session: Session, kind: RecordType, record: Record | UUID) -> tuple[bytes, int]:
+    """What readers get of a record, as JSON, and its version.
+
+    Of a record in hand it is what its write returned; of an id it is read now, with what the
+    transaction has changed around the record since.
+    """
+    if isinstance(record, Record):
+        if record._answer is not None:
+            return record._answer
+        record = record.id
+    session.flush()
+    found = listing.read(session, kind, record)
     if found is None:
         raise NotFound(f"There is no such record in {kind.name}")
     return found[0].encode(), found[1]
@@ -246,3 +229,103 @@ def demand(session: Session, model: type[Record], path: str, id: UUID | None) ->
     """A reference must point at a record of this tenant; anything else is a bad field."""
     if id is not None and not existing(session, model, {id}):
         raise InvalidInput.field(path, "unknown_reference", f"{path} names no record of yours")
+
+
+# --- the statements that write a kind of record --------------------------------------------------
+
+_STAYS = {"id", "tenant_id", "created_at", "created_by"}
+_KEEP = """
+INSERT INTO history (id, tenant_id, record, record_id, version, action, at, by, changes)
+VALUES (%(kept_id)s, %(kept_tenant)s, %(kept_record)s, %(id)s, %(kept_version)s, %(kept_action)s,
+        %(kept_at)s, %(kept_by)s, %(kept_changes)s)
+"""
+
+
+class _Writing:
+    """One kind's statements, planned once per connection and therefore of all its columns."""
+
+    def __init__(self, kind: RecordType) -> None:
+        columns = list(kind.table.c)
+        table, names = kind.table.name, [column.name for column in columns]
+        self.columns = tuple(names)
+        self.json = frozenset(c.name for c in columns if isinstance(c.type, JSONB))
+        listed = ", ".join(names)
+        places = ", ".join(f"%({name})s" for name in names)
+        changing = ", ".join(f"{name} = %({name})s" for name in names if name not in _STAYS)
+        answer = read_from("written", table, text_of(as_json(kind.select(), "version")))
+        self.lock = Statement(f"SELECT {listed} FROM {table} WHERE id = %(id)s FOR NO KEY UPDATE")
+        self.insert = Statement(
+            f"WITH written AS (INSERT INTO {table} ({listed}) VALUES ({places}) RETURNING *)"
+            f" {answer}"
+        )
+        self.update = Statement(
+            f"WITH written AS (UPDATE {table} SET {changing} WHERE id = %(id)s RETURNING *),"
+            f" kept AS ({_KEEP}) {answer}"
+        )
+        self.delete = Statement(f"WITH kept AS ({_KEEP}) DELETE FROM {table} WHERE id = %(id)s")
+
+
+@cache
+def _writing(kind: RecordType) -> _Writing:
+    return _Writing(kind)
+
+
+def _copy(kind: RecordType, model: type[R], values: Sequence[Any]) -> R:
+    made: Callable[..., R] = model
+    return made(**dict(zip(_writing(kind).columns, values, strict=True)))
+
+
+def _write(
+    session: Session, kind: RecordType, row: Record, statement: Statement, kept: Mapping[str, Any]
+) -> None:
+    writing = _writing(kind)
+    values: dict[str, Any] = dict(kept)
+    for name in writing.columns:
+        value = getattr(row, name)
+        values[name] = to_json(value).decode() if name in writing.json else value
+    try:
+        (written,) = statement.run(session, values)
+    except IntegrityError as error:
+        raise _conflict(kind, error) from None
+    _, peers = listing.row_rule(session, kind)
+    if peers is not None and str(getattr(row, "owner_id", None)) not in peers:
+        # Given away to somebody whose rows the writer does not see: nobody loses sight of a record.
+        raise NotFound(f"There is no such record in {kind.name}")
+    row._answer = written[0].encode(), int(written[1])
+
+
+def _conflict(kind: RecordType, error: IntegrityError) -> Exception:
+    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
+    if constraint.endswith("external_id"):
+        return Conflict(
+            f"Another of the {kind.name} has this external id",
+            [FieldError("external_id", "taken", "This external id is taken")],
+        )
+    return error
+
+
+def _kept(
+    session: Session,
+    kind: RecordType,
+    row: Record,
+    action: str,
+    changes: Mapping[str, tuple[Any, Any]],
+) -> dict[str, Any]:
+    """An entry of the record's history, as the statements write it."""
+    about = context(session)
+    return {
+        "kept_id": uuid7(),
+        "kept_tenant": about.tenant,
+        "kept_record": kind.name,
+        "kept_version": row.version,
+        "kept_action": action,
+        "kept_at": about.now,
+        "kept_by": about.user,
+        "kept_changes": to_json(
+            {name: [_plain(before), _plain(after)] for name, (before, after) in changes.items()}
+        ).decode(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else to_jsonable_python(value)

@@ -70,7 +70,7 @@ class FieldInfo:
     choices: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class RecordType:
     """A kind of record: `contacts` are rows of `Person`, read as `Contact`.
 

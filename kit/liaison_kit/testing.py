@@ -159,7 +159,9 @@ def statements(db: Database) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def note(_c: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        seen.append(statement)
+        # A commit that has nothing to ride behind is no statement of the service's.
+        if statement != "COMMIT":
+            seen.append(statement)
 
     for engine in db.engines:
         event.listen(engine, "before_cursor_execute", note)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_
 from sqlalchemy.orm import Session
 
 from liaison_contacts.models import Company, Party, Person
@@ -57,18 +57,16 @@ def won(session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]
     model: type[Party] = Company if kind.name == "companies" else Person
     earliest = min(on for on, _because in ids.values())
     # Only who has to move is locked: many deals may be won with one company at the same time.
-    parties = session.scalars(
-        select(model)
-        .where(
-            model.id.in_(ids),
-            or_(
-                model.stage != "customer",
-                model.customer_since.is_(None),
-                model.customer_since > earliest,
-            ),
-        )
-        .order_by(model.id)
-        .with_for_update(key_share=True)
+    parties = records.locked(
+        session,
+        kind,
+        model,
+        model.id.in_(ids),
+        or_(
+            model.stage != "customer",
+            model.customer_since.is_(None),
+            model.customer_since > earliest,
+        ),
     )
     for party in parties:
         on, because = ids[party.id]
@@ -80,11 +78,7 @@ def won(session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]
 def opened(session: Session, kind: RecordType, ids: set[UUID]) -> None:
     """Opportunities were opened with these: who was a lead or less is an opportunity now."""
     model: type[Party] = Company if kind.name == "companies" else Person
-    parties = session.scalars(
-        select(model)
-        .where(model.id.in_(ids), model.stage.in_(("subscriber", "lead")))
-        .order_by(model.id)
-        .with_for_update(key_share=True)
-    )
+    early = model.stage.in_(("subscriber", "lead"))
+    parties = records.locked(session, kind, model, model.id.in_(ids), early)
     for party in parties:
         move(session, kind, party, "opportunity", because="an opportunity was opened")

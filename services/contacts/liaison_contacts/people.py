@@ -93,7 +93,7 @@ def answer(
     session: Session, person: Person, duplicates: list[contract.PossibleDuplicate]
 ) -> tuple[bytes, int]:
     """The person just added as JSON, with the warning about who they may be."""
-    body, version = records.answer(session, PEOPLE, person.id)
+    body, version = records.answer(session, PEOPLE, person)
     warning = json.dumps([d.model_dump(mode="json") for d in duplicates])
     return body[:-1] + b',"possible_duplicates":' + warning.encode() + b"}", version
 

@@ -98,8 +98,8 @@ class Contacts(Service):
         self, session: Session, id: UUID, changes: ContactChanges, version: Version
     ) -> Raw[Contact]:
         """Change what is sent of a person; what is left out stays."""
-        people.change(session, id, version, changes)
-        return Raw(*records.answer(session, PEOPLE, id))
+        person = people.change(session, id, version, changes)
+        return Raw(*records.answer(session, PEOPLE, person))
 
     @delete("/contacts/{id}", allow="contacts:write", problems=[404])
     def delete_contact(self, session: Session, id: UUID, version: Version) -> None:
@@ -121,7 +121,7 @@ class Contacts(Service):
     @post("/contacts/{id}/notes", allow="contacts:write", problems=[404])
     def create_contact_note(self, session: Session, id: UUID, note: NewNote) -> Raw[Note]:
         """Write a note about a person."""
-        return Raw(*records.answer(session, NOTES, notes.add(session, PEOPLE, id, note).id))
+        return Raw(*records.answer(session, NOTES, notes.add(session, PEOPLE, id, note)))
 
     @get("/contacts/{id}/attachments", allow="contacts:read", problems=[404])
     def list_contact_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
@@ -144,7 +144,7 @@ class Contacts(Service):
     def create_company(self, session: Session, company: NewCompany) -> Raw[Company]:
         """Add a company."""
         row = companies.create(session, company)
-        return Raw(*records.answer(session, COMPANIES, row.id))
+        return Raw(*records.answer(session, COMPANIES, row))
 
     @get("/companies/{id}", allow="companies:read", problems=[404])
     def get_company(self, session: Session, id: UUID) -> Raw[Company]:
@@ -159,8 +159,8 @@ class Contacts(Service):
         self, session: Session, id: UUID, changes: CompanyChanges, version: Version
     ) -> Raw[Company]:
         """Change what is sent of a company; what is left out stays."""
-        companies.change(session, id, version, changes)
-        return Raw(*records.answer(session, COMPANIES, id))
+        company = companies.change(session, id, version, changes)
+        return Raw(*records.answer(session, COMPANIES, company))
 
     @delete("/companies/{id}", allow="companies:write", problems=[404, 409])
     def delete_company(self, session: Session, id: UUID, version: Version) -> None:
@@ -182,7 +182,7 @@ class Contacts(Service):
     @post("/companies/{id}/notes", allow="companies:write", problems=[404])
     def create_company_note(self, session: Session, id: UUID, note: NewNote) -> Raw[Note]:
         """Write a note about a company."""
-        return Raw(*records.answer(session, NOTES, notes.add(session, COMPANIES, id, note).id))
+        return Raw(*records.answer(session, NOTES, notes.add(session, COMPANIES, id, note)))
 
     @get("/companies/{id}/attachments", allow="companies:read", problems=[404])
     def list_company_attachments(self, session: Session, id: UUID) -> Page[Attachment]:

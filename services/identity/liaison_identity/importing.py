@@ -8,9 +8,9 @@ from sqlalchemy import Table, Text, Uuid, bindparam, cast, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
-from liaison_identity import audit, taken, teams, users
+from liaison_identity import audit, teams, users
 from liaison_identity.models import Team, User
-from liaison_identity.users import UNIQUE, USERS
+from liaison_identity.users import USERS
 from liaison_kit.context import context
 from liaison_kit.events import emit
 from liaison_kit.imports.fields import Importable, ImportField
@@ -48,9 +48,8 @@ class Colleagues:
         made: dict[str, User] = {}
         for value in values:
             key = _place(value)
-            if key in made or (key not in taken_names and not value.strip().isdigit()):
-                made.setdefault(key, _added(session, value.strip()))
-        taken.flush(session, USERS, UNIQUE)
+            if key not in made and key not in taken_names and not value.strip().isdigit():
+                made[key] = _added(session, value.strip())
         users.tell(session, [row.id for row in made.values()])
         return {v: str(made[_place(v)].id) for v in values if _place(v) in made}
 

@@ -36,8 +36,8 @@ def create(session: Session, role: NewRole) -> Role:
     """A new role; it may not allow more than its maker is allowed."""
     grants.demand(context(session).principal, role.permissions, role.rows)
     values = role.model_dump() | {"permissions": _sorted(role.permissions)}
-    row = records.create(session, ROLES, Role, **values)
-    taken.flush(session, ROLES, _UNIQUE)
+    with taken.named(ROLES, _UNIQUE):
+        row = records.create(session, ROLES, Role, **values)
     audit.record(
         session, "role_created", "roles", row.id, name=row.name, permissions=row.permissions
     )
@@ -56,10 +56,10 @@ def change(session: Session, id: UUID, changes: RoleChanges, version: int) -> No
     grants.demand(
         principal, values.get("permissions", row.permissions), values.get("rows", row.rows)
     )
-    changed = records.change(session, ROLES, row, values)
+    with taken.named(ROLES, _UNIQUE):
+        changed = records.change(session, ROLES, row, values)
     if not changed:
         return
-    taken.flush(session, ROLES, _UNIQUE)
     if grants.EVERYTHING in changed.get("permissions", ((), ()))[0]:
         administrators.keep_one(session)
     audit.record(

@@ -1,19 +1,19 @@
 """Clashes that the database finds, named for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
-from liaison_kit import records
 from liaison_kit.recordtype import RecordType
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput
 
 
-def flush(session: Session, kind: RecordType, unique: Mapping[str, str]) -> None:
-    """Send what is pending; `unique` names the field of each unique index that may clash."""
+@contextmanager
+def named(kind: RecordType, unique: Mapping[str, str]) -> Iterator[None]:
+    """Around a write; `unique` names the field of each unique index that may clash."""
     try:
-        records.flush(session, kind)
+        yield
     except IntegrityError as error:
         constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
         if constraint in unique:

@@ -42,8 +42,8 @@ def create(session: Session, team: NewTeam) -> Team:
 
 def add(session: Session, name: str, region: str | None, **values: Any) -> Team:
     """A team with these fields, told and audited."""
-    row = records.create(session, TEAMS, Team, name=name, region=region or None, **values)
-    taken.flush(session, TEAMS, _UNIQUE)
+    with taken.named(TEAMS, _UNIQUE):
+        row = records.create(session, TEAMS, Team, name=name, region=region or None, **values)
     audit.record(session, "team_created", "teams", row.id, name=name)
     emit(session, TeamSaved(team_id=row.id))
     return row
@@ -59,10 +59,10 @@ def change(session: Session, id: UUID, changes: TeamChanges, version: int) -> No
         values["region"] = values["region"] or None
     if "manager_id" in values:
         records.demand(session, User, "manager_id", values["manager_id"])
-    changed = records.change(session, TEAMS, row, values)
+    with taken.named(TEAMS, _UNIQUE):
+        changed = records.change(session, TEAMS, row, values)
     if not changed:
         return
-    taken.flush(session, TEAMS, _UNIQUE)
     audit.record(session, "team_changed", "teams", id, fields=sorted(changed))
     emit(session, TeamSaved(team_id=id))
     if changed.keys() & {"name", "region"}:
@@ -76,7 +76,6 @@ def remove(session: Session, id: UUID, version: int) -> None:
     row = records.load(session, TEAMS, Team, id, version)
     members = users.touch(session, User.team_id == id, quietly=True, team_id=None)
     records.remove(session, TEAMS, row)
-    session.flush()
     audit.record(session, "team_removed", "teams", id, name=row.name)
     emit(session, TeamSaved(team_id=id))
     users.tell(session, members)

@@ -67,15 +67,15 @@ def create(session: Session, user: NewUser) -> User:
     _check_references(session, user.team_id, user.manager_id)
     granted = roles.chosen(session, user.role_ids)
     grants.demand(context(session).principal, *roles.allowed(granted))
-    row = records.create(
-        session,
-        USERS,
-        User,
-        **user.model_dump(exclude={"password"}),
-        password_hash=None if user.password is None else passwords.hashed(user.password),
-        search=search_text([user.name, user.email, user.title]),
-    )
-    taken.flush(session, USERS, UNIQUE)
+    with taken.named(USERS, UNIQUE):
+        row = records.create(
+            session,
+            USERS,
+            User,
+            **user.model_dump(exclude={"password"}),
+            password_hash=None if user.password is None else passwords.hashed(user.password),
+            search=search_text([user.name, user.email, user.title]),
+        )
     audit.record(
         session,
         "user_created",
@@ -105,11 +105,13 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> No
     _check_references(session, values.get("team_id"), values.get("manager_id"), id)
     if "team_id" in values and row.region is not None:
         values["region"] = None
-    changed = records.change(session, USERS, row, values)
+    values["search"] = search_text(
+        [values.get(name, getattr(row, name)) for name in ("name", "email", "title")]
+    )
+    with taken.named(USERS, UNIQUE):
+        changed = records.change(session, USERS, row, values)
     if not changed:
         return
-    row.search = search_text([row.name, row.email, row.title])
-    taken.flush(session, USERS, UNIQUE)
     if changed.keys() & _GUARDED:
         if grants.EVERYTHING in before:
             administrators.keep_one(session)
@@ -165,12 +167,9 @@ def set_password(session: Session, id: UUID, new: NewPassword) -> None:
         raise NoEmail.field("email", "missing", "This user has no e-mail to sign in with")
     if about.user != id:
         grants.demand(about.principal, *_held(session, row))
-    row.password_hash = passwords.hashed(new.password)
-    row.version += 1
-    row.updated_at, row.updated_by = about.now, about.user
     tokens.revoke_all(session, id, kind="session")
     audit.record(session, "password_set", "users", id)
-    tell(session, [id])
+    touch(session, User.id == id, password_hash=passwords.hashed(new.password))
 
 
 def demand_rights_of(session: Session, id: UUID) -> None:

@@ -6,14 +6,14 @@ history and its stage change, and answers with the record as it is then.
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import ColumnElement, Row, Text, and_, cast, func, or_, select
+from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -25,11 +25,11 @@ from liaison_kit.outbox import emit
 from liaison_kit.plugins import Hooks
 from liaison_kit.recordtype import RecordType, as_json, money
 from liaison_kit.search import search_text
+from liaison_kit.statements import Statement
 from liaison_sales import metrics, moves, owners, pipelines, references
 from liaison_sales.models import Account, Opportunity, Product, Rep, Stage, StageChange
 from liaison_sales.pipelines import Step, Steps
 from liaison_sales.products import CENT, refuse_nulls
-from liaison_sales.statements import Statement
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Conflict, NotFound, StaleVersion
 from liaison_sdk.hooks import OpportunityFacts
@@ -104,9 +104,6 @@ _PLAIN: Final = (
     "external_id",
 )
 _OF_MOVES: Final = moves.MOVED | {"amount_amount", "currency"}
-_IDS: Final = frozenset(
-    {"pipeline_id", "stage_id", "product_id", "company_id", "contact_id", "owner_id"}
-)
 
 
 def found_by(name: str, external_id: str | None) -> str:
@@ -142,7 +139,6 @@ def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> UUID
         search=found_by(new.name, new.external_id),
         custom=new.custom or None,
     )
-    records.flush(session, OPPORTUNITIES)
     session.add(
         StageChange(
             tenant_id=about.tenant,
@@ -322,7 +318,7 @@ _COLUMNS: Final = tuple(
 _LOCK: Final = Statement(f"""
 SELECT {", ".join("o." + name for name in _COLUMNS)},
        (SELECT json_agg(json_build_array(s.id, s.code, s.name, s.position, s.probability,
-                                         s.kind))::text
+                                         s.kind))
           FROM stages s WHERE s.pipeline_id = o.pipeline_id) AS stages
   FROM opportunities o WHERE o.id = %(id)s FOR NO KEY UPDATE OF o
 """)
@@ -330,23 +326,20 @@ SELECT {", ".join("o." + name for name in _COLUMNS)},
 
 def _lock(session: Session, id: UUID, version: int) -> tuple[dict[str, Any], Steps]:
     """The opportunity as it is, nobody else changing it, and the stages of its pipeline."""
-    row = _LOCK.run(session, {"id": str(id)}).first()
-    rule, peers = listing.row_rule(session, OPPORTUNITIES)
-    if row is None or (rule != "all" and str(row.owner_id) not in (peers or ())):
+    found = _LOCK.run(session, {"id": id})
+    if not found:
         raise NotFound("There is no such opportunity")
-    if row.version != version:
+    *values, stages = found[0]
+    now = dict(zip(_COLUMNS, values, strict=True))
+    rule, peers = listing.row_rule(session, OPPORTUNITIES)
+    if rule != "all" and str(now["owner_id"]) not in (peers or ()):
+        raise NotFound("There is no such opportunity")
+    if now["version"] != version:
         current = records.answer(session, OPPORTUNITIES, id)[0]
         raise StaleVersion(
-            f"You changed version {version}; it is at version {row.version} now", current
+            f"You changed version {version}; it is at version {now['version']} now", current
         )
-    now = dict(row._mapping)
-    steps = Steps([Step(*stage) for stage in json.loads(now.pop("stages"))])
-    for name in _IDS:
-        if isinstance(now[name], str):
-            now[name] = UUID(now[name])
-    if isinstance(now["custom"], str):
-        now["custom"] = json.loads(now["custom"])
-    return now, steps
+    return now, Steps([Step(*stage) for stage in stages])
 
 
 def _write(
@@ -386,15 +379,16 @@ def _write(
     except IntegrityError as error:
         raise _refused(error) from None
     _tell(session, now, after, changed, step, steps)
-    body, written = row
+    body, written = row[0], row[1]
     return body.encode(), int(written)
 
 
 def _run_update(
     session: Session, names: tuple[str, ...], moves_stage: bool, parameters: dict[str, Any]
-) -> Row[*tuple[Any, ...]]:
+) -> Sequence[Any]:
     if moves_stage and _OF_MOVES.issuperset(names):
-        return _move(names).run(session, parameters).one()
+        (row,) = _move(names).run(session, parameters)
+        return row
     # Changes of other columns come in too many combinations to keep a plan of each.
     return session.connection().exec_driver_sql(_update(names, moves_stage), parameters).one()
 

@@ -202,7 +202,6 @@ def create(session: Session, new: contract.NewPipeline) -> Pipeline:
         external_id=new.external_id,
         custom=new.custom or None,
     )
-    records.flush(session, PIPELINES)
     for values in wanted:
         _add_stage(session, pipeline.id, values)
     emit(session, contract.PipelinesSaved(pipeline_ids=[pipeline.id]))
@@ -222,14 +221,8 @@ def change(session: Session, id: UUID, version: int, changes: contract.PipelineC
         _retire_default(session, pipeline.id)
     values = {name: getattr(changes, name) for name in sent - {"stages"}}
     moved = _change_stages(session, pipeline, changes.stages) if "stages" in sent else None
-    changed = records.change(session, PIPELINES, pipeline, values)
-    if moved is not None:
-        if not changed:
-            about = context(session)
-            pipeline.version += 1
-            pipeline.updated_at, pipeline.updated_by = about.now, about.user
-        records.keep(session, PIPELINES, id, pipeline.version, "changed", {"stages": moved})
-    if changed or moved is not None:
+    beside = None if moved is None else {"stages": moved}
+    if records.change(session, PIPELINES, pipeline, values, beside):
         emit(session, contract.PipelinesSaved(pipeline_ids=[pipeline.id]))
     return pipeline
 
@@ -289,11 +282,9 @@ def _usual_stages(session: Session) -> list[contract.NewStage]:
 
 
 def _retire_default(session: Session, keep: UUID | None) -> None:
-    wanted = select(Pipeline).where(Pipeline.is_default).with_for_update()
-    for other in session.scalars(wanted):
+    for other in records.locked(session, PIPELINES, Pipeline, Pipeline.is_default):
         if other.id != keep:
             records.change(session, PIPELINES, other, {"is_default": False})
-    session.flush()
 
 
 def _checked(stages: Sequence[contract.NewStage]) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ class Sales(Service):
     def create_product(self, session: Session, product: NewProduct) -> Raw[Product]:
         """Add a product."""
         made = products.create(session, product)
-        return Raw(*records.answer(session, PRODUCTS, made.id))
+        return Raw(*records.answer(session, PRODUCTS, made))
 
     @get("/products/{id}", allow="products:read", problems=[404])
     def get_product(self, session: Session, id: UUID) -> Raw[Product]:
@@ -108,8 +108,8 @@ class Sales(Service):
         self, session: Session, id: UUID, changes: ProductChanges, version: Version
     ) -> Raw[Product]:
         """Change what is sent of a product; what is left out stays."""
-        products.change(session, id, version, changes)
-        return Raw(*records.answer(session, PRODUCTS, id))
+        product = products.change(session, id, version, changes)
+        return Raw(*records.answer(session, PRODUCTS, product))
 
     @delete("/products/{id}", allow="products:write", problems=[404, 409])
     def delete_product(self, session: Session, id: UUID, version: Version) -> None:
