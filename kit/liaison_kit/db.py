@@ -189,13 +189,15 @@ class WritingSession(Session):
         super().__init__(engine, expire_on_commit=False)
         self.info["context"] = context
 
-    def fetch(self, statement: "Prepared", values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def fetch(
+        self, statement: "Prepared", values: Sequence[Any], ending: str = ""
+    ) -> list[tuple[Any, ...]]:
         """Run a prepared statement and return its rows; errors are SQLAlchemy's."""
         connection = self.connection()
         driver = _driver(connection)
         opening = connection.info.pop("opening", "")
         try:
-            return statement.fetch(driver, connection.info, values, opening)
+            return statement.fetch(driver, connection.info, values, opening, ending)
         except psycopg2.Error as error:
             lost = bool(driver.closed)
             if lost:
@@ -265,9 +267,12 @@ class Prepared:
         self._execute = f"EXECUTE {self._name}({marks})" if parameters else f"EXECUTE {self._name}"
 
     def fetch(
-        self, driver: Any, known: Any, values: Sequence[Any], opening: str
+        self, driver: Any, known: Any, values: Sequence[Any], opening: str, ending: str = ""
     ) -> list[tuple[Any, ...]]:
-        """The rows; `known` holds what the connection has prepared, `opening` comes first."""
+        """The rows; `known` holds what the connection has prepared.
+
+        `opening` and `ending` run in the same round trip; with an ending no rows are returned.
+        """
         for note in fetch_listeners:
             note(opening + self.sql)
         with closing(driver.cursor()) as cursor:
@@ -276,7 +281,7 @@ class Prepared:
                 cursor.execute(f"PREPARE {self._name} AS {self.sql}")
                 known[self._name] = True
             with span("sql", kind=SpanKind.CLIENT, **{"db.statement": self.sql[:2000]}):
-                cursor.execute(opening + self._execute, values)
+                cursor.execute(opening + self._execute + ending, values)
             return cursor.fetchall() if cursor.description else []
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from liaison_kit.context import context
-from liaison_kit.db import AND_COMMIT
+from liaison_kit.db import AND_COMMIT, Prepared, WritingSession
 from liaison_kit.ids import uuid7
 from liaison_sdk.events import Event
 
@@ -93,6 +93,9 @@ def _write(session: Session) -> None:
     # Flushing first takes the locks, and lets listeners of the flush tell their own facts.
     session.flush()
     rows: list[Row] = session.info.pop(_PENDING)
+    if len(rows) == 1 and isinstance(session, WritingSession):
+        session.fetch(_ONE, rows[0], AND_COMMIT)
+        return
     connection = session.connection()
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -102,13 +105,16 @@ def _write(session: Session) -> None:
 
 
 def _insert(rows: int) -> str:
-    values = ", ".join(["(%s::uuid, %s, %s, %s, %s, %s)"] * rows)
-    # The notice to the relay rides along; PostgreSQL sends one per transaction, at its commit.
-    return (
-        "WITH written AS (INSERT INTO outbox"
-        " (event_id, to_queue, routing_key, body, turn, traceparent)"
-        f" VALUES {values}) SELECT pg_notify('{CHANNEL}', '')"
-    )
+    return _INSERT.format(", ".join(["(%s::uuid, %s, %s, %s, %s, %s)"] * rows))
+
+
+# The notice to the relay rides along; PostgreSQL sends one per transaction, at its commit.
+_INSERT = (
+    "WITH written AS (INSERT INTO outbox"
+    " (event_id, to_queue, routing_key, body, turn, traceparent)"
+    f" VALUES {{}}) SELECT pg_notify('{CHANNEL}', '')"
+)
+_ONE = Prepared(_INSERT.format("($1, $2, $3, $4, $5, $6)"), 6)
 
 
 @sa_event.listens_for(Session, "after_transaction_create")

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, inspect, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -218,17 +218,31 @@ def history(session: Session, kind: RecordType, id: UUID) -> bytes:
     return b'{"items":[%b],"next":null}' % ",".join(items).encode()
 
 
-def existing(session: Session, model: type[Record], ids: set[UUID]) -> set[UUID]:
-    """Which of these ids are records of this tenant."""
-    if not ids:
-        return set()
-    return set(session.scalars(select(model.id).where(model.id.in_(ids))))
+def demand(session: Session, **references: tuple[type[TenantRow], UUID | None]) -> None:
+    """References must point at rows of this tenant; every one that does not is a bad field.
+
+    `company_id=(Company, id)`; nobody is pointed at by None.
+    """
+    given = {path: id for path, (_, id) in references.items() if id is not None}
+    if not given:
+        return
+    tables = tuple((path, inspect(references[path][0]).local_table.name) for path in given)
+    (found,) = _look_up(tables).run(session, given)
+    missing = [path for path, exists in zip(given, found, strict=True) if not exists]
+    if missing:
+        raise InvalidInput(
+            "Some references point at nothing",
+            [
+                FieldError(path, "unknown_reference", f"{path} names no record of yours")
+                for path in missing
+            ],
+        )
 
 
-def demand(session: Session, model: type[Record], path: str, id: UUID | None) -> None:
-    """A reference must point at a record of this tenant; anything else is a bad field."""
-    if id is not None and not existing(session, model, {id}):
-        raise InvalidInput.field(path, "unknown_reference", f"{path} names no record of yours")
+@cache
+def _look_up(tables: tuple[tuple[str, str], ...]) -> Statement:
+    looks = (f"EXISTS (SELECT FROM {table} WHERE id = %({path})s)" for path, table in tables)
+    return Statement("SELECT " + ", ".join(looks))
 
 
 # --- the statements that write a kind of record --------------------------------------------------

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session, aliased
 
-from liaison_contacts import lifecycle, owners, parties
-from liaison_contacts.models import Company, Person
+from liaison_contacts import lifecycle, parties
+from liaison_contacts.models import Company, Owner, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType, money
@@ -41,8 +41,7 @@ COMPANIES = RecordType(
 
 def create(session: Session, new: contract.NewCompany) -> Company:
     """Add a company."""
-    records.demand(session, Company, "parent_id", new.parent_id)
-    owners.demand(session, new.owner_id)
+    records.demand(session, parent_id=(Company, new.parent_id), owner_id=(Owner, new.owner_id))
     values = _stored(new, set(type(new).model_fields) - {"custom"})
     company = records.create(
         session,
@@ -61,12 +60,10 @@ def change(session: Session, id: UUID, version: int, changes: contract.CompanyCh
     """Change what was sent, and nothing else."""
     company = records.load(session, COMPANIES, Company, id, version)
     sent = changes.model_fields_set
-    if "parent_id" in sent and changes.parent_id != company.parent_id:
-        records.demand(session, Company, "parent_id", changes.parent_id)
-        _no_circle(session, company.id, changes.parent_id)
-    if "owner_id" in sent and changes.owner_id != company.owner_id:
-        owners.demand(session, changes.owner_id)
     values = _stored(changes, sent - {"custom"})
+    parties.demand_new(session, company, values, parent_id=Company, owner_id=Owner)
+    if values.get("parent_id") not in (None, company.parent_id):
+        _no_circle(session, company.id, values["parent_id"])
     if "custom" in sent:
         values["custom"] = changes.custom
     reached = {"emails": company.emails, "phones": company.phones} | values
@@ -112,9 +109,7 @@ def reference(company: Company) -> contract.CompanyRef:
     )
 
 
-def _no_circle(session: Session, id: UUID, parent: UUID | None) -> None:
-    if parent is None:
-        return
+def _no_circle(session: Session, id: UUID, parent: UUID) -> None:
     above = (
         select(Company.id, Company.parent_id, literal(1).label("depth"))
         .where(Company.id == parent)

@@ -1,10 +1,10 @@
 """Duplicates: who may be the same person, as the plugins see it."""
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from liaison_contacts import parties
 from liaison_kit.plugins import Hooks
+from liaison_kit.statements import Statement
 from liaison_sdk.contracts.contacts import NewContact, PossibleDuplicate
 from liaison_sdk.hooks import PersonFacts
 
@@ -12,9 +12,9 @@ CANDIDATES = 10
 LIKELY = 0.6
 
 # Through the search view, for its index of keys.
-_ALIKE = text(
+_ALIKE = Statement(
     "SELECT id, first_name, last_name, emails, phones FROM people_found"
-    " WHERE keys && CAST(:keys AS text[]) LIMIT :most"
+    f" WHERE keys && %(keys)s LIMIT {CANDIDATES}"
 )
 
 
@@ -43,23 +43,22 @@ def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplic
     )
     if not wanted:
         return []
-    rows = session.execute(_ALIKE, {"keys": wanted, "most": CANDIDATES})
     warnings = []
-    for row in rows:
+    for id, first_name, last_name, emails, phones in _ALIKE.run(session, {"keys": wanted}):
         existing = PersonFacts(
-            id=row.id,
-            first_name=row.first_name,
-            last_name=row.last_name,
-            emails=tuple(e["address"] for e in row.emails),
-            phones=tuple(p["number"] for p in row.phones),
+            id=id,
+            first_name=first_name,
+            last_name=last_name,
+            emails=tuple(e["address"] for e in emails),
+            phones=tuple(p["number"] for p in phones),
         )
         matches = hooks.ask("contacts_score_match", new=facts, existing=existing)
         best = max(matches, key=lambda match: match.score, default=None)
         if best is not None and best.score >= LIKELY:
             warnings.append(
                 PossibleDuplicate(
-                    id=row.id,
-                    name=f"{row.first_name} {row.last_name}".strip(),
+                    id=id,
+                    name=f"{first_name} {last_name}".strip(),
                     score=round(min(best.score, 1.0), 3),
                     reason=best.reason,
                 )

@@ -11,7 +11,7 @@ from liaison_kit.context import context
 from liaison_kit.imports.fields import CannotCreate
 from liaison_sdk.contracts.identity import UsersSaved
 from liaison_sdk.contracts.questions import FoundIds, Names
-from liaison_sdk.errors import InvalidInput, Unavailable
+from liaison_sdk.errors import Unavailable
 
 
 def keep(session: Session, event: UsersSaved) -> None:
@@ -91,9 +91,3 @@ def _asked(session: Session, names: Sequence[str]) -> dict[str, str]:
 
 def _question(names: Sequence[str]) -> bytes:
     return Names(names=list(names)).model_dump_json().encode()
-
-
-def demand(session: Session, id: object) -> None:
-    """An owner must be a user whom this tenant has."""
-    if id is not None and session.get(Owner, id) is None:
-        raise InvalidInput.field("owner_id", "unknown_reference", "owner_id names no user of yours")

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from liaison_contacts import lifecycle, owners, parties
-from liaison_contacts.models import Company, Person
+from liaison_contacts import lifecycle, parties
+from liaison_contacts.models import Company, Owner, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType
@@ -40,8 +40,7 @@ PEOPLE = RecordType(
 
 def create(session: Session, new: contract.NewContact) -> Person:
     """Add a person."""
-    records.demand(session, Company, "company_id", new.company_id)
-    owners.demand(session, new.owner_id)
+    records.demand(session, company_id=(Company, new.company_id), owner_id=(Owner, new.owner_id))
     values = parties.stored(new, set(type(new).model_fields) - {"custom"})
     person = records.create(
         session,
@@ -60,11 +59,8 @@ def change(session: Session, id: UUID, version: int, changes: contract.ContactCh
     """Change what was sent, and nothing else."""
     person = records.load(session, PEOPLE, Person, id, version)
     sent = changes.model_fields_set
-    if "company_id" in sent and changes.company_id != person.company_id:
-        records.demand(session, Company, "company_id", changes.company_id)
-    if "owner_id" in sent and changes.owner_id != person.owner_id:
-        owners.demand(session, changes.owner_id)
     values = parties.stored(changes, sent - {"custom"})
+    parties.demand_new(session, person, values, company_id=Company, owner_id=Owner)
     if "custom" in sent:
         values["custom"] = changes.custom
     first = values.get("first_name", person.first_name)

@@ -36,7 +36,7 @@ _UNIQUE = {"uq_teams_name": "name"}
 
 def create(session: Session, team: NewTeam) -> Team:
     """A new team."""
-    records.demand(session, User, "manager_id", team.manager_id)
+    records.demand(session, manager_id=(User, team.manager_id))
     return add(session, **team.model_dump())
 
 
@@ -58,7 +58,7 @@ def change(session: Session, id: UUID, changes: TeamChanges, version: int) -> No
     if "region" in values:
         values["region"] = values["region"] or None
     if "manager_id" in values:
-        records.demand(session, User, "manager_id", values["manager_id"])
+        records.demand(session, manager_id=(User, values["manager_id"]))
     with taken.named(TEAMS, _UNIQUE):
         changed = records.change(session, TEAMS, row, values)
     if not changed:

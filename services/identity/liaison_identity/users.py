@@ -233,10 +233,9 @@ def _held(session: Session, row: User) -> tuple[set[str], dict[str, contracts.Ro
 def _check_references(
     session: Session, team_id: UUID | None, manager_id: UUID | None, id: UUID | None = None
 ) -> None:
-    records.demand(session, Team, "team_id", team_id)
     if manager_id is not None and manager_id == id:
         raise InvalidInput.field("manager_id", "own_manager", "Nobody is their own manager")
-    records.demand(session, User, "manager_id", manager_id)
+    records.demand(session, team_id=(Team, team_id), manager_id=(User, manager_id))
 
 
 def resolve(session: Session, names: Sequence[str]) -> dict[str, UUID]:

@@ -1,11 +1,12 @@
 """References of opportunities: products are ours, companies and users are known from events."""
 
 import time
+from typing import cast
 from uuid import UUID
 
-from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from liaison_kit.statements import Statement
 from liaison_sdk.errors import FieldError, InvalidInput
 
 # An event takes milliseconds to come; what is not here after this long is not ours.
@@ -13,16 +14,14 @@ _PATIENCE_S = 1.5
 _LOOK_EVERY_S = 0.05
 _FRESH_MS = 10_000
 
-_CHECK = text("""
-    SELECT :product IS NULL OR EXISTS (SELECT FROM products WHERE id = CAST(:product AS uuid))
-             AS product_id,
-           :company IS NULL
-             OR EXISTS (SELECT FROM accounts WHERE id = CAST(:company AS uuid) AND NOT removed)
-             AS company_id,
-           :owner IS NULL OR EXISTS (SELECT FROM reps WHERE id = CAST(:owner AS uuid) AND active)
-             AS owner_id,
+_PATHS = ("product_id", "company_id", "owner_id")
+_CHECK = Statement("""
+    SELECT %(product)s::uuid IS NULL OR EXISTS (SELECT FROM products WHERE id = %(product)s),
+           %(company)s::uuid IS NULL
+             OR EXISTS (SELECT FROM accounts WHERE id = %(company)s AND NOT removed),
+           %(owner)s::uuid IS NULL OR EXISTS (SELECT FROM reps WHERE id = %(owner)s AND active),
            (SELECT r.region FROM accounts a JOIN reps r ON r.id = a.owner_id
-             WHERE a.id = CAST(:company AS uuid)) AS region
+             WHERE a.id = %(company)s)
 """)
 
 
@@ -37,14 +36,12 @@ def check(
     if product is None and company is None and owner is None:
         return None
     given = {"product": product, "company": company, "owner": owner}
-    values = {name: None if id is None else str(id) for name, id in given.items()}
     until = time.monotonic() + _PATIENCE_S
     while True:
-        found = session.execute(_CHECK, values).one()
-        missing = _missing(found)
+        ((*found, region),) = _CHECK.run(session, given)
+        missing = [path for path, exists in zip(_PATHS, found, strict=True) if not exists]
         if not missing:
-            region: str | None = found.region
-            return region
+            return cast("str | None", region)
         on_the_way = [
             id
             for path, id in (("company_id", company), ("owner_id", owner))
@@ -59,10 +56,6 @@ def check(
                 ],
             )
         time.sleep(_LOOK_EVERY_S)
-
-
-def _missing(found: "Row[tuple[bool, bool, bool, str | None]]") -> list[str]:
-    return [path for path in ("product_id", "company_id", "owner_id") if not getattr(found, path)]
 
 
 def _fresh(id: UUID) -> bool:
