@@ -59,6 +59,11 @@ class Connection:
         self.loop.add_handler(fileno, readable, self.loop.READ)
         self._watched.append(fileno)
 
+    def unwatch(self, fileno: int) -> None:
+        """What comes there may wait for a while."""
+        self.loop.remove_handler(fileno)
+        self._watched.remove(fileno)
+
     def end(self) -> None:
         """Leave the loop and close the connection."""
         self._ending = True

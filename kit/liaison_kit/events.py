@@ -40,7 +40,7 @@ PREFETCH = 400
 BATCH = 50
 BATCH_S = 0.5
 """How long a transaction of several events should take at most, judged by the last ones."""
-GATHER_S = 0.01
+GATHER_S = 0.04
 """How long to gather after a start; an event that comes after a quiet time is handled at once.
 
 A transaction costs twenty times what one more event in it costs.

@@ -31,6 +31,7 @@ from liaison_kit.db import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.metrics import BUCKETS
 from liaison_kit.outbox import send_to_queue
+from liaison_kit.statements import Statement
 from liaison_kit.telemetry import log, span
 from liaison_sdk.errors import Unavailable
 from liaison_sdk.events import Envelope, Event, NewerVersion
@@ -196,15 +197,15 @@ class Handling:
 
     def _claim(self, session: Session, arrivals: Sequence[Arrival]) -> int:
         """Enter events into the inbox, all that are new and have nothing failed before them."""
-        found = session.connection().exec_driver_sql(
-            _CLAIM,
+        ((claimed,),) = _CLAIM.run(
+            session,
             {
                 "handler": self.name,
                 "ids": sorted(str(_envelope(arrival).id) for arrival in arrivals),
                 "keys": list({_envelope(arrival).key for arrival in arrivals}),
             },
         )
-        return found.rowcount
+        return int(claimed)
 
     def _run(self, session: Session, arrival: Arrival) -> None:
         envelope = _envelope(arrival)
@@ -363,14 +364,17 @@ def describe(error: Exception) -> str:
 
 _NOBODY = UUID(int=0)
 
-_CLAIM = """
-INSERT INTO inbox (event_id, handler)
-SELECT arrived.id, %(handler)s FROM unnest(%(ids)s::uuid[]) AS arrived (id)
-WHERE NOT EXISTS (
-    SELECT FROM failed_events AS f WHERE f.handler = %(handler)s AND f.key = ANY(%(keys)s)
-)
-ON CONFLICT DO NOTHING
-"""
+_CLAIM = Statement("""
+WITH claimed AS (
+    INSERT INTO inbox (event_id, handler)
+    SELECT arrived.id, %(handler)s FROM unnest(%(ids)s::uuid[]) AS arrived (id)
+    WHERE NOT EXISTS (
+        SELECT FROM failed_events AS f
+        WHERE f.handler = %(handler)s AND f.key = ANY(%(keys)s::text[])
+    )
+    ON CONFLICT DO NOTHING RETURNING 1
+) SELECT count(*) FROM claimed
+""")
 _LOOK = text("""
 SELECT EXISTS (SELECT FROM inbox WHERE event_id = :event AND handler = :handler),
     own.state, own.turn,

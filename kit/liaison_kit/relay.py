@@ -34,7 +34,7 @@ BATCH = 500
 IN_FLIGHT = 1000
 SWEEP_S = 5.0
 """How often to look without having been told, in case a notice was lost."""
-GATHER_S = 0.01
+GATHER_S = 0.04
 """How long to gather after a look; an event that comes after a quiet time is sent at once."""
 TIDY_S = 0.05
 """How long a confirmed row may outlive its confirm when nothing else is to be fetched."""
@@ -136,6 +136,7 @@ class OutboxRelay:
         self._planned: Any = None
         self._last_look = 0.0
         self._tidying = False
+        self._listening = False
 
     def _serve(self) -> None:
         self._reset()
@@ -182,6 +183,7 @@ class OutboxRelay:
         LEADS.labels(self.service).set(1)
         self._loop = broker.loop
         broker.watch(self._db.fileno(), self._on_notice)
+        self._listening = True
         self._sweep()
         self._keep_house()
 
@@ -192,6 +194,15 @@ class OutboxRelay:
     def _on_notice(self, _fd: int, _events: int) -> None:
         self._db.poll()
         self._notified()
+
+    def _listen(self, wanted: bool) -> None:
+        if wanted == self._listening or self._broker is None:
+            return
+        self._listening = wanted
+        if wanted:
+            self._broker.watch(self._db.fileno(), self._on_notice)
+        else:
+            self._broker.unwatch(self._db.fileno())
 
     def _notified(self) -> None:
         if self._db.notifies:
@@ -222,6 +233,8 @@ class OutboxRelay:
         if self._planned is None and len(self._flying) <= IN_FLIGHT - BATCH:
             since = time.monotonic() - self._last_look
             self._planned = self._loop.call_later(max(0.0, GATHER_S - since), self._look)
+            # Until then there is one notice per transaction that would tell nothing new.
+            self._listen(False)
 
     def _look(self) -> None:
         """Delete what is confirmed and publish what is new: one statement."""
@@ -232,6 +245,7 @@ class OutboxRelay:
             _FETCH, {"gone": gone, "held": [*self._flying.values(), *gone], "limit": BATCH}
         )
         self._last_look = time.monotonic()
+        self._listen(True)
         for row in rows:
             self._publish(*row)
         if len(rows) == BATCH:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from liaison_kit import listing
 from liaison_kit.context import context
 from liaison_kit.recordtype import RecordType
+from liaison_kit.statements import Statement
 from liaison_sdk.errors import InvalidInput, NotFound
 
 # Each branch is cut to the page by its own index before they are merged.
@@ -116,11 +117,10 @@ def _position(cursor: str) -> tuple[dt.datetime, UUID]:
         ) from None
 
 
-# One text for any number of rows: each new number would be another statement to compile.
-_TELL = text(
+_TELL = Statement(
     "INSERT INTO occurrences (tenant_id, id, about_id, at, kind, by, details)"
-    " SELECT :tenant, id, about_id, at, kind, by, details FROM"
-    " jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(id uuid, about_id uuid, at timestamptz,"
+    " SELECT %(tenant)s::uuid, id, about_id, at, kind, by, details FROM"
+    " jsonb_to_recordset(%(rows)s) AS r(id uuid, about_id uuid, at timestamptz,"
     " kind text, by uuid, details jsonb) ON CONFLICT DO NOTHING"
 )
 
@@ -130,4 +130,4 @@ def tell(session: Session, entries: Iterable[dict[str, Any]]) -> None:
     rows = list(entries)
     if rows:
         found = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
-        session.execute(_TELL, found)
+        _TELL.run(session, found)
