@@ -43,6 +43,8 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "autovacuum_max_workers": "2",
+    # A new table's first figures decide how statements that are planned once are run.
+    "autovacuum_naptime": "15s",
     # PostgreSQL 18's I/O workers are three more processes that a small machine has no use for.
     "io_method": "sync",
     "timezone": "UTC",
