@@ -314,12 +314,13 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
 
     def _tidy_up(self) -> None:
         """Clear up what nobody needs any more, a bounded batch a minute."""
-        db = self.container.service_cls.db
+        service = self.container.service_cls
+        clear_up = text("SELECT " + ", ".join(f"{name}()" for name in service.tidies))
         while not self._stopping:
             eventlet.sleep(TIDY_S)
             try:
-                with db.connection() as connection:
-                    connection.execute(text("SELECT tidy()"))
+                with service.db.connection() as connection:
+                    connection.execute(clear_up)
                     connection.commit()
             except Exception as error:
                 log.warning("not tidied up", error=type(error).__name__)

@@ -22,7 +22,8 @@ class Service(CommonOperations, ImportOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `importables` those that files can be imported into,
-    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event
+    `tidies` are the database's functions that clear up every minute, `permissions` what roles may
+    grant, `menu` its entries in the workspace, `live` which event
     tells that which record changed.
     """
 
@@ -32,6 +33,7 @@ class Service(CommonOperations, ImportOperations):
     records: ClassVar[Sequence[RecordType]] = ()
     importables: ClassVar[Sequence[Importable]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
+    tidies: ClassVar[Sequence[str]] = ("tidy",)
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import CHAR, SmallInteger
@@ -73,6 +74,30 @@ class Opportunity(Record, Base):
     win_reason: Mapped[str | None]
     lost_reason: Mapped[str | None]
     search: Mapped[str]
+
+
+class OpportunitySum(TenantRow, Base):
+    """What opportunities that are alike add up to; the database keeps it as they change.
+
+    Any number of rows are about the same ones: a change adds rows, and a few may be negative.
+    """
+
+    __tablename__ = "opportunity_sums"
+    # It has no key; the mapper wants one.
+    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["stage_id", "owner_id"]}
+
+    pipeline_id: Mapped[UUID]
+    stage_id: Mapped[UUID]
+    status: Mapped[str]
+    owner_id: Mapped[UUID | None]
+    product_id: Mapped[UUID | None]
+    region: Mapped[str | None]
+    currency: Mapped[str | None] = mapped_column(CHAR(3))
+    probability: Mapped[int | None] = mapped_column(SmallInteger)
+    count: Mapped[int]
+    amount: Mapped[Decimal]
+    days: Mapped[int]
+    dated: Mapped[int]
 
 
 class StageChange(TenantRow, Base):

@@ -6,7 +6,7 @@ history and its stage change, and answers with the record as it is then.
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -27,7 +27,15 @@ from liaison_kit.recordtype import RecordType, as_json, money
 from liaison_kit.search import search_text
 from liaison_kit.statements import Statement
 from liaison_sales import metrics, moves, owners, pipelines, references
-from liaison_sales.models import Account, Opportunity, Product, Rep, Stage, StageChange
+from liaison_sales.models import (
+    Account,
+    Opportunity,
+    OpportunitySum,
+    Product,
+    Rep,
+    Stage,
+    StageChange,
+)
 from liaison_sales.pipelines import Step, Steps
 from liaison_sales.products import CENT, refuse_nulls
 from liaison_sdk.contracts import sales as contract
@@ -45,15 +53,30 @@ def _of_stage(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
     return select(column).where(Stage.id == Opportunity.stage_id).scalar_subquery()
 
 
-def _in_region(value: ColumnElement[Any]) -> ColumnElement[bool]:
-    """The owner's team sells there; where no owner has a region, the opportunity is from there."""
-    theirs = select(Rep.id).where(Rep.region == value)
-    placed = select(Rep.id).where(Rep.region.is_not(None))
-    own = and_(
-        Opportunity.region == value,
-        func.coalesce(Opportunity.owner_id.in_(placed), False).is_(False),
-    )
-    return or_(Opportunity.owner_id.in_(theirs), own)
+Placed = type[Opportunity] | type[OpportunitySum]
+"""What has a stage, an owner and a region."""
+
+
+def filters(model: Placed) -> dict[str, Callable[[ColumnElement[Any]], ColumnElement[bool]]]:
+    """The filters of opportunities that are not columns, for what has these columns."""
+
+    def in_region(value: ColumnElement[Any]) -> ColumnElement[bool]:
+        """The owner's team sells there; where no owner has a region, the deal is from there."""
+        theirs = select(Rep.id).where(Rep.region == value)
+        placed = select(Rep.id).where(Rep.region.is_not(None))
+        own = and_(
+            model.region == value,
+            func.coalesce(model.owner_id.in_(placed), False).is_(False),
+        )
+        return or_(model.owner_id.in_(theirs), own)
+
+    return {
+        "stage": lambda value: model.stage_id.in_(select(Stage.id).where(Stage.code == value)),
+        "region": in_region,
+        "manager_id": lambda value: model.owner_id.in_(
+            select(Rep.id).where(cast(Rep.manager_id, Text) == value)
+        ),
+    }
 
 
 OPPORTUNITIES = RecordType(
@@ -75,15 +98,7 @@ OPPORTUNITIES = RecordType(
         "amount": money(Opportunity.amount_amount, Opportunity.currency),
         "probability": func.coalesce(Opportunity.probability, _of_stage(Stage.probability)),
     },
-    filters={
-        "stage": lambda value: Opportunity.stage_id.in_(
-            select(Stage.id).where(Stage.code == value)
-        ),
-        "region": _in_region,
-        "manager_id": lambda value: Opportunity.owner_id.in_(
-            select(Rep.id).where(cast(Rep.manager_id, Text) == value)
-        ),
-    },
+    filters=filters(Opportunity),
     search=Opportunity.search,
     owner=Opportunity.owner_id,
 )

@@ -1,8 +1,9 @@
 """The sales summary: opportunities added up by stage, region, rep, product, month and more.
 
-One statement. It first adds up what is alike by the opportunities' own columns, reading a covering
-index only, and then names the few sums that are left. Percentages, means and rounding are done on
-those, in exact decimals.
+One statement. It takes what alike opportunities add up to from the sums that the database keeps;
+for months, and for filters that those sums do not know, it adds up the opportunities themselves,
+reading a covering index only. Then it names the few sums that are left. Percentages, means and
+rounding are done on those, in exact decimals (docs/decisions/kept-sums.md).
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from typing import Any, Final
+from typing import cast as cast_type
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,9 +30,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from liaison_kit import listing
+from liaison_kit.db import Record
 from liaison_kit.listing import ListQuery
-from liaison_sales.models import Opportunity, Product, Rep, Stage
-from liaison_sales.opportunities import OPPORTUNITIES
+from liaison_sales.models import Opportunity, OpportunitySum, Product, Rep, Stage
+from liaison_sales.opportunities import OPPORTUNITIES, Placed, filters
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.contracts.sales import SummaryBy
 
@@ -40,10 +43,28 @@ RATE: Final = Decimal("0.0001")
 SUMMARISED: Final = dataclasses.replace(OPPORTUNITIES, search=None)
 """Opportunities with their filters; a summary of what a search finds would be a riddle."""
 
+_KEPT: Final = dataclasses.replace(
+    SUMMARISED,
+    # Not a record, but what the filters below ask for it has.
+    model=cast_type("type[Record]", OpportunitySum),
+    columns={},
+    filters=filters(OpportunitySum),
+    owner=OpportunitySum.owner_id,
+)
+_KEPT_BY: Final = frozenset(
+    {"pipeline_id", "stage_id", "stage", "status", "owner_id", "product_id", "region", "manager_id"}
+)
+"""The filters that kept sums answer."""
+
 
 def summary(session: Session, by: SummaryBy, query: ListQuery[contract.Opportunity]) -> bytes:
     """The opportunities that the filters leave, added up, as JSON."""
-    rows = listing.aggregate(session, SUMMARISED, query, f"summary by {by}", _statement(by))
+    filtered = {name.partition("[")[0] for name, _ in query.pairs}
+    if by != "month" and filtered <= _KEPT_BY:
+        kind, model, name = _KEPT, OpportunitySum, f"kept sums by {by}"
+    else:
+        kind, model, name = SUMMARISED, Opportunity, f"sums by {by}"
+    rows = listing.aggregate(session, kind, query, name, _statement(by, model))
     tallies: dict[tuple[Any, ...], Tally] = {}
     total = Tally(None, None)
     for key, label, rank, kind, currency, *sums in rows:
@@ -173,13 +194,13 @@ def _by_currency(sums: FromClause) -> _Label:
     return sums.c.currency, sums.c.currency, null()
 
 
-_OWN: Final[dict[SummaryBy, tuple[Any, ...]]] = {
+_OWN: Final[dict[SummaryBy, tuple[str, ...]]] = {
     "stage": (),
-    "region": (Opportunity.owner_id, Opportunity.region),
-    "rep": (Opportunity.owner_id,),
-    "manager": (Opportunity.owner_id,),
-    "product": (Opportunity.product_id,),
-    "month": (Opportunity.closed_on,),
+    "region": ("owner_id", "region"),
+    "rep": ("owner_id",),
+    "manager": ("owner_id",),
+    "product": ("product_id",),
+    "month": ("closed_on",),
     "currency": (),
 }
 """The columns of an opportunity that decide about its row, besides its stage and currency."""
@@ -195,21 +216,36 @@ _LABELS: Final[dict[SummaryBy, Callable[[FromClause], _Label]]] = {
 }
 
 
+def _measures(model: Placed) -> dict[str, ColumnElement[Any]]:
+    """How many, how much, and how long they took, of what is alike."""
+    if model is OpportunitySum:
+        return {
+            name: func.sum(getattr(OpportunitySum, name))
+            for name in ("count", "amount", "days", "dated")
+        }
+    cycle = Opportunity.closed_on - Opportunity.engaged_on
+    return {
+        "count": func.count(),
+        "amount": func.sum(Opportunity.amount_amount),
+        "days": func.sum(cycle),
+        "dated": func.count(cycle),
+    }
+
+
 @cache
-def _statement(by: SummaryBy) -> Callable[[Sequence[ColumnElement[bool]]], Select[Any]]:
+def _statement(
+    by: SummaryBy, model: Placed
+) -> Callable[[Sequence[ColumnElement[bool]]], Select[Any]]:
     def build(conditions: Iterable[ColumnElement[bool]]) -> Select[Any]:
-        alike = (*_OWN[by], Opportunity.stage_id, Opportunity.probability, Opportunity.currency)
-        cycle = Opportunity.closed_on - Opportunity.engaged_on
+        names = (*_OWN[by], "stage_id", "probability", "currency")
+        alike = [getattr(model, name) for name in names]
+        measures = _measures(model)
         sums = (
-            select(
-                *alike,
-                func.count().label("count"),
-                func.sum(Opportunity.amount_amount).label("amount"),
-                func.sum(cycle).label("days"),
-                func.count(cycle).label("dated"),
-            )
+            select(*alike, *(measure.label(name) for name, measure in measures.items()))
             .where(*conditions)
             .group_by(*alike)
+            # Kept sums of what has moved on add up to nothing.
+            .having(measures["count"] != 0)
             .subquery("sums")
         )
         source: FromClause = sums.join(Stage, Stage.id == sums.c.stage_id)
