@@ -48,7 +48,7 @@ def take_turn(desk: Any, turn: str, chance: random.Random, users: list[str]) -> 
     known = deal["id"], deal["version"]
     match turn:
         case "move":
-            send(desk, "move_opportunity", *known, stage=chance.choice(["qualified", "proposal"]))
+            send(desk, "move_opportunity", *known, stage=chance.choice(["engaging", "proposal"]))
         case "win":
             send(desk, "win_opportunity", *known, amount={"amount": "99.99", "currency": "USD"})
         case "lose":
