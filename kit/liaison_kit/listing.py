@@ -45,6 +45,8 @@ MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
 TEXT_LENGTH = 200
 """The longest text that lists are filtered or searched by."""
+MOST_VALUES = 20
+"""How many values a filter that is no field may be asked with at once: each is a condition."""
 RESERVED = {"q", "sort", "limit", "cursor", "count"}
 
 T = TypeVar("T", bound=BaseModel)
@@ -69,11 +71,19 @@ class ListQuery(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition of a list: `amount[gte]=100`."""
+    """One condition of a list: `amount[gte]=100`.
+
+    A filter that is no field has its values as a tuple: each becomes a condition of its own.
+    """
 
     field: str
     operator: str
     value: Any
+
+    @property
+    def shape(self) -> tuple[str, str, int]:
+        """What the SQL of the condition depends on."""
+        return self.field, self.operator, len(self.value) if isinstance(self.value, tuple) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def page(
     shape = (
         "page",
         kind.name,
-        tuple((f.field, f.operator) for f in plan.filters),
+        tuple(f.shape for f in plan.filters),
         len(plan.terms),
         plan.sort,
         plan.descending,
@@ -142,7 +152,7 @@ def aggregate(
     """
     plan = _parse(session, kind, query)
     rule = row_rule(session, kind)
-    shape = (name, kind.name, tuple((f.field, f.operator) for f in plan.filters), rule[0])
+    shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
     composed = _composed(shape, lambda: build(_conditions(kind, plan, rule, [])))
     return composed.run(session, _values(plan, rule))
 
@@ -283,10 +293,11 @@ def _any_of(column: Any, name: str) -> ColumnElement[bool]:
 
 
 def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
-    value: BindParameter[Any] = bindparam(f"f{i}")
     special = kind.filters.get(f.field)
     if special is not None:
-        return special(cast(value, Text))
+        found = or_(*(special(cast(bindparam(f"f{i}_{j}"), Text)) for j in range(len(f.value))))
+        return found.is_not(True) if f.operator == "ne" else found
+    value: BindParameter[Any] = bindparam(f"f{i}")
     if f.field.startswith("custom."):
         return custom.condition(kind.model.custom, f.field[7:], f.operator, f"f{i}")
     column = kind.expression(f.field)
@@ -311,7 +322,12 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
 
 
 def _values(plan: _Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
-    values: dict[str, Any] = {f"f{i}": f.value for i, f in enumerate(plan.filters)}
+    values: dict[str, Any] = {}
+    for i, f in enumerate(plan.filters):
+        if isinstance(f.value, tuple):
+            values |= {f"f{i}_{j}": part for j, part in enumerate(f.value)}
+        else:
+            values[f"f{i}"] = f.value
     values |= {f"t{i}": term for i, term in enumerate(plan.terms)}
     values["limit"] = plan.limit + 1
     values["peers"] = rule[1]
@@ -363,7 +379,7 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if len(raw) > TEXT_LENGTH and operator != "in":
         raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters")
     if matched and field in kind.filters:
-        return Filter(field, "eq", raw)
+        return Filter(field, operator, _parts(name, field, operator, raw))
     if matched and field.startswith("custom."):
         return Filter(field, operator, custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)
@@ -378,6 +394,19 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
             raise InvalidInput.field(name, "operator", f"{field} has no operator {operator}")
         return Filter(field, operator, [raw])
     return Filter(field, operator, convert(info, name, raw))
+
+
+def _parts(name: str, field: str, operator: str, raw: str) -> tuple[str, ...]:
+    """The values of a filter that is no field; `in` finds what any of them finds."""
+    if operator not in ("eq", "ne", "in"):
+        said = f"{field} has no operator {operator}, only eq, ne and in"
+        raise InvalidInput.field(name, "operator", said)
+    parts = tuple(raw.split(",")) if operator == "in" else (raw,)
+    if len(parts) > MOST_VALUES:
+        raise InvalidInput.field(name, "too_many", f"At most {MOST_VALUES} values")
+    if any(len(part) > TEXT_LENGTH for part in parts):
+        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters a value")
+    return parts
 
 
 def convert(info: FieldInfo, path: str, raw: str) -> Any:

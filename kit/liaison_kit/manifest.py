@@ -181,7 +181,7 @@ def _list_params(kind: RecordType) -> list[dict[str, Any]]:
     for name in kind.filters:
         params.append(_query(name, _TEXT, ""))
     for name, info in kind.fields.items():
-        if info.filterable:
+        if info.filterable and name not in kind.filters:
             params += _field_filters(name, info)
     return params
 

@@ -101,6 +101,43 @@ def test_a_whole_address_or_number_finds_its_owner_only(
     assert names(page(contacts_db, someone, phone="01 99 00 11 22")) == ["Roux"]
 
 
+def test_an_address_or_number_may_be_one_of_several_or_not_that_one(
+    contacts_db: Database, someone: Context
+) -> None:
+    add(contacts_db, someone, last_name="Lee", emails=[{"address": "lee@example.org"}])
+    add(contacts_db, someone, last_name="Roux", phones=[{"number": "+33199001122"}])
+    add(contacts_db, someone, last_name="Sand", emails=[{"address": "sand@example.org"}])
+
+    def found(**query: str) -> list[str]:
+        return names(page(contacts_db, someone, sort="last_name", **query))
+
+    assert found(email__in="LEE@example.org,sand@example.org") == ["Lee", "Sand"]
+    assert found(email__in="lee@example.org,") == ["Lee"]
+    assert found(email__ne="lee@example.org") == ["Roux", "Sand"]
+    assert found(phone__in="+33199001122,+33199001133") == ["Roux"]
+    assert found(email__eq="lee@example.org", phone__ne="+33199001122") == ["Lee"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "code"),
+    [
+        ("gte", "a", "operator"),
+        ("null", "true", "operator"),
+        ("in", ",".join("a" * 21), "too_many"),
+        ("in", "a" * 201, "too_long"),
+    ],
+)
+def test_an_operator_that_a_filter_does_not_know_is_refused(
+    contacts_db: Database, someone: Context, operator: str, value: str, code: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        page(contacts_db, someone, **{f"email__{operator}": value})
+
+    (error,) = caught.value.errors
+    assert (error.path, error.code) == (f"email[{operator}]", code)
+    assert code != "operator" or "only eq, ne and in" in error.message
+
+
 def test_filters_combine_and_count(contacts_db: Database, someone: Context) -> None:
     for i in range(5):
         add(contacts_db, someone, last_name=f"N{i}", tags=["vip"] if i % 2 else [], stage="lead")
@@ -180,7 +217,12 @@ def test_a_search_reads_through_the_view_that_may_use_the_index(
 ) -> None:
     add(contacts_db, someone, last_name="Lee", tags=["vip"])
 
-    for query in ({"q": "lee"}, {"tags": "vip"}, {"email": "lee@example.org"}):
+    for query in (
+        {"q": "lee"},
+        {"tags": "vip"},
+        {"email": "lee@example.org"},
+        {"email__in": "lee@example.org,li@example.org"},
+    ):
         with statements(contacts_db) as seen:
             page(contacts_db, someone, **query, count="true")
 

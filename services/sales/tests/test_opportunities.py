@@ -11,7 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from sqlalchemy import text
 
 from liaison_kit.ids import uuid7
+from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
+from liaison_sales.service import Sales
 from liaison_sdk.hooks import OwnerSuggestion, hook
 
 
@@ -302,6 +304,13 @@ def test_lists_filter_by_stage_region_amount_and_dates(desk: Any) -> None:
 
     assert found(("region", "West")) == {a["id"], c["id"]}
     assert found(("stage", "won")) == {a["id"]}
+    assert found(("stage[in]", "won,prospecting"), ("region[in]", "West,North")) == {
+        a["id"],
+        c["id"],
+    }
+    assert found(("stage[ne]", "won")) == {b["id"], c["id"]}
+    # Who has no owner and who has one of another region: neither sells in the East.
+    assert found(("region[ne]", "East")) == {a["id"], c["id"]}
     assert found(("status", "open")) == {b["id"], c["id"]}
     assert found(("amount[gte]", "15")) == {b["id"]}
     assert found(("expected_close[gt]", "2026-12-31")) == {c["id"]}
@@ -309,6 +318,20 @@ def test_lists_filter_by_stage_region_amount_and_dates(desk: Any) -> None:
     assert found(("q", "robo"), ("sort", "closed_on")) == {a["id"], b["id"], c["id"]}
     for sort in ("name", "-expected_close", "expected_close", "-closed_on", "created_at"):
         assert len(found(("sort", sort), ("limit", "2"))) == 2
+
+
+@pytest.mark.parametrize("name", ["stage[null]", "region[gte]", "manager_id[lt]"])
+def test_an_operator_that_a_filter_does_not_know_is_refused(desk: Any, name: str) -> None:
+    problem = json.loads(desk.call("list_opportunities", query=[[name, "true"]]).body)
+
+    assert problem["status"] == 422
+    assert [(error["path"], error["code"]) for error in problem["errors"]] == [(name, "operator")]
+
+
+def test_every_parameter_of_a_list_is_documented_once() -> None:
+    for operation in manifest(Sales)["operations"]:
+        names = [parameter["name"] for parameter in operation["query_params"]]
+        assert len(names) == len(set(names)), operation["name"]
 
 
 def test_a_deleted_opportunity_is_gone_with_its_stages(desk: Any) -> None:
