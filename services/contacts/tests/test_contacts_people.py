@@ -197,6 +197,27 @@ def test_pages_one_after_the_other_are_the_whole_list(
     assert len(seen) == len(titles)
 
 
+def test_companies_that_a_search_finds_are_sorted_by_revenue(
+    contacts_db: Database, someone: Context
+) -> None:
+    for name, revenue in (("Acme", "9"), ("Acme Ltd", None), ("Acme SA", "10"), ("Other", "11")):
+        add_company(
+            contacts_db,
+            someone,
+            name=name,
+            phones=[{"number": "+33199001122"}],
+            annual_revenue=revenue and {"amount": revenue, "currency": "EUR"},
+        )
+    asked = {"sort": "-annual_revenue", "q": "acme", "phone": "01 99 00 11 22", "limit": "2"}
+
+    first = page(contacts_db, someone, COMPANIES, count="true", **asked)
+    rest = page(contacts_db, someone, COMPANIES, cursor=first["next"], **asked)
+
+    assert [item["name"] for item in first["items"]] == ["Acme SA", "Acme"]
+    assert [item["name"] for item in rest["items"]] == ["Acme Ltd"]
+    assert (first["count"], rest["next"]) == (3, None)
+
+
 def test_a_list_is_one_statement_whatever_its_length(
     contacts_db: Database, someone: Context
 ) -> None:

@@ -2,10 +2,11 @@
 
 import datetime as dt
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import text
@@ -332,6 +333,59 @@ def test_every_parameter_of_a_list_is_documented_once() -> None:
     for operation in manifest(Sales)["operations"]:
         names = [parameter["name"] for parameter in operation["query_params"]]
         assert len(names) == len(set(names)), operation["name"]
+
+
+AMOUNTS = st.none() | st.sampled_from(["0", "9", "10", "10.5", "100", "9999999999999999.99"])
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    amounts=st.lists(AMOUNTS, max_size=12),
+    limit=st.integers(1, 5),
+    descending=st.booleans(),
+    above=st.sampled_from([None, 9]),
+)
+def test_pages_by_amount_are_the_whole_list_in_order(
+    desk: Any, amounts: list[str | None], limit: int, descending: bool, above: int | None
+) -> None:
+    fresh = type(desk)(desk.db, principal())
+    for i, amount in enumerate(amounts):
+        opened(fresh, amount=amount and {"amount": amount, "currency": ("EUR", "USD")[i % 2]})
+    query = [["q", "rob"]] if above is None else [["amount[gt]", str(above)]]
+
+    seen: list[Decimal | None] = []
+    after: list[list[str]] = []
+    while True:
+        asked = [*query, ["sort", "-" * descending + "amount"], ["limit", str(limit)], *after]
+        page = json.loads(fresh.call("list_opportunities", query=asked).body)
+        seen += [item["amount"] and Decimal(item["amount"]["amount"]) for item in page["items"]]
+        if page["next"] is None:
+            break
+        after = [["cursor", page["next"]]]
+
+    known = sorted((Decimal(a) for a in amounts if a is not None), reverse=descending)
+    if above is None:
+        # What has no amount comes last, whichever way round.
+        assert seen == known + [None] * amounts.count(None)
+    else:
+        assert seen == [amount for amount in known if amount > above]
+
+
+def test_money_is_told_to_be_sortable() -> None:
+    told_of = manifest(Sales)
+
+    (field,) = (
+        field
+        for record in told_of["records"]
+        for field in record["fields"]
+        if (record["name"], field["name"]) == ("opportunities", "amount")
+    )
+    (listed,) = (o for o in told_of["operations"] if o["name"] == "list_opportunities")
+    (sort,) = (p for p in listed["query_params"] if p["name"] == "sort")
+    assert field["sortable"]
+    assert {"amount", "-amount"} <= set(sort["schema"]["enum"])
 
 
 def test_a_deleted_opportunity_is_gone_with_its_stages(desk: Any) -> None:
