@@ -47,7 +47,7 @@ TEXT_LENGTH = 200
 """The longest text that lists are filtered or searched by."""
 MOST_VALUES = 20
 """How many values a filter that is no field may be asked with at once: each is a condition."""
-RESERVED = {"q", "sort", "limit", "cursor", "count"}
+PAGING = {"sort", "limit", "cursor", "count"}
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -151,9 +151,10 @@ def aggregate(
 ) -> Sequence[Sequence[Any]]:
     """Figures over the very rows that a list would show: the same filters, the same row rules.
 
-    `build` makes the statement of the list's conditions; `name` tells its shape.
+    `build` makes the statement of the list's conditions; `name` tells its shape. There is no page,
+    so nothing that a page is asked for by.
     """
-    plan = _parse(session, kind, query)
+    plan = _parse(session, kind, query, paged=False)
     rule = row_rule(session, kind)
     shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
     composed = _composed(shape, lambda: text_of(build(_conditions(kind, plan, rule, []))))
@@ -349,12 +350,13 @@ def _values(plan: _Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
 
 
-def _parse(session: Session, kind: RecordType, query: ListQuery[Any]) -> _Plan:
+def _parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool = True) -> _Plan:
     errors: list[FieldError] = []
     filters: list[Filter] = []
-    given = dict(query.pairs)
+    given: dict[str, str] = {}
     for name, raw in query.pairs:
-        if name in RESERVED:
+        if name == "q" or (paged and name in PAGING):
+            given[name] = raw
             continue
         try:
             filters.append(_filter(session, kind, name, raw))
@@ -392,7 +394,7 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
         return Filter(field, operator, custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)
     if not matched or info is None or not info.filterable:
-        raise InvalidInput.field(name, "unknown_parameter", f"There is no filter {name}")
+        raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
     if operator == "null":
         return Filter(field, operator, _boolean(name, raw))
     if operator == "in":

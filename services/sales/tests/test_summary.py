@@ -24,8 +24,10 @@ from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.reading import open_table
+from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
 from liaison_sales.importing import IMPORTABLES
+from liaison_sales.service import Sales
 from liaison_sdk.contracts.sales import SummaryBy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -237,6 +239,20 @@ def insert(
             "closed": deal["closed"],
         },
     )
+
+
+def test_a_summary_has_no_pages_and_no_order(desk: Any) -> None:
+    (operation,) = (o for o in manifest(Sales)["operations"] if o["name"] == "summarise")
+    sent = {"sort": "password", "limit": "10", "cursor": "x", "count": "true"}
+
+    problem = json.loads(desk.call("summarise", query=[[*pair] for pair in sent.items()]).body)
+
+    assert not sent.keys() & {parameter["name"] for parameter in operation["query_params"]}
+    assert {"by", "stage", "amount[gte]"} <= {p["name"] for p in operation["query_params"]}
+    assert problem["status"] == 422
+    assert [(e["path"], e["code"]) for e in problem["errors"]] == [
+        (name, "unknown_parameter") for name in sent
+    ]
 
 
 def test_a_summary_is_one_statement_and_has_no_search(desk: Any) -> None:
