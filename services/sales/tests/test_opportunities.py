@@ -117,6 +117,19 @@ def test_a_move_costs_two_statements_and_the_outbox(desk: Any) -> None:
     assert len(seen) == 3
 
 
+def test_time_in_a_first_stage_runs_from_the_day_of_engagement(desk: Any) -> None:
+    deal = opened(desk, stage="engaging", engaged_on="2026-03-10")
+
+    moved(desk, deal, "proposal", on="2026-03-13")
+
+    assert deal["stage_since"].startswith("2026-03-10T00:00:00")
+    stages = json.loads(desk.call("list_stage_changes", path={"id": deal["id"]}).body)["items"]
+    assert [(s["at"][:10], s["seconds"]) for s in stages] == [
+        ("2026-03-10", None),
+        ("2026-03-13", 3 * 86_400),
+    ]
+
+
 def test_a_lost_one_tells_why_and_can_be_reopened_where_it_was(desk: Any) -> None:
     deal = moved(desk, opened(desk), "proposal")
 

@@ -436,6 +436,60 @@ def test_imported_opportunities_are_named_dated_and_told(desk: Any, tmp_path: Pa
     assert [s["to_stage"] for s in stages["items"]] == ["Engaging", "Won"]
 
 
+def test_a_file_and_a_hand_date_the_same_deal_alike(
+    desk: Any, today: dt.date, tmp_path: Path
+) -> None:
+    ahead = (today + dt.timedelta(days=30)).isoformat()
+    deals = [
+        {"stage": "engaging", "engaged_on": "2020-02-03"},
+        {"stage": "prospecting", "engaged_on": "2020-02-03"},
+        {"stage": "won", "engaged_on": "2020-02-03", "closed_on": "2020-03-04"},
+        {"stage": "proposal", "engaged_on": ahead},
+        {"stage": "prospecting"},
+    ]
+
+    def stages(id: str) -> list[tuple[str, str, int | None]]:
+        reply = desk.call("list_stage_changes", path={"id": id})
+        items = json.loads(reply.body)["items"]
+        return [(s["to_stage"], s["at"][:10], s["seconds"]) for s in items]
+
+    by_hand = []
+    with (tmp_path / "deals.csv").open("w") as file:
+        book = csv.DictWriter(file, ["id", "stage", "engaged_on", "closed_on"])
+        book.writeheader()
+        for i, deal in enumerate(deals):
+            body = json.dumps({"name": "x", **deal}).encode()
+            by_hand.append(json.loads(desk.call("create_opportunity", body).body))
+            book.writerow({"id": f"F{i}", **deal})
+    brought_in(desk, "opportunities", tmp_path / "deals.csv")
+
+    for i, deal in enumerate(by_hand):
+        reply = desk.call("list_opportunities", query=[["external_id", f"F{i}"]])
+        (filed,) = json.loads(reply.body)["items"]
+        day = (today.isoformat(), "2020-02-03", "2020-03-04")[(1, 1, 2, 0, 0)[i]]
+        assert stages(filed["id"]) == stages(deal["id"]) == [(deal["stage_name"], day, None)]
+        assert filed["stage_since"][:10] == deal["stage_since"][:10] == day
+
+
+def test_a_file_that_moves_a_deal_does_not_date_the_move_by_its_engagement(
+    desk: Any, today: dt.date, tmp_path: Path
+) -> None:
+    head = "id,stage,engaged_on,closed_on\n"
+    for rows in (
+        "A,Engaging,2020-01-01,\nB,Engaging,2020-01-01,\n",
+        "A,Proposal,2020-01-01,\nB,Won,2020-01-01,2020-01-31\n",
+    ):
+        (tmp_path / "deals.csv").write_text(head + rows)
+        brought_in(desk, "opportunities", tmp_path / "deals.csv")
+
+    for name, day in (("A", today), ("B", dt.date(2020, 1, 31))):
+        reply = desk.call("list_opportunities", query=[["external_id", name]])
+        id = json.loads(reply.body)["items"][0]["id"]
+        moved = json.loads(desk.call("list_stage_changes", path={"id": id}).body)["items"][1]
+        assert moved["at"][:10] == day.isoformat()
+        assert moved["seconds"] // 86_400 == (day - dt.date(2020, 1, 1)).days
+
+
 def test_large_books_stay_cheap(desk: Any) -> None:
     """A hundred thousand opportunities: the covering index is what is read."""
     random.seed(7)
