@@ -29,7 +29,8 @@ test: $(READY) ## Run every test, on a real PostgreSQL and a real RabbitMQ
 check: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict sdk/liaison_sdk kit/liaison_kit
+	@$(BIN)/mypy --strict sdk/liaison_sdk kit/liaison_kit cli/liaison_cli \
+		services/*/liaison_* plugins/*/liaison_*
 
 fix: $(READY) ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix .

@@ -45,7 +45,9 @@ MAX_LIMIT = 200
 DEFAULT_LIMIT = 50
 TEXT_LENGTH = 200
 """The longest text that lists are filtered or searched by."""
-RESERVED = {"q", "sort", "limit", "cursor", "count"}
+MOST_VALUES = 20
+"""How many values a filter that is no field may be asked with at once: each is a condition."""
+PAGING = {"sort", "limit", "cursor", "count"}
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -69,11 +71,19 @@ class ListQuery(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition of a list: `amount[gte]=100`."""
+    """One condition of a list: `amount[gte]=100`.
+
+    A filter that is no field has its values as a tuple: each becomes a condition of its own.
+    """
 
     field: str
     operator: str
     value: Any
+
+    @property
+    def shape(self) -> tuple[str, str, int]:
+        """What the SQL of the condition depends on."""
+        return self.field, self.operator, len(self.value) if isinstance(self.value, tuple) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def page(
     shape = (
         "page",
         kind.name,
-        tuple((f.field, f.operator) for f in plan.filters),
+        tuple(f.shape for f in plan.filters),
         len(plan.terms),
         plan.sort,
         plan.descending,
@@ -119,7 +129,10 @@ def page(
     after = None
     if len(rows) > plan.limit:
         rows = rows[: plan.limit]
-        after = _cursor(plan, rows[-1][1], rows[-1][2])
+        last = rows[-1][1]
+        if last is not None and kind.fields[plan.sort].kind == "money":
+            last = json.loads(last)["amount"]
+        after = _cursor(plan, last, rows[-1][2])
     counted = b""
     if plan.count:
         composed = _composed(
@@ -138,12 +151,13 @@ def aggregate(
 ) -> Sequence[Sequence[Any]]:
     """Figures over the very rows that a list would show: the same filters, the same row rules.
 
-    `build` makes the statement of the list's conditions; `name` tells its shape.
+    `build` makes the statement of the list's conditions; `name` tells its shape. There is no page,
+    so nothing that a page is asked for by.
     """
-    plan = _parse(session, kind, query)
+    plan = _parse(session, kind, query, paged=False)
     rule = row_rule(session, kind)
-    shape = (name, kind.name, tuple((f.field, f.operator) for f in plan.filters), rule[0])
-    composed = _composed(shape, lambda: build(_conditions(kind, plan, rule, [])))
+    shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
+    composed = _composed(shape, lambda: text_of(build(_conditions(kind, plan, rule, []))))
     return composed.run(session, _values(plan, rule))
 
 
@@ -180,8 +194,7 @@ class _Composed:
     index before the policy. The view belongs to the owner and has the tenant's condition itself.
     """
 
-    def __init__(self, rows: Rows, searched: RecordType | None) -> None:
-        sql = text_of(rows)
+    def __init__(self, sql: str, searched: RecordType | None) -> None:
         self._search: str | None = None
         if searched is None:
             self._prepared = Statement(sql)
@@ -200,7 +213,7 @@ _statements: OrderedDict[tuple[Any, ...], _Composed] = OrderedDict()
 
 
 def _composed(
-    shape: tuple[Any, ...], compose: Callable[[], Rows], searched: RecordType | None = None
+    shape: tuple[Any, ...], compose: Callable[[], str], searched: RecordType | None = None
 ) -> _Composed:
     """The statement of a shape, composed once: SQLAlchemy's own cache walks it each time."""
     found = _statements.get(shape)
@@ -211,12 +224,12 @@ def _composed(
     return found
 
 
-def _one(kind: RecordType, rule: tuple[str, Any]) -> Rows:
+def _one(kind: RecordType, rule: tuple[str, Any]) -> str:
     rows = kind.select().where(kind.model.id == bindparam("id", type_=kind.model.id.type))
     if rule[1] is not None:
         assert kind.owner is not None
         rows = rows.where(_any_of(kind.owner, "peers"))
-    return as_json(rows, "version")
+    return text_of(as_json(rows, "version"))
 
 
 def _conditions(
@@ -234,25 +247,33 @@ def _conditions(
 
 def _page(
     kind: RecordType, plan: _Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
-) -> Rows:
-    key = kind.expression(plan.sort)
+) -> str:
+    key = kind.order(plan.sort)
     id = kind.model.id
     rows = kind.select().where(*_conditions(kind, plan, rule, extra))
     if plan.after is not None:
         rows = rows.where(_beyond(kind, plan, key))
     nullable = _nullable(kind, plan.sort)
-    order = key.desc() if plan.descending else key.asc()
-    rows = rows.order_by(
-        order.nulls_last() if nullable else order, id.desc() if plan.descending else id.asc()
-    ).limit(cast(bindparam("limit"), postgresql.BIGINT))
-    return as_json(rows, plan.sort, "id")
+    way = key.desc() if plan.descending else key.asc()
+    order = (
+        way.nulls_last() if nullable else way,
+        id.desc() if plan.descending else id.asc(),
+    )
+    rows = rows.order_by(*order).limit(cast(bindparam("limit"), postgresql.BIGINT))
+    if kind.fields[plan.sort].kind != "money":
+        return text_of(as_json(rows, plan.sort, "id"))
+    # No index keeps amounts in order, and PostgreSQL would sort what it has built the JSON of: the
+    # page's rows are picked first. The backslashes are for `re`, which puts them in.
+    picked = text_of(rows.with_only_columns(*kind.table.c)).replace("\\", r"\\")
+    shown = as_json(kind.select().order_by(*order), plan.sort, "id")
+    return read_from(f"({picked})", kind.table.name, text_of(shown))
 
 
 def _count(
     kind: RecordType, plan: _Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
-) -> Rows:
+) -> str:
     rows = select(func.count()).select_from(kind.model)
-    return rows.where(*_conditions(kind, plan, rule, extra))
+    return text_of(rows.where(*_conditions(kind, plan, rule, extra)))
 
 
 def _is_search(kind: RecordType, plan: _Plan) -> bool:
@@ -283,16 +304,15 @@ def _any_of(column: Any, name: str) -> ColumnElement[bool]:
 
 
 def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
-    value: BindParameter[Any] = bindparam(f"f{i}")
     special = kind.filters.get(f.field)
     if special is not None:
-        return special(cast(value, Text))
+        found = or_(*(special(cast(bindparam(f"f{i}_{j}"), Text)) for j in range(len(f.value))))
+        return found.is_not(True) if f.operator == "ne" else found
+    value: BindParameter[Any] = bindparam(f"f{i}")
     if f.field.startswith("custom."):
         return custom.condition(kind.model.custom, f.field[7:], f.operator, f"f{i}")
-    column = kind.expression(f.field)
+    column = kind.order(f.field)
     info = kind.fields[f.field]
-    if info.kind == "money":
-        column = getattr(kind.model, f"{f.field}_amount")
     if f.operator == "null":
         return column.is_(None) == cast(value, postgresql.BOOLEAN)
     if f.operator == "in":
@@ -311,7 +331,12 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
 
 
 def _values(plan: _Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
-    values: dict[str, Any] = {f"f{i}": f.value for i, f in enumerate(plan.filters)}
+    values: dict[str, Any] = {}
+    for i, f in enumerate(plan.filters):
+        if isinstance(f.value, tuple):
+            values |= {f"f{i}_{j}": part for j, part in enumerate(f.value)}
+        else:
+            values[f"f{i}"] = f.value
     values |= {f"t{i}": term for i, term in enumerate(plan.terms)}
     values["limit"] = plan.limit + 1
     values["peers"] = rule[1]
@@ -325,12 +350,13 @@ def _values(plan: _Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
 
 
-def _parse(session: Session, kind: RecordType, query: ListQuery[Any]) -> _Plan:
+def _parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool = True) -> _Plan:
     errors: list[FieldError] = []
     filters: list[Filter] = []
-    given = dict(query.pairs)
+    given: dict[str, str] = {}
     for name, raw in query.pairs:
-        if name in RESERVED:
+        if name == "q" or (paged and name in PAGING):
+            given[name] = raw
             continue
         try:
             filters.append(_filter(session, kind, name, raw))
@@ -363,12 +389,12 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if len(raw) > TEXT_LENGTH and operator != "in":
         raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters")
     if matched and field in kind.filters:
-        return Filter(field, "eq", raw)
+        return Filter(field, operator, _parts(name, field, operator, raw))
     if matched and field.startswith("custom."):
         return Filter(field, operator, custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)
     if not matched or info is None or not info.filterable:
-        raise InvalidInput.field(name, "unknown_parameter", f"There is no filter {name}")
+        raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
     if operator == "null":
         return Filter(field, operator, _boolean(name, raw))
     if operator == "in":
@@ -378,6 +404,19 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
             raise InvalidInput.field(name, "operator", f"{field} has no operator {operator}")
         return Filter(field, operator, [raw])
     return Filter(field, operator, convert(info, name, raw))
+
+
+def _parts(name: str, field: str, operator: str, raw: str) -> tuple[str, ...]:
+    """The values of a filter that is no field; `in` finds what any of them finds."""
+    if operator not in ("eq", "ne", "in"):
+        said = f"{field} has no operator {operator}, only eq, ne and in"
+        raise InvalidInput.field(name, "operator", said)
+    parts = tuple(raw.split(",")) if operator == "in" else (raw,)
+    if len(parts) > MOST_VALUES:
+        raise InvalidInput.field(name, "too_many", f"At most {MOST_VALUES} values")
+    if any(len(part) > TEXT_LENGTH for part in parts):
+        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters a value")
+    return parts
 
 
 def convert(info: FieldInfo, path: str, raw: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from liaison_kit.listing import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH
+from liaison_kit.listing import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH, Page
 from liaison_kit.operations import Operation
 from liaison_kit.recordtype import FieldInfo, RecordType
 
@@ -141,7 +141,7 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
             for p in operation.parameters
             if p.source == "query"
         ]
-        + (_list_params(kind) if listed and isinstance(kind, RecordType) else []),
+        + (_list_params(kind, operation) if listed and isinstance(kind, RecordType) else []),
         "request": None if operation.body is None else schemas.of(operation.body[1], "validation"),
         "response": schemas.of(operation.response, "serialization"),
         "status": 202 if operation.accepted else operation.status,
@@ -159,14 +159,28 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
     return described
 
 
-def _list_params(kind: RecordType) -> list[dict[str, Any]]:
+def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]:
+    paged = _is_model(operation.response) and issubclass(operation.response, Page)
+    params = _page_params(kind) if paged else []
+    if kind.search is not None:
+        params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
+    for name in kind.filters:
+        known = kind.fields.get(name)
+        params.append(_query(name, _TEXT, known.label.en if known else ""))
+    for name, info in kind.fields.items():
+        if info.filterable and name not in kind.filters:
+            params += _field_filters(name, info)
+    return params
+
+
+def _page_params(kind: RecordType) -> list[dict[str, Any]]:
     sortable = [
         name
         for name, info in kind.fields.items()
         if info.sortable or name in ("id", "updated_at", "created_at")
     ]
     orders = [*sortable, *(f"-{name}" for name in sortable)]
-    params: list[dict[str, Any]] = [
+    return [
         _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round."),
         _query(
             "limit",
@@ -176,14 +190,6 @@ def _list_params(kind: RecordType) -> list[dict[str, Any]]:
         _query("cursor", {"type": "string"}, "Where the page starts: the last page's `next`."),
         _query("count", {"type": "boolean"}, "Also count all that match."),
     ]
-    if kind.search is not None:
-        params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
-    for name in kind.filters:
-        params.append(_query(name, _TEXT, ""))
-    for name, info in kind.fields.items():
-        if info.filterable:
-            params += _field_filters(name, info)
-    return params
 
 
 def _field_filters(name: str, info: FieldInfo) -> list[dict[str, Any]]:

@@ -7,11 +7,11 @@ A service's database belongs to `liaison_<service>_owner`, which migrates; the s
 import contextlib
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Protocol
 
 import psycopg2
 from alembic import command
 from alembic.config import Config
-from alembic.operations import Operations
 from psycopg2 import sql
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.engine import URL, Connection
@@ -132,12 +132,22 @@ def run_environment() -> None:
 _TENANT = "NULLIF(current_setting('liaison.tenant', true), '')::uuid"
 
 
-def application_role(op: Operations) -> str:
+class Op(Protocol):
+    """Alembic's operations: an object, or the module `op` that migrations know."""
+
+    def execute(self, sqltext: str, /) -> None:
+        """Run one statement."""
+
+    def get_bind(self) -> Connection:
+        """The connection that it runs on."""
+
+
+def application_role(op: Op) -> str:
     """The role that the service works as."""
     return str(op.get_bind().engine.url.database)
 
 
-def enable_tenancy(op: Operations, table: str) -> None:
+def enable_tenancy(op: Op, table: str) -> None:
     """Show each tenant its own rows only, and let the service's role work on them."""
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
     op.execute(
@@ -147,12 +157,12 @@ def enable_tenancy(op: Operations, table: str) -> None:
     grant(op, table)
 
 
-def grant(op: Operations, table: str) -> None:
+def grant(op: Op, table: str) -> None:
     """Let the service's role work on a table."""
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {application_role(op)}")
 
 
-def search_view(op: Operations, table: str) -> None:
+def search_view(op: Op, table: str) -> None:
     """A view of the tenant's rows whose searches may use every index.
 
     LIKE and array operators are not leakproof, so under a policy PostgreSQL keeps them out of
@@ -165,7 +175,7 @@ def search_view(op: Operations, table: str) -> None:
     op.execute(f"GRANT SELECT ON {table}_found TO {application_role(op)}")
 
 
-def record_indexes(op: Operations, table: str) -> None:
+def record_indexes(op: Op, table: str) -> None:
     """The indexes that every record has: external id, and the order of last change."""
     op.execute(
         f"CREATE UNIQUE INDEX uq_{table}_external_id ON {table} (tenant_id, external_id)"
@@ -187,7 +197,7 @@ RECORD_COLUMNS = """
 """
 
 
-def kit_tables(op: Operations) -> None:
+def kit_tables(op: Op) -> None:
     """The kit's own tables, as each service's first migration makes them."""
     for statement in KIT_TABLES.split(";\n\n"):
         op.execute(statement)

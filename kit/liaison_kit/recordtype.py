@@ -122,6 +122,12 @@ class RecordType:
             found = getattr(self.model, name)
         return found
 
+    def order(self, name: str) -> ColumnElement[Any]:
+        """The SQL that a field is compared and sorted by: of money it is the amount."""
+        if self.fields[name].kind == "money":
+            return cast("ColumnElement[Any]", getattr(self.model, f"{name}_amount"))
+        return self.expression(name)
+
     @property
     def table(self) -> Table:
         """The table that its records are kept in."""

@@ -132,6 +132,20 @@ def test_every_make_target_explains_itself() -> None:
     assert {"run", "demo", "test", "check", "fix", "bench", "migrate", "help"} <= explained
 
 
+def test_the_types_of_every_package_are_checked() -> None:
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    line = re.search(r"^\t@\$\(BIN\)/mypy --strict (.+)$", makefile, re.MULTILINE)
+    assert line is not None
+
+    checked = {found for pattern in line[1].split() for found in ROOT.glob(pattern)}
+
+    assert checked == {
+        found.parent
+        for project in PROJECTS
+        for found in project.parent.glob("liaison_*/__init__.py")
+    }
+
+
 def test_the_readme_begins_with_run_and_test() -> None:
     commands = re.findall(r"^```\n(.+?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
 

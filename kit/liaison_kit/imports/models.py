@@ -4,13 +4,12 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from alembic.operations import Operations
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.db import Base, TenantRow
 from liaison_kit.ids import uuid7
-from liaison_kit.migrations import enable_tenancy
+from liaison_kit.migrations import Op, enable_tenancy
 
 
 class Import(TenantRow, Base):
@@ -94,7 +93,7 @@ CREATE TABLE import_changes (
 """
 
 
-def import_tables(op: Operations) -> None:
+def import_tables(op: Op) -> None:
     """The tables of imports, as the first migration of a service with importables makes them."""
     for statement in TABLES.split(";\n\n"):
         op.execute(statement)

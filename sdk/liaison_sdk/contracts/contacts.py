@@ -231,7 +231,9 @@ class Company(BaseModel):
     website: str | None = field("Website", "Site web")
     year_founded: int | None = field("Founded in", "Fondée en")
     employees: int | None = field("Employees", "Effectif")
-    annual_revenue: Money | None = field("Annual revenue", "Chiffre d'affaires annuel")
+    annual_revenue: Money | None = field(
+        "Annual revenue", "Chiffre d'affaires annuel", sortable=True
+    )
     emails: list[Email] = field("E-mails", "E-mails", searchable=True, filterable=False)
     phones: list[PhoneNumber] = field("Phones", "Téléphones", searchable=True, filterable=False)
     addresses: list[Address] = field("Addresses", "Adresses", filterable=False)

@@ -233,7 +233,7 @@ class CompaniesByName:
     def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """New companies of these names."""
         about = context(session)
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "id": uuid7(),
                 "tenant_id": about.tenant,
@@ -255,7 +255,7 @@ class CompaniesByName:
             for name in values
         ]
         session.execute(insert(Company), rows)
-        _tell_companies(session, [row["id"] for row in rows])  # type: ignore[misc]
+        _tell_companies(session, [row["id"] for row in rows])
         return {name: str(row["id"]) for name, row in zip(values, rows, strict=True)}
 
 

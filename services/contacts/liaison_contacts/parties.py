@@ -1,7 +1,7 @@
 """What people and companies share: how they are reached, and what they are found by."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import phonenumbers
@@ -19,7 +19,11 @@ from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
 def stored(given: BaseModel, names: Iterable[str]) -> dict[str, Any]:
     """The named fields of what was sent, as the table holds them."""
-    write = {"emails": emails, "phones": phones, "addresses": addresses}
+    write: dict[str, Callable[..., Any]] = {
+        "emails": emails,
+        "phones": phones,
+        "addresses": addresses,
+    }
     return {
         name: write[name](getattr(given, name)) if name in write else getattr(given, name)
         for name in names

@@ -195,26 +195,39 @@ class Contacts(Service):
         return notes.attach(session, COMPANIES, id, upload)
 
     # --- notes and attachments -------------------------------------------------------------------
+    # What they hang on decides who may; `notes` demands it, so no permission is declared here.
 
-    @patch("/notes/{id}", allow="contacts:write", problems=[404])
+    @patch("/notes/{id}", problems=[404])
     def change_note(self, session: Session, id: UUID, note: NewNote, version: Version) -> Raw[Note]:
-        """Rewrite a note."""
+        """Rewrite a note.
+
+        Needs `contacts:write` or `companies:write`, whichever it hangs on.
+        """
         notes.change(session, id, version, note)
         return Raw(*records.answer(session, NOTES, id))
 
-    @delete("/notes/{id}", allow="contacts:write", problems=[404])
+    @delete("/notes/{id}", problems=[404])
     def delete_note(self, session: Session, id: UUID, version: Version) -> None:
-        """Delete a note."""
+        """Delete a note.
+
+        Needs `contacts:write` or `companies:write`, whichever it hangs on.
+        """
         notes.remove(session, id, version)
 
-    @get("/attachments/{id}/content", allow="contacts:read", problems=[404])
+    @get("/attachments/{id}/content", problems=[404])
     def get_attachment_content(self, session: Session, id: UUID) -> Download:
-        """A file's bytes."""
+        """A file's bytes.
+
+        Needs `contacts:read` or `companies:read`, whichever it hangs on.
+        """
         return notes.content(session, id)
 
-    @delete("/attachments/{id}", allow="contacts:write", problems=[404])
+    @delete("/attachments/{id}", problems=[404])
     def delete_attachment(self, session: Session, id: UUID) -> None:
-        """Delete a file."""
+        """Delete a file.
+
+        Needs `contacts:write` or `companies:write`, whichever it hangs on.
+        """
         notes.detach(session, id)
 
     # --- questions of other services -------------------------------------------------------------

@@ -101,6 +101,43 @@ def test_a_whole_address_or_number_finds_its_owner_only(
     assert names(page(contacts_db, someone, phone="01 99 00 11 22")) == ["Roux"]
 
 
+def test_an_address_or_number_may_be_one_of_several_or_not_that_one(
+    contacts_db: Database, someone: Context
+) -> None:
+    add(contacts_db, someone, last_name="Lee", emails=[{"address": "lee@example.org"}])
+    add(contacts_db, someone, last_name="Roux", phones=[{"number": "+33199001122"}])
+    add(contacts_db, someone, last_name="Sand", emails=[{"address": "sand@example.org"}])
+
+    def found(**query: str) -> list[str]:
+        return names(page(contacts_db, someone, sort="last_name", **query))
+
+    assert found(email__in="LEE@example.org,sand@example.org") == ["Lee", "Sand"]
+    assert found(email__in="lee@example.org,") == ["Lee"]
+    assert found(email__ne="lee@example.org") == ["Roux", "Sand"]
+    assert found(phone__in="+33199001122,+33199001133") == ["Roux"]
+    assert found(email__eq="lee@example.org", phone__ne="+33199001122") == ["Lee"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "code"),
+    [
+        ("gte", "a", "operator"),
+        ("null", "true", "operator"),
+        ("in", ",".join("a" * 21), "too_many"),
+        ("in", "a" * 201, "too_long"),
+    ],
+)
+def test_an_operator_that_a_filter_does_not_know_is_refused(
+    contacts_db: Database, someone: Context, operator: str, value: str, code: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        page(contacts_db, someone, **{f"email__{operator}": value})
+
+    (error,) = caught.value.errors
+    assert (error.path, error.code) == (f"email[{operator}]", code)
+    assert code != "operator" or "only eq, ne and in" in error.message
+
+
 def test_filters_combine_and_count(contacts_db: Database, someone: Context) -> None:
     for i in range(5):
         add(contacts_db, someone, last_name=f"N{i}", tags=["vip"] if i % 2 else [], stage="lead")
@@ -160,6 +197,27 @@ def test_pages_one_after_the_other_are_the_whole_list(
     assert len(seen) == len(titles)
 
 
+def test_companies_that_a_search_finds_are_sorted_by_revenue(
+    contacts_db: Database, someone: Context
+) -> None:
+    for name, revenue in (("Acme", "9"), ("Acme Ltd", None), ("Acme SA", "10"), ("Other", "11")):
+        add_company(
+            contacts_db,
+            someone,
+            name=name,
+            phones=[{"number": "+33199001122"}],
+            annual_revenue=revenue and {"amount": revenue, "currency": "EUR"},
+        )
+    asked = {"sort": "-annual_revenue", "q": "acme", "phone": "01 99 00 11 22", "limit": "2"}
+
+    first = page(contacts_db, someone, COMPANIES, count="true", **asked)
+    rest = page(contacts_db, someone, COMPANIES, cursor=first["next"], **asked)
+
+    assert [item["name"] for item in first["items"]] == ["Acme SA", "Acme"]
+    assert [item["name"] for item in rest["items"]] == ["Acme Ltd"]
+    assert (first["count"], rest["next"]) == (3, None)
+
+
 def test_a_list_is_one_statement_whatever_its_length(
     contacts_db: Database, someone: Context
 ) -> None:
@@ -180,7 +238,12 @@ def test_a_search_reads_through_the_view_that_may_use_the_index(
 ) -> None:
     add(contacts_db, someone, last_name="Lee", tags=["vip"])
 
-    for query in ({"q": "lee"}, {"tags": "vip"}, {"email": "lee@example.org"}):
+    for query in (
+        {"q": "lee"},
+        {"tags": "vip"},
+        {"email": "lee@example.org"},
+        {"email__in": "lee@example.org,li@example.org"},
+    ):
         with statements(contacts_db) as seen:
             page(contacts_db, someone, **query, count="true")
 

@@ -66,8 +66,10 @@ def reply_header(table: bytes) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
-class Connection(AsyncioConnection):
+class Connection(AsyncioConnection):  # type: ignore[misc]
     """pika's asyncio connection with a short way for the calls on channel 1."""
+
+    _frame_buffer: bytes
 
     def __init__(self, *args: Any, on_reply: OnReply, **kwargs: Any) -> None:
         self._on_reply = on_reply
@@ -191,7 +193,7 @@ class Connection(AsyncioConnection):
             self._correlation_id = buffer[at + 1 : at + 1 + buffer[at]]
 
 
-class _Timer(nbio_interface.AbstractTimerReference):
+class _Timer(nbio_interface.AbstractTimerReference):  # type: ignore[misc]
     def __init__(self, handle: asyncio.TimerHandle) -> None:
         self._handle = handle
 
@@ -199,7 +201,7 @@ class _Timer(nbio_interface.AbstractTimerReference):
         self._handle.cancel()
 
 
-class _Task(nbio_interface.AbstractIOReference):
+class _Task(nbio_interface.AbstractIOReference):  # type: ignore[misc]
     def __init__(self, work: Coroutine[Any, Any, Any], done: Callable[[Any], None]) -> None:
         self._task = asyncio.ensure_future(work)
         self._task.add_done_callback(lambda task: self._report(task, done))
@@ -213,7 +215,7 @@ class _Task(nbio_interface.AbstractIOReference):
         return self._task.cancel()
 
 
-class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):
+class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):  # type: ignore[misc]
     """Joins pika's protocol to the event loop's own transport, which writes once per turn."""
 
     def __init__(self, protocol: nbio_interface.AbstractStreamProtocol) -> None:
@@ -246,7 +248,7 @@ class _Stream(asyncio.Protocol, nbio_interface.AbstractStreamTransport):
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
 
-class LoopServices(nbio_interface.AbstractIOServices):
+class LoopServices(nbio_interface.AbstractIOServices):  # type: ignore[misc]
     """pika's I/O on the running loop's own transports instead of readable/writable callbacks."""
 
     def __init__(self) -> None:

@@ -250,7 +250,6 @@ _FIRST_STAGE = (
     " WHERE p.is_default AND st.kind = 'open' ORDER BY st.position LIMIT 1)"
 )
 _STAGE = f"coalesce(s.stage_id, {_FIRST_STAGE})"
-_SINCE = "coalesce(coalesce(s.closed_on, s.engaged_on)::timestamp AT TIME ZONE 'UTC', now())"
 _COMPANY = "(SELECT a.name FROM accounts a WHERE a.id = s.company_id)"
 _PRODUCT = "(SELECT p.name FROM products p WHERE p.id = s.product_id)"
 _NAMES = f"s.name, {_COMPANY} || ' – ' || {_PRODUCT}, {_COMPANY}, s.external_id, {_PRODUCT}, '–'"
@@ -258,6 +257,14 @@ _NAME = f"coalesce({_NAMES})"
 _SAME_STAGE = "s.stage_id IS NULL OR s.stage_id = t.stage_id"
 _KIND = "(SELECT st.kind FROM stages st WHERE st.id = coalesce(s.stage_id, t.stage_id))"
 _OPPORTUNITY_SEARCH = _searched("name", "external_id")
+
+
+def _moment(day: str) -> str:
+    """SQL of when a stage was entered on a day: as for moves by hand."""
+    return (
+        f"CASE WHEN {day} < (now() AT TIME ZONE 'UTC')::date"
+        f" THEN {day}::timestamp AT TIME ZONE 'UTC' ELSE now() END"
+    )
 
 
 def _opportunity_columns(batch: Batch) -> dict[str, Sequence[str]]:
@@ -276,10 +283,13 @@ def _opportunity_columns(batch: Batch) -> dict[str, Sequence[str]]:
 
 
 _STAGES_KEPT = text("""
-    INSERT INTO stage_changes (tenant_id, opportunity_id, from_stage_id, to_stage_id, at, by)
-    SELECT o.tenant_id, o.id, been.stage_id, o.stage_id, o.stage_since, :user
+    INSERT INTO stage_changes (tenant_id, opportunity_id, from_stage_id, to_stage_id, at, by,
+                               seconds)
+    SELECT o.tenant_id, o.id, been.stage_id, o.stage_id, o.stage_since, :user,
+           CASE WHEN been.at IS NOT NULL
+                THEN greatest(0, floor(extract(epoch FROM o.stage_since - been.at))) END
       FROM opportunities o
-      LEFT JOIN LATERAL (SELECT c.to_stage_id AS stage_id FROM stage_changes c
+      LEFT JOIN LATERAL (SELECT c.to_stage_id AS stage_id, c.at FROM stage_changes c
                           WHERE c.opportunity_id = o.id ORDER BY c.id DESC LIMIT 1) been ON true
      WHERE o.id = ANY(CAST(:ids AS uuid[])) AND been.stage_id IS DISTINCT FROM o.stage_id
      ORDER BY o.id
@@ -442,14 +452,16 @@ _OPPORTUNITIES = Importable(
         "stage_id": _FIRST_STAGE,
         "pipeline_id": f"(SELECT st.pipeline_id FROM stages st WHERE st.id = {_STAGE})",
         "status": f"(SELECT st.kind FROM stages st WHERE st.id = {_STAGE})",
-        "stage_since": _SINCE,
+        "stage_since": _moment("coalesce(s.closed_on, s.engaged_on)"),
         "search": _search_sql(f"{_NAME}, s.external_id"),
     },
     merge={
         "pipeline_id": f"CASE WHEN {_SAME_STAGE} THEN t.pipeline_id ELSE"
         " (SELECT st.pipeline_id FROM stages st WHERE st.id = s.stage_id) END",
         "status": f"CASE WHEN {_SAME_STAGE} THEN t.status ELSE {_KIND} END",
-        "stage_since": f"CASE WHEN {_SAME_STAGE} THEN t.stage_since ELSE {_SINCE} END",
+        # A deal that is known here already did not enter its new stage when it was engaged.
+        "stage_since": f"CASE WHEN {_SAME_STAGE} THEN t.stage_since"
+        f" ELSE {_moment('s.closed_on')} END",
         # What a file opens again has not ended.
         "closed_on": f"CASE WHEN s.closed_on IS NULL AND NOT ({_SAME_STAGE}) AND {_KIND} = 'open'"
         " THEN NULL ELSE coalesce(s.closed_on, t.closed_on) END",

@@ -32,7 +32,7 @@ def opened(given: Mapping[str, Any], step: Step, first: Step, now: dt.datetime) 
     return {
         "stage_id": UUID(step.id),
         "status": step.kind,
-        "stage_since": _moment(closed_on, now),
+        "stage_since": _moment(closed_on or engaged_on, now),
         "engaged_on": engaged_on,
         "closed_on": closed_on,
     }
@@ -115,6 +115,6 @@ def _not_ahead(path: str, day: dt.date | None, now: dt.datetime) -> None:
 
 
 def _moment(day: dt.date | None, now: dt.datetime) -> dt.datetime:
-    if day is None or day == now.date():
+    if day is None or day >= now.date():
         return now
     return dt.datetime.combine(day, dt.time(), dt.UTC)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import Row, exists, func, or_, select, text
+from sqlalchemy import Row, exists, func, or_, select, text, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -282,7 +282,7 @@ def _usual_stages(session: Session) -> list[contract.NewStage]:
 
 
 def _retire_default(session: Session, keep: UUID | None) -> None:
-    for other in records.locked(session, PIPELINES, Pipeline, Pipeline.is_default):
+    for other in records.locked(session, PIPELINES, Pipeline, Pipeline.is_default == true()):
         if other.id != keep:
             records.change(session, PIPELINES, other, {"is_default": False})
 

@@ -227,7 +227,7 @@ class Sales(Service):
     ) -> Raw[Summary]:
         """Opportunities added up: counts, amounts, win rate, mean cycle.
 
-        Takes the filters of the list of opportunities; its paging and order mean nothing here.
+        Takes the filters of the list of opportunities, but not its search, order and pages.
         """
         return Raw(summary(session, by, query))
 

@@ -2,16 +2,19 @@
 
 import datetime as dt
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import text
 
 from liaison_kit.ids import uuid7
+from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
+from liaison_sales.service import Sales
 from liaison_sdk.hooks import OwnerSuggestion, hook
 
 
@@ -112,6 +115,19 @@ def test_a_move_costs_two_statements_and_the_outbox(desk: Any) -> None:
         moved(desk, deal, "engaging")
 
     assert len(seen) == 3
+
+
+def test_time_in_a_first_stage_runs_from_the_day_of_engagement(desk: Any) -> None:
+    deal = opened(desk, stage="engaging", engaged_on="2026-03-10")
+
+    moved(desk, deal, "proposal", on="2026-03-13")
+
+    assert deal["stage_since"].startswith("2026-03-10T00:00:00")
+    stages = json.loads(desk.call("list_stage_changes", path={"id": deal["id"]}).body)["items"]
+    assert [(s["at"][:10], s["seconds"]) for s in stages] == [
+        ("2026-03-10", None),
+        ("2026-03-13", 3 * 86_400),
+    ]
 
 
 def test_a_lost_one_tells_why_and_can_be_reopened_where_it_was(desk: Any) -> None:
@@ -302,6 +318,13 @@ def test_lists_filter_by_stage_region_amount_and_dates(desk: Any) -> None:
 
     assert found(("region", "West")) == {a["id"], c["id"]}
     assert found(("stage", "won")) == {a["id"]}
+    assert found(("stage[in]", "won,prospecting"), ("region[in]", "West,North")) == {
+        a["id"],
+        c["id"],
+    }
+    assert found(("stage[ne]", "won")) == {b["id"], c["id"]}
+    # Who has no owner and who has one of another region: neither sells in the East.
+    assert found(("region[ne]", "East")) == {a["id"], c["id"]}
     assert found(("status", "open")) == {b["id"], c["id"]}
     assert found(("amount[gte]", "15")) == {b["id"]}
     assert found(("expected_close[gt]", "2026-12-31")) == {c["id"]}
@@ -309,6 +332,73 @@ def test_lists_filter_by_stage_region_amount_and_dates(desk: Any) -> None:
     assert found(("q", "robo"), ("sort", "closed_on")) == {a["id"], b["id"], c["id"]}
     for sort in ("name", "-expected_close", "expected_close", "-closed_on", "created_at"):
         assert len(found(("sort", sort), ("limit", "2"))) == 2
+
+
+@pytest.mark.parametrize("name", ["stage[null]", "region[gte]", "manager_id[lt]"])
+def test_an_operator_that_a_filter_does_not_know_is_refused(desk: Any, name: str) -> None:
+    problem = json.loads(desk.call("list_opportunities", query=[[name, "true"]]).body)
+
+    assert problem["status"] == 422
+    assert [(error["path"], error["code"]) for error in problem["errors"]] == [(name, "operator")]
+
+
+def test_every_parameter_of_a_list_is_documented_once() -> None:
+    for operation in manifest(Sales)["operations"]:
+        names = [parameter["name"] for parameter in operation["query_params"]]
+        assert len(names) == len(set(names)), operation["name"]
+
+
+AMOUNTS = st.none() | st.sampled_from(["0", "9", "10", "10.5", "100", "9999999999999999.99"])
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    amounts=st.lists(AMOUNTS, max_size=12),
+    limit=st.integers(1, 5),
+    descending=st.booleans(),
+    above=st.sampled_from([None, 9]),
+)
+def test_pages_by_amount_are_the_whole_list_in_order(
+    desk: Any, amounts: list[str | None], limit: int, descending: bool, above: int | None
+) -> None:
+    fresh = type(desk)(desk.db, principal())
+    for i, amount in enumerate(amounts):
+        opened(fresh, amount=amount and {"amount": amount, "currency": ("EUR", "USD")[i % 2]})
+    query = [["q", "rob"]] if above is None else [["amount[gt]", str(above)]]
+
+    seen: list[Decimal | None] = []
+    after: list[list[str]] = []
+    while True:
+        asked = [*query, ["sort", "-" * descending + "amount"], ["limit", str(limit)], *after]
+        page = json.loads(fresh.call("list_opportunities", query=asked).body)
+        seen += [item["amount"] and Decimal(item["amount"]["amount"]) for item in page["items"]]
+        if page["next"] is None:
+            break
+        after = [["cursor", page["next"]]]
+
+    known = sorted((Decimal(a) for a in amounts if a is not None), reverse=descending)
+    if above is None:
+        # What has no amount comes last, whichever way round.
+        assert seen == known + [None] * amounts.count(None)
+    else:
+        assert seen == [amount for amount in known if amount > above]
+
+
+def test_money_is_told_to_be_sortable() -> None:
+    told_of = manifest(Sales)
+
+    (field,) = (
+        field
+        for record in told_of["records"]
+        for field in record["fields"]
+        if (record["name"], field["name"]) == ("opportunities", "amount")
+    )
+    (listed,) = (o for o in told_of["operations"] if o["name"] == "list_opportunities")
+    (sort,) = (p for p in listed["query_params"] if p["name"] == "sort")
+    assert field["sortable"]
+    assert {"amount", "-amount"} <= set(sort["schema"]["enum"])
 
 
 def test_a_deleted_opportunity_is_gone_with_its_stages(desk: Any) -> None:

@@ -24,8 +24,10 @@ from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.reading import open_table
+from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
 from liaison_sales.importing import IMPORTABLES
+from liaison_sales.service import Sales
 from liaison_sdk.contracts.sales import SummaryBy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -239,6 +241,20 @@ def insert(
     )
 
 
+def test_a_summary_has_no_pages_and_no_order(desk: Any) -> None:
+    (operation,) = (o for o in manifest(Sales)["operations"] if o["name"] == "summarise")
+    sent = {"sort": "password", "limit": "10", "cursor": "x", "count": "true"}
+
+    problem = json.loads(desk.call("summarise", query=[[*pair] for pair in sent.items()]).body)
+
+    assert not sent.keys() & {parameter["name"] for parameter in operation["query_params"]}
+    assert {"by", "stage", "amount[gte]"} <= {p["name"] for p in operation["query_params"]}
+    assert problem["status"] == 422
+    assert [(e["path"], e["code"]) for e in problem["errors"]] == [
+        (name, "unknown_parameter") for name in sent
+    ]
+
+
 def test_a_summary_is_one_statement_and_has_no_search(desk: Any) -> None:
     with statements(desk.db) as seen:
         empty = told(desk, "stage")
@@ -418,6 +434,60 @@ def test_imported_opportunities_are_named_dated_and_told(desk: Any, tmp_path: Pa
     assert (one("A4")["status"], one("A4")["version"]) == ("won", 2)
     stages = json.loads(desk.call("list_stage_changes", path={"id": one("A4")["id"]}).body)
     assert [s["to_stage"] for s in stages["items"]] == ["Engaging", "Won"]
+
+
+def test_a_file_and_a_hand_date_the_same_deal_alike(
+    desk: Any, today: dt.date, tmp_path: Path
+) -> None:
+    ahead = (today + dt.timedelta(days=30)).isoformat()
+    deals = [
+        {"stage": "engaging", "engaged_on": "2020-02-03"},
+        {"stage": "prospecting", "engaged_on": "2020-02-03"},
+        {"stage": "won", "engaged_on": "2020-02-03", "closed_on": "2020-03-04"},
+        {"stage": "proposal", "engaged_on": ahead},
+        {"stage": "prospecting"},
+    ]
+
+    def stages(id: str) -> list[tuple[str, str, int | None]]:
+        reply = desk.call("list_stage_changes", path={"id": id})
+        items = json.loads(reply.body)["items"]
+        return [(s["to_stage"], s["at"][:10], s["seconds"]) for s in items]
+
+    by_hand = []
+    with (tmp_path / "deals.csv").open("w") as file:
+        book = csv.DictWriter(file, ["id", "stage", "engaged_on", "closed_on"])
+        book.writeheader()
+        for i, deal in enumerate(deals):
+            body = json.dumps({"name": "x", **deal}).encode()
+            by_hand.append(json.loads(desk.call("create_opportunity", body).body))
+            book.writerow({"id": f"F{i}", **deal})
+    brought_in(desk, "opportunities", tmp_path / "deals.csv")
+
+    for i, deal in enumerate(by_hand):
+        reply = desk.call("list_opportunities", query=[["external_id", f"F{i}"]])
+        (filed,) = json.loads(reply.body)["items"]
+        day = (today.isoformat(), "2020-02-03", "2020-03-04")[(1, 1, 2, 0, 0)[i]]
+        assert stages(filed["id"]) == stages(deal["id"]) == [(deal["stage_name"], day, None)]
+        assert filed["stage_since"][:10] == deal["stage_since"][:10] == day
+
+
+def test_a_file_that_moves_a_deal_does_not_date_the_move_by_its_engagement(
+    desk: Any, today: dt.date, tmp_path: Path
+) -> None:
+    head = "id,stage,engaged_on,closed_on\n"
+    for rows in (
+        "A,Engaging,2020-01-01,\nB,Engaging,2020-01-01,\n",
+        "A,Proposal,2020-01-01,\nB,Won,2020-01-01,2020-01-31\n",
+    ):
+        (tmp_path / "deals.csv").write_text(head + rows)
+        brought_in(desk, "opportunities", tmp_path / "deals.csv")
+
+    for name, day in (("A", today), ("B", dt.date(2020, 1, 31))):
+        reply = desk.call("list_opportunities", query=[["external_id", name]])
+        id = json.loads(reply.body)["items"][0]["id"]
+        moved = json.loads(desk.call("list_stage_changes", path={"id": id}).body)["items"][1]
+        assert moved["at"][:10] == day.isoformat()
+        assert moved["seconds"] // 86_400 == (day - dt.date(2020, 1, 1)).days
 
 
 def test_large_books_stay_cheap(desk: Any) -> None:
