@@ -315,10 +315,11 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
     info = kind.fields[f.field]
     if f.operator == "null":
         return column.is_(None) == cast(value, postgresql.BOOLEAN)
+    if info.kind == "list":
+        among = cast(value, ARRAY(Text))
+        return column.bool_op("&&")(among) if f.operator == "in" else column.contains(among)
     if f.operator == "in":
         return _any_of(column, f"f{i}")
-    if info.kind == "list":
-        return column.contains(cast(value, ARRAY(Text)))
     typed = cast(value, column.type)
     return {
         "eq": column == typed,

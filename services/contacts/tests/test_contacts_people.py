@@ -148,6 +148,7 @@ def test_filters_combine_and_count(contacts_db: Database, someone: Context) -> N
     assert names(found) == ["N1", "N3"]
     assert found["count"] == 2
     assert names(page(contacts_db, someone, stage__in="customer,subscriber")) == ["C"]
+    assert page(contacts_db, someone, tags__in="new,vip", count="true")["count"] == 3
 
 
 def test_every_bad_list_parameter_is_named(contacts_db: Database, someone: Context) -> None:

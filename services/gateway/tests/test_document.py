@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
-from gateway_process import Gateway
+from gateway_process import Gateway, eventually
 
 
 @pytest.fixture
@@ -111,4 +111,5 @@ def test_figures_name_the_route_not_the_address(gateway: Gateway, api: httpx.Cli
     assert 'liaison_http_request_seconds_count{method="GET",route="/contacts/{id}"' in figures
     assert "12345" not in figures
     assert "liaison_bus_up 1.0" in figures
-    assert json.loads(gateway.ops.get("/health/ready").text)["ready"] is True
+    # A gateway that has just come up listens for a while first.
+    eventually(lambda: json.loads(gateway.ops.get("/health/ready").text)["ready"])
