@@ -2,7 +2,6 @@
 
 import datetime as dt
 from decimal import Decimal
-from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import CHAR, SmallInteger
@@ -84,7 +83,7 @@ class OpportunitySum(TenantRow, Base):
 
     __tablename__ = "opportunity_sums"
     # It has no key; the mapper wants one.
-    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["stage_id", "owner_id"]}
+    __mapper_args__ = {"primary_key": ["stage_id", "owner_id"]}
 
     pipeline_id: Mapped[UUID]
     stage_id: Mapped[UUID]

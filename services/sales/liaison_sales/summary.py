@@ -61,10 +61,11 @@ def summary(session: Session, by: SummaryBy, query: ListQuery[contract.Opportuni
     """The opportunities that the filters leave, added up, as JSON."""
     filtered = {name.partition("[")[0] for name, _ in query.pairs}
     if by != "month" and filtered <= _KEPT_BY:
-        kind, model, name = _KEPT, OpportunitySum, f"kept sums by {by}"
+        build = _statement(by, OpportunitySum)
+        rows = listing.aggregate(session, _KEPT, query, f"kept sums by {by}", build)
     else:
-        kind, model, name = SUMMARISED, Opportunity, f"sums by {by}"
-    rows = listing.aggregate(session, kind, query, name, _statement(by, model))
+        build = _statement(by, Opportunity)
+        rows = listing.aggregate(session, SUMMARISED, query, f"sums by {by}", build)
     tallies: dict[tuple[Any, ...], Tally] = {}
     total = Tally(None, None)
     for key, label, rank, kind, currency, *sums in rows:
