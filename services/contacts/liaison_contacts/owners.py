@@ -24,7 +24,8 @@ def keep(session: Session, event: UsersSaved) -> None:
             "email": user.email,
             "version": user.version,
         }
-        for user in event.users
+        # The same order everywhere, so that two batches never wait for each other in a circle.
+        for user in sorted(event.users, key=lambda user: user.id)
     ]
     if not rows:
         return

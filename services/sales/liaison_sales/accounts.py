@@ -55,6 +55,7 @@ def removed(session: Session, company_id: UUID) -> None:
             "INSERT INTO accounts (id, tenant_id, name, folded, removed, version)"
             " VALUES (:id, :tenant, '', '', true, :last)"
             " ON CONFLICT (id) DO UPDATE SET removed = true, version = :last"
+            " WHERE accounts.version < :last"
         ),
         {"id": company_id, "tenant": context(session).tenant, "last": _LAST},
     )

@@ -57,6 +57,7 @@ def removed(session: Session, user_id: UUID) -> None:
             "INSERT INTO reps (id, tenant_id, name, folded, active, version)"
             " VALUES (:id, :tenant, '', '', false, :last)"
             " ON CONFLICT (id) DO UPDATE SET active = false, email = NULL, version = :last"
+            " WHERE reps.version < :last"
         ),
         {"id": user_id, "tenant": context(session).tenant, "last": _LAST},
     )
