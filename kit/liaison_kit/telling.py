@@ -95,6 +95,6 @@ def _present(kind: RecordType) -> Select[Any]:
 
 
 def _removed(kind: RecordType) -> Select[Any]:
-    # The history of a record outlives it.
+    # The history of a record outlives it; `ix_history_removed` finds its end.
     gone = History.record == kind.name, History.action == "removed"
     return select(History.record_id).distinct().where(*gone)
