@@ -84,15 +84,7 @@ def carry_out(client: Client, import_: Import, what: str) -> Import:
 
 
 def _ended(client: Client, import_: Import, job: Mapping[str, Any], what: str) -> Import:
-    id = str(job["job"])
-    try:
-        ended = follow(client, id, what)
-    except KeyboardInterrupt:
-        screen.note(
-            f"It goes on without you. To see how far it is: liaison jobs --follow {id}\n"
-            f"To stop it: liaison jobs --cancel {id}"
-        )
-        raise
+    ended = follow(client, str(job["job"]), what)
     if ended["status"] == "failed":
         raise Told(f"{what}: {ended.get('error') or 'it failed'}")
     found: Import = client.get(path(import_["id"]))

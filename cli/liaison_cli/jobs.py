@@ -54,12 +54,19 @@ def follow(client: Client, id: str, what: str | None = None) -> dict[str, Any]:
     pause = FIRST_PAUSE_S
     path = f"/jobs/{segment(id)}"
     job: dict[str, Any] = client.get(path)
-    with screen.progress(what or job["title"], total=job.get("total")) as bar:
-        while job["status"] not in ENDED:
-            bar.at(job["done"], job.get("total"))
-            time.sleep(pause)
-            pause = min(LONGEST_PAUSE_S, pause * 1.3)
-            job = client.get(path)
+    try:
+        with screen.progress(what or job["title"], total=job.get("total")) as bar:
+            while job["status"] not in ENDED:
+                bar.at(job["done"], job.get("total"))
+                time.sleep(pause)
+                pause = min(LONGEST_PAUSE_S, pause * 1.3)
+                job = client.get(path)
+    except KeyboardInterrupt:
+        screen.note(
+            f"It goes on without you. To see how far it is: liaison jobs --follow {id}\n"
+            f"To stop it: liaison jobs --cancel {id}"
+        )
+        raise
     return job
 
 

@@ -14,6 +14,7 @@ from liaison_cli.demo.command import demo
 from liaison_cli.errors import SignInFirst, Told
 from liaison_cli.importing import import_file, imports
 from liaison_cli.jobs import jobs
+from liaison_cli.resend import resend
 from liaison_cli.signin import (
     Credentials,
     Kept,
@@ -123,6 +124,7 @@ app.command("import")(import_file)
 app.command()(imports)
 app.command()(jobs)
 app.add_typer(parked.app, name="parked")
+app.command()(resend)
 app.command()(summary)
 app.command()(api)
 app.command()(demo)

@@ -116,6 +116,29 @@ def test_a_parked_event_shows_the_last_line_of_its_error(signed_in: Any, liaison
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.parametrize(("ends", "code"), [("done", 0), ("failed", 1), ("cancelled", 1)])
+def test_a_resend_is_followed_to_its_end(
+    signed_in: Any, liaison: Liaison, ends: str, code: int
+) -> None:
+    job = JOB | {"title": "Resend contacts", "status": "running", "done": 500, "total": 1200}
+    ended = job | {"status": ends, "done": 1200 if ends == "done" else 500}
+    signed_in.answers("POST", "/modules/contacts/resend", (202, {"job": "j1"}))
+    signed_in.answers("GET", "/jobs/j1", (200, job), (200, ended))
+
+    done = liaison("resend", "contacts")
+
+    assert done.exit_code == code
+    assert done.stdout == f"Resend contacts: {ends}; {ended['done']:,} records told\n"
+
+
+def test_a_module_that_is_not_there_tells_nothing(signed_in: Any, liaison: Liaison) -> None:
+    done = liaison("resend", "marketing")
+
+    assert done.exit_code == 2
+    assert "There is nothing here" in done.stderr
+    assert [request.path for request in signed_in.seen] == ["/api/v1/modules/marketing/resend"]
+
+
 def test_a_summary_shows_each_currency_and_the_total(signed_in: Any, liaison: Liaison) -> None:
     row = summary_row(
         key="won",

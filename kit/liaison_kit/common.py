@@ -1,4 +1,4 @@
-"""The operations that every service has: files, jobs, custom fields, history, parked events."""
+"""The operations that every service has: files, jobs, custom fields, history, events."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -8,16 +8,17 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from liaison_kit import custom, files, jobs, parking, records
+from liaison_kit import custom, files, jobs, parking, records, telling
 from liaison_kit.context import Principal
 from liaison_kit.custom import CustomFieldShape, NewCustomField
-from liaison_kit.jobs import Job, JobRow
+from liaison_kit.jobs import Job, JobRow, Run, job
 from liaison_kit.listing import Page
-from liaison_kit.operations import Call, Raw, Reply, delete, get, internal, post
+from liaison_kit.operations import Accepted, Call, Raw, Reply, delete, get, internal, post
 from liaison_kit.parking import ParkedEvent
 from liaison_kit.records import Change
 from liaison_kit.recordtype import RecordType
-from liaison_sdk.errors import BadRequest, Forbidden, InvalidInput
+from liaison_kit.telling import Told
+from liaison_sdk.errors import BadRequest, Forbidden, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from liaison_kit.db import Database
@@ -31,6 +32,7 @@ class CommonOperations:
 
     name: ClassVar[str]
     records: ClassVar[Sequence[RecordType]]
+    tells: ClassVar[Sequence[Told]]
     db: ClassVar["Database"]
 
     @classmethod
@@ -154,3 +156,21 @@ class CommonOperations:
     def discard_parked_event(self, session: Session, principal: Principal, id: UUID) -> ParkedEvent:
         """Give an event up for good."""
         return parking.discard(session, principal.tenant, id)
+
+    # --- telling again ---------------------------------------------------------------------------
+
+    @post("/modules/{module}/resend", allow="operations:manage", shared="id", problems=[404])
+    def resend(self, session: Session, module: str) -> Accepted:
+        """Have a module tell the others again what they keep of its records.
+
+        For a module that was installed later, or whose database was restored from a backup: what it
+        has not heard, it hears from the modules that hold it.
+        """
+        if module != self.name:
+            raise NotFound("There is no such module")
+        return Accepted(jobs.start(session, "resend", f"Resend {self.name}"))
+
+    @job("resend")
+    def resend_job(self, run: Run) -> None:
+        """The work behind telling again."""
+        telling.tell_again(run, self.tells)

@@ -264,6 +264,8 @@ CREATE TABLE history (
 
 CREATE INDEX ix_history_record ON history (tenant_id, record_id, at);
 
+CREATE INDEX ix_history_removed ON history (tenant_id, record, record_id) WHERE action = 'removed';
+
 CREATE TABLE idempotency_keys (
     tenant_id uuid NOT NULL,
     user_id uuid NOT NULL,

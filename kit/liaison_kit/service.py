@@ -15,6 +15,7 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.recordtype import RecordType
 from liaison_kit.relay import Relay
 from liaison_kit.settings import Settings
+from liaison_kit.telling import Told
 from liaison_sdk.labels import Label
 
 
@@ -22,9 +23,9 @@ class Service(CommonOperations, ImportOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `importables` those that files can be imported into,
-    `tidies` are the database's functions that clear up every minute, `permissions` what roles may
-    grant, `menu` its entries in the workspace, `live` which event
-    tells that which record changed.
+    `tells` how other services hear what they keep of its records, `tidies` are the database's
+    functions that clear up every minute, `permissions` what roles may grant, `menu` its entries in
+    the workspace, `live` which event tells that which record changed.
     """
 
     name: ClassVar[str]
@@ -32,6 +33,7 @@ class Service(CommonOperations, ImportOperations):
     label: ClassVar[Label]
     records: ClassVar[Sequence[RecordType]] = ()
     importables: ClassVar[Sequence[Importable]] = ()
+    tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
     tidies: ClassVar[Sequence[str]] = ("tidy",)
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg2
 import pytest
 from psycopg2 import sql
-from sqlalchemy import event, make_url
+from sqlalchemy import event, make_url, text
 
+from liaison_kit import jobs
 from liaison_kit.context import Context, Principal
 from liaison_kit.db import Database, fetch_listeners, service_url
 from liaison_kit.ids import uuid7
+from liaison_kit.jobs import Run
 from liaison_kit.migrations import migrate
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.rabbitmq import RabbitMQ
@@ -151,6 +153,28 @@ def about(who: Principal | None = None) -> Context:
     """The context of a request by somebody."""
     who = who or principal()
     return Context(tenant=who.tenant, principal=who)
+
+
+def in_hand(db: Database, who: Context, job: UUID) -> Run:
+    """A job as the worker has it that has just taken it, perhaps over from one that died."""
+    worker = uuid4()
+    with db.writing(who) as session:
+        row = jobs.find(session, job)
+        row.worker, row.status = worker, "running"
+    return Run(db, row, worker)
+
+
+def told(db: Database, tenant: UUID) -> list[tuple[str, dict[str, Any]]]:
+    """What a tenant's work has told by events and no relay has taken yet: types and data."""
+    with db.connection() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT body::jsonb ->> 'type', body::jsonb -> 'data' FROM outbox"
+                " WHERE to_queue IS NULL AND body::jsonb ->> 'tenant' = :tenant ORDER BY seq"
+            ),
+            {"tenant": str(tenant)},
+        )
+        return [(type, data) for type, data in rows]
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Companies: added, changed, removed; never their own ancestors."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from liaison_contacts.models import Company, Owner, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType, money
+from liaison_kit.telling import batches
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import Conflict, InvalidInput
 from liaison_sdk.labels import Label
@@ -87,7 +89,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     if held.people or held.children:
         raise Conflict(f"{held.people} people and {held.children} companies belong to this company")
     records.remove(session, COMPANIES, company)
-    emit(session, contract.CompanyRemoved(company_id=id))
+    tell_removed(session, [id])
 
 
 def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
@@ -96,6 +98,21 @@ def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
         select(Company.name, Company.id).where(Company.name.in_(names)).order_by(Company.id.desc())
     )
     return dict(rows.tuples().all())
+
+
+def tell(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services what they keep of these companies."""
+    kept = (Company.id, Company.name, Company.external_id, Company.owner_id, Company.version)
+    for some in batches(ids):
+        rows = session.execute(select(*kept).where(Company.id == func.any(list(some))))
+        told = [contract.CompanyRef.model_construct(**row._mapping) for row in rows]
+        emit(session, contract.CompaniesSaved(companies=told))
+
+
+def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these companies are gone."""
+    for id in ids:
+        emit(session, contract.CompanyRemoved(company_id=id))
 
 
 def reference(company: Company) -> contract.CompanyRef:

@@ -1,7 +1,7 @@
 """What files may bring in: people and companies, each matched to those who are there already."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from json.encoder import encode_basestring as encoded
 from typing import Any, get_args
@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Table, Text, bindparam, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from liaison_contacts import parties
+from liaison_contacts import companies, parties, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.models import Company, Person
 from liaison_contacts.owners import ByNameOrEmail
@@ -18,11 +18,9 @@ from liaison_contacts.people import PEOPLE
 from liaison_kit.context import context
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
-from liaison_kit.outbox import emit
 from liaison_kit.search import digits, fold
+from liaison_kit.telling import batches
 from liaison_sdk.contracts import contacts as contract
-
-EVENT_BATCH = 500
 
 # Other spellings, in English and French, of what a company does.
 _INDUSTRIES: Mapping[str, Sequence[str]] = {
@@ -255,79 +253,30 @@ class CompaniesByName:
             for name in values
         ]
         session.execute(insert(Company), rows)
-        _tell_companies(session, [row["id"] for row in rows])
+        companies.tell(session, [row["id"] for row in rows])
         return {name: str(row["id"]) for name, row in zip(values, rows, strict=True)}
 
 
 def _people_saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
     _found_again(session, Person, ("first_name", "last_name"), updated)
-    table = Person.__table__
-    columns = (
-        table.c.id,
-        table.c.first_name,
-        table.c.last_name,
-        table.c.company_id,
-        table.c.owner_id,
-        table.c.version,
-    )
-    for ids in _batches([*created, *updated]):
-        rows = session.execute(select(*columns).where(_among(table, ids)))
-        emit(
-            session,
-            contract.PeopleSaved(
-                people=[
-                    contract.PersonRef.model_construct(
-                        id=r[0],
-                        name=f"{r[1]} {r[2]}".strip(),
-                        company_id=r[3],
-                        owner_id=r[4],
-                        version=r[5],
-                    )
-                    for r in rows
-                ]
-            ),
-        )
+    people.tell(session, [*created, *updated])
 
 
 def _companies_saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
     _found_again(session, Company, ("name",), updated)
-    _tell_companies(session, [*created, *updated])
-
-
-def _tell_companies(session: Session, ids: Sequence[UUID]) -> None:
-    table = Company.__table__
-    columns = (table.c.id, table.c.name, table.c.external_id, table.c.owner_id, table.c.version)
-    for some in _batches(ids):
-        rows = session.execute(select(*columns).where(_among(table, some)))
-        emit(
-            session,
-            contract.CompaniesSaved(
-                companies=[contract.CompanyRef.model_construct(**row._mapping) for row in rows]
-            ),
-        )
+    companies.tell(session, [*created, *updated])
 
 
 def _people_taken_back(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
-    for id in deleted:
-        emit(session, contract.PersonRemoved(person_id=id))
+    people.tell_removed(session, deleted)
     _people_saved(session, (), restored)
 
 
 def _companies_taken_back(
     session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]
 ) -> None:
-    for id in deleted:
-        emit(session, contract.CompanyRemoved(company_id=id))
+    companies.tell_removed(session, deleted)
     _companies_saved(session, (), restored)
-
-
-def _among(table: Any, ids: Sequence[UUID]) -> Any:
-    return table.c.id == func.any(list(ids))
-
-
-def _batches(ids: Sequence[UUID]) -> Iterable[Sequence[UUID]]:
-    for start in range(0, len(ids), EVENT_BATCH):
-        yield ids[start : start + EVENT_BATCH]
 
 
 def _found_again(
@@ -335,10 +284,10 @@ def _found_again(
 ) -> None:
     """An update may leave parts of a record as they were: its search text is made of the whole."""
     table: Table = model.__table__
-    for ids in _batches(updated):
+    for ids in batches(updated):
         rows = session.execute(
             select(table.c.id, table.c.emails, table.c.phones, *(table.c[n] for n in names)).where(
-                _among(table, ids)
+                table.c.id == func.any(list(ids))
             )
         ).all()
         reached = [{"emails": r.emails, "phones": r.phones} for r in rows]

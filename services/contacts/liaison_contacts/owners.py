@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pydantic_core import to_json
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -9,37 +10,27 @@ from sqlalchemy.orm import Session
 from liaison_contacts.models import Owner
 from liaison_kit.context import context
 from liaison_kit.imports.fields import CannotCreate
+from liaison_kit.statements import Statement
 from liaison_sdk.contracts.identity import UsersSaved
 from liaison_sdk.contracts.questions import FoundIds, Names
 from liaison_sdk.errors import Unavailable
 
+# In the same order everywhere, so that two batches never wait for each other in a circle.
+_KEEP = Statement("""
+INSERT INTO owners (id, tenant_id, name, email, version)
+SELECT DISTINCT ON (id) id, %(tenant)s::uuid, name, email, version
+FROM jsonb_to_recordset(%(rows)s) AS told(id uuid, name text, email text, version bigint)
+ORDER BY id, version DESC
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email,
+    version = excluded.version
+WHERE owners.version < excluded.version
+""")
+
 
 def keep(session: Session, event: UsersSaved) -> None:
-    """Keep what identity told, unless something newer is known."""
-    rows = [
-        {
-            "tenant_id": context(session).tenant,
-            "id": user.id,
-            "name": user.name,
-            "email": user.email,
-            "version": user.version,
-        }
-        for user in event.users
-    ]
-    if not rows:
-        return
-    new = insert(Owner).values(rows)
-    session.execute(
-        new.on_conflict_do_update(
-            index_elements=["id"],
-            set_={
-                "name": new.excluded.name,
-                "email": new.excluded.email,
-                "version": new.excluded.version,
-            },
-            where=Owner.version < new.excluded.version,
-        )
-    )
+    """Keep what identity told, unless as much or more is known."""
+    told = {"tenant": context(session).tenant, "rows": to_json(event.users).decode()}
+    _KEEP.run(session, told)
 
 
 class ByNameOrEmail:

@@ -1,9 +1,10 @@
 """People: added, changed, removed; who may exist already is said when they are added."""
 
 import json
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from liaison_contacts import lifecycle, parties
@@ -11,6 +12,7 @@ from liaison_contacts.models import Company, Owner, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType
+from liaison_kit.telling import batches
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.labels import Label
@@ -82,7 +84,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     """Delete a person."""
     person = records.load(session, PEOPLE, Person, id, version)
     records.remove(session, PEOPLE, person)
-    emit(session, contract.PersonRemoved(person_id=id))
+    tell_removed(session, [id])
 
 
 def answer(
@@ -94,17 +96,42 @@ def answer(
     return body[:-1] + b',"possible_duplicates":' + warning.encode() + b"}", version
 
 
+def tell(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services what they keep of these people."""
+    names = Person.first_name, Person.last_name
+    kept = Person.id, Person.company_id, Person.owner_id, Person.version
+    for some in batches(ids):
+        rows = session.execute(select(*kept, *names).where(Person.id == func.any(list(some))))
+        told = [
+            contract.PersonRef.model_construct(
+                id=row.id,
+                name=full_name(row.first_name, row.last_name),
+                company_id=row.company_id,
+                owner_id=row.owner_id,
+                version=row.version,
+            )
+            for row in rows
+        ]
+        emit(session, contract.PeopleSaved(people=told))
+
+
+def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these people are gone."""
+    for id in ids:
+        emit(session, contract.PersonRemoved(person_id=id))
+
+
 def reference(person: Person) -> contract.PersonRef:
     """The person as other services keep them."""
     return contract.PersonRef(
         id=person.id,
-        name=full_name(person),
+        name=full_name(person.first_name, person.last_name),
         company_id=person.company_id,
         owner_id=person.owner_id,
         version=person.version,
     )
 
 
-def full_name(person: Person) -> str:
+def full_name(first: str, last: str) -> str:
     """First and last name."""
-    return f"{person.first_name} {person.last_name}".strip()
+    return f"{first} {last}".strip()

@@ -26,6 +26,7 @@ from liaison_kit.operations import (
     post,
 )
 from liaison_kit.service import Service
+from liaison_kit.telling import Told
 from liaison_sdk.contracts import identity, sales
 from liaison_sdk.contracts.contacts import (
     Attachment,
@@ -54,6 +55,10 @@ class Contacts(Service):
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
     importables = (CONTACTS, COMPANIES_IMPORT)
+    tells = (
+        Told(COMPANIES, companies.tell, companies.tell_removed),
+        Told(PEOPLE, people.tell, people.tell_removed),
+    )
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),

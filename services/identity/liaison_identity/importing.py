@@ -12,11 +12,9 @@ from liaison_identity import audit, teams, users
 from liaison_identity.models import Team, User
 from liaison_identity.users import USERS
 from liaison_kit.context import context
-from liaison_kit.events import emit
 from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.records import create
 from liaison_kit.search import fold, search_text
-from liaison_sdk.contracts.identity import UserRemoved
 
 
 def _place(text: str) -> str:
@@ -105,8 +103,7 @@ def _saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -
 
 def _taken_back(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
     """The same after a rollback."""
-    for id in deleted:
-        emit(session, UserRemoved(user_id=id))
+    users.tell_removed(session, deleted)
     if restored:
         _make_findable(session, restored)
         _settle(session, restored)

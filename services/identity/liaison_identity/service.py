@@ -17,6 +17,7 @@ from liaison_kit.context import Context, Principal
 from liaison_kit.listing import ListQuery, Page
 from liaison_kit.operations import Call, Raw, Version, delete, get, internal, patch, post
 from liaison_kit.service import Service
+from liaison_kit.telling import Told
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     AuditEntry,
@@ -54,6 +55,7 @@ class Identity(Service):
     label = Label(en="People and rights", fr="Utilisateurs et droits")
     records = (USERS, TEAMS, ROLES)
     importables = (IMPORTED_USERS,)
+    tells = (Told(USERS, users.tell, users.tell_removed),)
     permissions = {
         "users:read": Label(en="See users", fr="Voir les utilisateurs"),
         "users:write": Label(en="Change users", fr="Modifier les utilisateurs"),

@@ -14,6 +14,7 @@ from liaison_kit.context import context
 from liaison_kit.events import emit
 from liaison_kit.recordtype import RecordType
 from liaison_kit.search import search_text
+from liaison_kit.telling import batches
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     NewPassword,
@@ -51,7 +52,6 @@ USERS = RecordType(
 UNIQUE = {"uq_users_email": "email"}
 _TOLD = {"name", "email", "team_id", "manager_id", "active"}
 _GUARDED = {"email", "role_ids", "active"}
-BATCH = 500
 
 
 class NoEmail(InvalidInput):
@@ -151,7 +151,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     if grants.EVERYTHING in before:
         administrators.keep_one(session)
     audit.record(session, "user_removed", "users", id, name=name)
-    emit(session, UserRemoved(user_id=id))
+    tell_removed(session, [id])
     tell(session, managed)
 
 
@@ -206,7 +206,7 @@ def touch(
 def tell(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services what they keep of these users."""
     session.flush()
-    for start in range(0, len(ids), BATCH):
+    for some in batches(ids):
         rows = session.execute(
             select(
                 User.id,
@@ -219,11 +219,17 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
                 _manager_name.label("manager"),
                 User.active,
                 User.version,
-            ).where(User.id.in_(ids[start : start + BATCH]))
+            ).where(User.id.in_(some))
         )
         told = [UserRef.model_validate(row, from_attributes=True) for row in rows]
         if told:
             emit(session, UsersSaved(users=told))
+
+
+def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these users are gone."""
+    for id in ids:
+        emit(session, UserRemoved(user_id=id))
 
 
 def _held(session: Session, row: User) -> tuple[set[str], dict[str, contracts.RowRule]]:

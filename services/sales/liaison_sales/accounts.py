@@ -3,49 +3,39 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.search import fold
+from liaison_kit.statements import Statement
 from liaison_sales.models import Account
 from liaison_sdk.contracts.contacts import CompanyRef
 
 # Higher than any version that contacts will ever tell: what was removed stays so.
 _LAST = 2**62
 
+# In the same order everywhere, so that two batches never wait for each other in a circle.
+_KEEP = Statement("""
+INSERT INTO accounts (id, tenant_id, name, folded, external_id, owner_id, removed, version)
+SELECT DISTINCT ON (id) id, %(tenant)s::uuid, name, folded, external_id, owner_id, false, version
+FROM jsonb_to_recordset(%(rows)s) AS told(id uuid, name text, folded text, external_id text,
+                                          owner_id uuid, version bigint)
+ORDER BY id, version DESC
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, folded = excluded.folded,
+    external_id = excluded.external_id, owner_id = excluded.owner_id, removed = false,
+    version = excluded.version
+WHERE accounts.version < excluded.version
+""")
+
 
 def saved(session: Session, companies: Sequence[CompanyRef]) -> None:
-    """Remember companies; what is older than what is known is left out."""
-    tenant = context(session).tenant
-    latest = {company.id: company for company in companies}
-    # The same order everywhere, so that two batches never wait for each other in a circle.
-    rows = [
-        {
-            "id": company.id,
-            "tenant_id": tenant,
-            "name": company.name,
-            "folded": fold(company.name),
-            "external_id": company.external_id,
-            "owner_id": company.owner_id,
-            "removed": False,
-            "version": company.version,
-        }
-        for company in sorted(latest.values(), key=lambda company: company.id)
-    ]
-    if not rows:
-        return
-    statement = insert(Account)
-    told = statement.excluded
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["id"],
-            set_={name: told[name] for name in rows[0] if name not in ("id", "tenant_id")},
-            where=Account.version < told.version,
-        ),
-        rows,
-    )
+    """Remember companies; what is not newer than what is known is left out."""
+    rows = [dict(company) | {"folded": fold(company.name)} for company in companies]
+    told = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
+    _KEEP.run(session, told)
 
 
 def removed(session: Session, company_id: UUID) -> None:
@@ -55,6 +45,7 @@ def removed(session: Session, company_id: UUID) -> None:
             "INSERT INTO accounts (id, tenant_id, name, folded, removed, version)"
             " VALUES (:id, :tenant, '', '', true, :last)"
             " ON CONFLICT (id) DO UPDATE SET removed = true, version = :last"
+            " WHERE accounts.version < :last"
         ),
         {"id": company_id, "tenant": context(session).tenant, "last": _LAST},
     )

@@ -20,6 +20,7 @@ from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportFi
 from liaison_kit.outbox import emit
 from liaison_kit.search import fold
 from liaison_kit.telemetry import log
+from liaison_kit.telling import BATCH, batches
 from liaison_sales import accounts, metrics, pipelines, products, reps
 from liaison_sales.models import Opportunity, Product
 from liaison_sales.opportunities import OPPORTUNITIES
@@ -27,9 +28,6 @@ from liaison_sales.products import PRODUCTS
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Unavailable
 from liaison_sdk.types import Money
-
-EVENT_BATCH: Final = 500
-
 
 # --- references ---------------------------------------------------------------------------------
 
@@ -179,18 +177,12 @@ def _product_columns(batch: Batch) -> dict[str, Sequence[str]]:
 
 
 def _products_told(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
-    rows = session.scalars(select(Product).where(Product.id.in_([*created, *updated]))).all()
-    for start in range(0, len(rows), EVENT_BATCH):
-        batch = rows[start : start + EVENT_BATCH]
-        told = [products.reference(product) for product in batch]
-        emit(session, contract.ProductsSaved(products=told))
-    session.expunge_all()
+    products.tell(session, [*created, *updated])
 
 
 def _products_untold(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
-    for id in deleted:
-        emit(session, contract.ProductRemoved(product_id=id))
-    _products_told(session, (), restored)
+    products.tell_removed(session, deleted)
+    products.tell(session, restored)
 
 
 _PRODUCTS = Importable(
@@ -310,7 +302,7 @@ def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequ
         return
     session.execute(_STAGES_KEPT, {"ids": ids, "user": context(session).user})
     rows = session.execute(_TOLD, {"ids": ids}).all()
-    for start in range(0, len(rows), EVENT_BATCH):
+    for start in range(0, len(rows), BATCH):
         told = [
             contract.ImportedOpportunity(
                 opportunity_id=row.id,
@@ -323,7 +315,7 @@ def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequ
                 else Money(amount=row.amount_amount, currency=row.currency),
                 closed_on=row.closed_on,
             )
-            for row in rows[start : start + EVENT_BATCH]
+            for row in rows[start : start + BATCH]
         ]
         emit(session, contract.OpportunitiesImported(opportunities=told))
     fresh = {str(id) for id in created}
@@ -336,9 +328,8 @@ def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequ
 def _opportunities_untold(
     session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]
 ) -> None:
-    for start in range(0, len(deleted), EVENT_BATCH):
-        gone = list(deleted[start : start + EVENT_BATCH])
-        emit(session, contract.OpportunitiesRemoved(opportunity_ids=gone))
+    for gone in batches(deleted):
+        emit(session, contract.OpportunitiesRemoved(opportunity_ids=list(gone)))
     _opportunities_told(session, (), restored)
 
 

@@ -93,7 +93,8 @@ OPPORTUNITIES = RecordType(
         "company_name": select(Account.name)
         .where(Account.id == Opportunity.company_id, ~Account.removed)
         .scalar_subquery(),
-        "owner_name": _of_owner(Rep.name),
+        # Of who was gone before they were heard of, no name is known.
+        "owner_name": func.nullif(_of_owner(Rep.name), ""),
         "region": func.coalesce(_of_owner(Rep.region), Opportunity.region),
         "amount": money(Opportunity.amount_amount, Opportunity.currency),
         "probability": func.coalesce(Opportunity.probability, _of_stage(Stage.probability)),

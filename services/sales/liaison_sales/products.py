@@ -1,6 +1,6 @@
 """Products: what is sold, and at what list price."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType, money
 from liaison_kit.search import search_text
+from liaison_kit.telling import batches
 from liaison_sales.models import Opportunity, Product
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Conflict, InvalidInput
@@ -61,7 +62,22 @@ def remove(session: Session, id: UUID, version: int) -> None:
     if session.scalar(select(exists().where(Opportunity.product_id == id))):
         raise Conflict("Opportunities are about this product; set it inactive instead")
     records.remove(session, PRODUCTS, product)
-    emit(session, contract.ProductRemoved(product_id=id))
+    tell_removed(session, [id])
+
+
+def tell(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services what they keep of these products."""
+    kept = (Product.id, Product.name, Product.external_id, Product.active, Product.version)
+    for some in batches(ids):
+        rows = session.execute(select(*kept).where(Product.id.in_(some)))
+        told = [contract.ProductRef.model_construct(**row._mapping) for row in rows]
+        emit(session, contract.ProductsSaved(products=told))
+
+
+def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these products are gone."""
+    for id in ids:
+        emit(session, contract.ProductRemoved(product_id=id))
 
 
 def reference(product: Product) -> contract.ProductRef:

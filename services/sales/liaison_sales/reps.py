@@ -3,51 +3,42 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.search import fold
+from liaison_kit.statements import Statement
 from liaison_sales.models import Rep
 from liaison_sdk.contracts.identity import UserRef
 
 # Higher than any version that identity will ever tell: what was removed stays so.
 _LAST = 2**62
 
+# In the same order everywhere, so that two batches never wait for each other in a circle.
+_KEEP = Statement("""
+INSERT INTO reps (id, tenant_id, name, email, folded, team, region, manager_id, manager, active,
+                  version)
+SELECT DISTINCT ON (id) id, %(tenant)s::uuid, name, email, folded, team, region, manager_id,
+       manager, active, version
+FROM jsonb_to_recordset(%(rows)s) AS told(id uuid, name text, email text, folded text, team text,
+    region text, manager_id uuid, manager text, active boolean, version bigint)
+ORDER BY id, version DESC
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email,
+    folded = excluded.folded, team = excluded.team, region = excluded.region,
+    manager_id = excluded.manager_id, manager = excluded.manager, active = excluded.active,
+    version = excluded.version
+WHERE reps.version < excluded.version
+""")
+
 
 def saved(session: Session, users: Sequence[UserRef]) -> None:
-    """Remember users; what is older than what is known is left out."""
-    tenant = context(session).tenant
-    # The same order everywhere, so that two batches never wait for each other in a circle.
-    rows = [
-        {
-            "id": user.id,
-            "tenant_id": tenant,
-            "name": user.name,
-            "email": user.email,
-            "folded": fold(user.name),
-            "team": user.team,
-            "region": user.region,
-            "manager_id": user.manager_id,
-            "manager": user.manager,
-            "active": user.active,
-            "version": user.version,
-        }
-        for user in sorted({user.id: user for user in users}.values(), key=lambda user: user.id)
-    ]
-    if not rows:
-        return
-    statement = insert(Rep)
-    told = statement.excluded
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["id"],
-            set_={name: told[name] for name in rows[0] if name not in ("id", "tenant_id")},
-            where=Rep.version < told.version,
-        ),
-        rows,
-    )
+    """Remember users; what is not newer than what is known is left out."""
+    rows = [dict(user) | {"folded": fold(user.name)} for user in users]
+    told = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
+    _KEEP.run(session, told)
 
 
 def removed(session: Session, user_id: UUID) -> None:
@@ -57,6 +48,7 @@ def removed(session: Session, user_id: UUID) -> None:
             "INSERT INTO reps (id, tenant_id, name, folded, active, version)"
             " VALUES (:id, :tenant, '', '', false, :last)"
             " ON CONFLICT (id) DO UPDATE SET active = false, email = NULL, version = :last"
+            " WHERE reps.version < :last"
         ),
         {"id": user_id, "tenant": context(session).tenant, "last": _LAST},
     )

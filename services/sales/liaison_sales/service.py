@@ -9,6 +9,7 @@ from liaison_kit.events import handles
 from liaison_kit.listing import ListQuery, Page
 from liaison_kit.operations import Raw, Version, delete, get, patch, post
 from liaison_kit.service import Service
+from liaison_kit.telling import Told
 from liaison_sales import accounts, opportunities, pipelines, products, reps
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
@@ -45,6 +46,7 @@ class Sales(Service):
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
     importables = IMPORTABLES
+    tells = (Told(PRODUCTS, products.tell, products.tell_removed),)
     tidies = ("tidy", "fold_opportunity_sums")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),

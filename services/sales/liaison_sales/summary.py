@@ -175,7 +175,7 @@ def _by_region(sums: FromClause) -> _Label:
 
 
 def _by_rep(sums: FromClause) -> _Label:
-    return cast(sums.c.owner_id, Text), Rep.name, null()
+    return cast(sums.c.owner_id, Text), func.nullif(Rep.name, ""), null()
 
 
 def _by_manager(_sums: FromClause) -> _Label:
