@@ -19,7 +19,7 @@ from typing import Any, ClassVar, cast
 from uuid import UUID
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
 from sqlalchemy import (
     BigInteger,
     DateTime,
@@ -34,8 +34,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, PendingRollbackError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, SessionTransaction, mapped_column
 from sqlalchemy.pool import PoolProxiedConnection
 
 from liaison_kit.context import Context
@@ -188,29 +188,16 @@ class WritingSession(Session):
     def __init__(self, engine: Engine, context: Context) -> None:
         super().__init__(engine, expire_on_commit=False)
         self.info["context"] = context
+        self._engine = engine
 
     def fetch(
         self, statement: "Prepared", values: Sequence[Any], ending: str = ""
     ) -> list[tuple[Any, ...]]:
         """Run a prepared statement and return its rows; errors are SQLAlchemy's."""
+        # What the statement looks up may be what the session has yet to write.
+        self.flush()
         connection = self.connection()
-        driver = _driver(connection)
-        opening = connection.info.pop("opening", "")
-        try:
-            return statement.fetch(driver, connection.info, values, opening, ending)
-        except psycopg2.Error as error:
-            lost = bool(driver.closed)
-            if lost:
-                connection.invalidate(error)
-            raise DBAPIError.instance(
-                statement.sql,
-                None,
-                error,
-                psycopg2.Error,
-                hide_parameters=True,
-                connection_invalidated=lost,
-                dialect=connection.dialect,
-            ) from error
+        return _fetch(connection, self._engine, statement, values, _opening(connection), ending)
 
 
 class ReadingSession(Session):
@@ -225,30 +212,38 @@ class ReadingSession(Session):
         self._pooled: PoolProxiedConnection | None = None
 
     def fetch(self, statement: "Prepared", values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a prepared statement and return its rows."""
+        """Run a prepared statement and return its rows; errors are SQLAlchemy's."""
+        if self.in_transaction():
+            return _fetch(self.connection(), self._engine, statement, values, self._switch)
         try:
-            return self._fetch(statement, values)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
-            # The server was restarted: every pooled connection is as dead as this one.
-            if self._pooled is None or not self._pooled.dbapi_connection.closed:  # type: ignore[union-attr]
+            return _fetch(self._hold(), self._engine, statement, values, self._switch)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
                 raise
-            self._pooled.invalidate()
             self._pooled = None
-            self._engine.dispose()
-            return self._fetch(statement, values)
+            return _fetch(self._hold(), self._engine, statement, values, self._switch)
 
-    def _fetch(self, statement: "Prepared", values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _hold(self) -> PoolProxiedConnection:
         if self._pooled is None:
             self._pooled = self._engine.raw_connection()
-        driver = self._pooled.dbapi_connection
-        return statement.fetch(driver, self._pooled.info, values, self._switch)
+        return self._pooled
 
-    def close(self) -> None:
-        """Give the connections back."""
+    def give_back(self) -> None:
+        """Return the driver's connection to the pool."""
         if self._pooled is not None:
             self._pooled.close()
             self._pooled = None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.give_back()
         super().close()
+
+
+@event.listens_for(ReadingSession, "after_transaction_create")
+def _hold_one_connection(session: ReadingSession, _transaction: SessionTransaction) -> None:
+    # Sessions that hold one and wait for another would wait for each other.
+    session.give_back()
 
 
 fetch_listeners: list[Callable[[str], None]] = []
@@ -257,6 +252,9 @@ fetch_listeners: list[Callable[[str], None]] = []
 
 class Prepared:
     """A statement that each connection plans once: planning a list costs more than running it."""
+
+    MOST = 300
+    """So many a connection remembers, at some 60 kB each; lists come in no end of shapes."""
 
     _numbers = itertools.count(1)
 
@@ -269,24 +267,57 @@ class Prepared:
     def fetch(
         self, driver: Any, known: Any, values: Sequence[Any], opening: str, ending: str = ""
     ) -> list[tuple[Any, ...]]:
-        """The rows; `known` holds what the connection has prepared.
+        """The rows; `known` keeps what the connection has prepared.
 
         `opening` and `ending` run in the same round trip; with an ending no rows are returned.
         """
+        prepared: set[str] = known.setdefault("prepared", set())
         for note in fetch_listeners:
             note(opening + self.sql)
         with closing(driver.cursor()) as cursor:
-            if self._name not in known:
+            if self._name not in prepared:
+                if len(prepared) >= self.MOST:
+                    cursor.execute("DEALLOCATE ALL")
+                    prepared.clear()
                 # By itself: what fails later must leave no doubt whether it is prepared.
                 cursor.execute(f"PREPARE {self._name} AS {self.sql}")
-                known[self._name] = True
+                prepared.add(self._name)
             with span("sql", kind=SpanKind.CLIENT, **{"db.statement": self.sql[:2000]}):
                 cursor.execute(opening + self._execute + ending, values)
             return cursor.fetchall() if cursor.description else []
 
 
+def _fetch(
+    held: Connection | PoolProxiedConnection,
+    engine: Engine,
+    statement: Prepared,
+    values: Sequence[Any],
+    opening: str,
+    ending: str = "",
+) -> list[tuple[Any, ...]]:
+    driver = _driver(held)
+    try:
+        return statement.fetch(driver, held.info, values, opening, ending)
+    except psycopg2.Error as error:
+        lost = bool(driver.closed)
+        if lost:
+            held.invalidate(error)
+            # The server was restarted: every pooled connection is as dead as this one.
+            engine.dispose()
+        raise DBAPIError.instance(
+            statement.sql,
+            None,
+            error,
+            psycopg2.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=engine.dialect,
+        ) from error
+
+
 def _put_back(_connection: Any, record: Any) -> None:
     record.info["used"] = time.monotonic()
+    record.info.pop("tenant", None)
 
 
 def _make_sure(connection: Any, record: Any, _fairy: Any) -> None:
@@ -309,14 +340,16 @@ def _begin(connection: Connection) -> None:
 
 
 @event.listens_for(Session, "after_begin")
-def _tenant_of_transaction(session: Session, _transaction: Any, connection: Connection) -> None:
+def _tenant_of_transaction(
+    session: Session, transaction: SessionTransaction, connection: Connection
+) -> None:
     found: Context | None = session.info.get("context")
     if found is None:
         return
     if session.info.get("reading"):
         connection.info["tenant"] = _tenant_switch(found)
-    elif "opening" in connection.info:
-        # A savepoint begins as well, but its transaction has been opened already.
+    elif not transaction.nested:
+        # A savepoint begins as well, but its transaction has its tenant already.
         connection.info["opening"] += _tenant_switch(found)
 
 
@@ -329,9 +362,8 @@ def _open(
     executemany: bool,
 ) -> tuple[str, Any]:
     """Put what opens the transaction in front of its first statement."""
-    info = connection.info
-    opening = info.get("tenant") or info.pop("opening", None)
-    if opening is None:
+    opening = connection.info.get("tenant") or _opening(connection)
+    if not opening:
         return statement, parameters
     if executemany:
         cursor.execute(opening)
@@ -339,19 +371,34 @@ def _open(
     return opening + statement, parameters
 
 
+def _opening(connection: Connection) -> str:
+    """What opens the transaction, until it is open: a statement may fail before it is even sent."""
+    info = connection.info
+    if "opening" in info and _status(connection) != TRANSACTION_STATUS_IDLE:
+        del info["opening"]
+    opening: str = info.get("opening", "")
+    return opening
+
+
 AND_COMMIT = "; COMMIT"
 """Ends a transaction in the round trip of its last statement, if nobody needs what that returns."""
 
 
 def _commit(connection: Connection) -> None:
-    unopened = connection.info.pop("opening", None)
-    if unopened is None and _status(connection) != TRANSACTION_STATUS_IDLE:
+    connection.info.pop("opening", None)
+    status = _status(connection)
+    if status == TRANSACTION_STATUS_INERROR:
+        # PostgreSQL would roll back and report no error.
+        raise PendingRollbackError("A statement has failed: nothing of this can be committed")
+    if status != TRANSACTION_STATUS_IDLE:
         connection.exec_driver_sql("COMMIT")
 
 
 def _roll_back(connection: Connection) -> None:
+    if connection.invalidated:
+        return
     connection.info.pop("opening", None)
-    if connection.invalidated or _status(connection) == TRANSACTION_STATUS_IDLE:
+    if _status(connection) == TRANSACTION_STATUS_IDLE:
         return
     try:
         _driver(connection).cursor().execute("ROLLBACK")
@@ -366,8 +413,8 @@ def _reset(driver: Any, _record: Any, _state: Any) -> None:
         driver.cursor().execute("ROLLBACK")
 
 
-def _driver(connection: Connection) -> Any:
-    return connection.connection.dbapi_connection
+def _driver(held: Connection | PoolProxiedConnection) -> Any:
+    return (held.connection if isinstance(held, Connection) else held).dbapi_connection
 
 
 def _status(connection: Connection) -> int:

@@ -24,7 +24,7 @@ SLOTS = 16
 
 CHANNEL = "outbox"
 _CHUNK = 1000
-_PENDING, _MARKS, _ENDED = "outbox", "outbox_marks", "outbox_ended"
+_PENDING, _MARKS, _KEPT = "outbox", "outbox_marks", "outbox_kept"
 
 
 class Row(NamedTuple):
@@ -90,8 +90,10 @@ def _add(session: Session, row: Row) -> None:
 def _write(session: Session) -> None:
     if _PENDING not in session.info or session.in_nested_transaction():
         return
-    # Flushing first takes the locks, and lets listeners of the flush tell their own facts.
-    session.flush()
+    # Flushing first takes the locks, and lets listeners of the flush tell their own facts. What
+    # they add to the session has to be written before the commit, too.
+    while session.new or session.dirty or session.deleted:
+        session.flush()
     rows: list[Row] = session.info.pop(_PENDING)
     if len(rows) == 1 and isinstance(session, WritingSession):
         session.fetch(_ONE, rows[0], AND_COMMIT)
@@ -123,18 +125,18 @@ def _mark_savepoint(session: Session, transaction: SessionTransaction) -> None:
         session.info.setdefault(_MARKS, []).append(len(session.info.get(_PENDING, ())))
 
 
+@sa_event.listens_for(Session, "after_commit")
+def _mark_kept(session: Session) -> None:
+    # Its end is told right after this, as is that of a savepoint that was rolled back.
+    session.info[_KEPT] = session.get_nested_transaction()
+
+
 @sa_event.listens_for(Session, "after_transaction_end")
 def _end(session: Session, transaction: SessionTransaction) -> None:
     if transaction.nested:
-        # Whether it was rolled back is told right after this, by the next listener.
-        session.info[_ENDED] = transaction, session.info[_MARKS].pop()
+        mark = session.info[_MARKS].pop()
+        if session.info.pop(_KEPT, None) is not transaction and _PENDING in session.info:
+            del session.info[_PENDING][mark:]
     elif transaction.parent is None:
         session.info.pop(_PENDING, None)
-        session.info.pop(_ENDED, None)
-
-
-@sa_event.listens_for(Session, "after_soft_rollback")
-def _forget_since_savepoint(session: Session, transaction: SessionTransaction) -> None:
-    ended, mark = session.info.pop(_ENDED, (None, 0))
-    if ended is transaction and _PENDING in session.info:
-        del session.info[_PENDING][mark:]
+        session.info.pop(_KEPT, None)

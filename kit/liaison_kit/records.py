@@ -296,7 +296,9 @@ def _write(
     values: dict[str, Any] = dict(kept)
     for name in writing.columns:
         value = getattr(row, name)
-        values[name] = to_json(value).decode() if name in writing.json else value
+        # What is cleared is NULL; JSON has a null of its own.
+        is_json = name in writing.json and value is not None
+        values[name] = to_json(value).decode() if is_json else value
     try:
         (written,) = statement.run(session, values)
     except IntegrityError as error:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.db import Prepared, ReadingSession, WritingSession
 from liaison_kit.recordtype import Rows
 
-_PLACE = re.compile(r"%\((\w+)\)s")
+_PLACE = re.compile(r"%(?:%|\((\w+)\)s)")
 _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
@@ -24,16 +24,18 @@ class Statement:
 
     def __init__(self, sql: str) -> None:
         self._names: list[str] = []
-        numbered = _PLACE.sub(self._numbered, sql).replace("%%", "%")
+        numbered = _PLACE.sub(self._numbered, sql)
         self._prepared = Prepared(numbered, len(self._names))
 
     def _numbered(self, place: re.Match[str]) -> str:
+        if place[1] is None:
+            return "%"
         if place[1] not in self._names:
             self._names.append(place[1])
         return f"${self._names.index(place[1]) + 1}"
 
     def run(self, session: Session, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """The rows for these values, each of a type that the driver knows or a list of texts."""
+        """The rows for these values, each of a type that the driver knows or a list of such."""
         given = tuple(_literal(values[name]) for name in self._names)
         assert isinstance(session, ReadingSession | WritingSession)
         return session.fetch(self._prepared, given)
@@ -44,11 +46,9 @@ def text_of(rows: Rows) -> str:
     compiled = rows.compile(dialect=_DIALECT)
 
     def written(place: re.Match[str]) -> str:
-        constant = compiled.params[place[1]]
-        if constant is None:
+        if place[1] is None or compiled.binds[place[1]].required:
             return place[0]
-        quoted: str = adapt(constant).getquoted().decode()
-        return quoted.replace("%", "%%")
+        return _quoted(compiled.params[place[1]]).replace("%", "%%")
 
     return _PLACE.sub(written, str(compiled))
 
@@ -60,11 +60,25 @@ def read_from(source: str, table: str, sql: str) -> str:
     return text
 
 
+def _quoted(constant: Any) -> str:
+    if isinstance(constant, str | UUID):
+        # Without a connection the driver knows neither its encoding nor how it reads backslashes.
+        return "'" + str(constant).replace("'", "''") + "'"
+    quoted: str = adapt(constant).getquoted().decode()
+    return quoted
+
+
 def _literal(value: Any) -> Any:
     """A list as PostgreSQL writes arrays: its elements take the type that the statement expects."""
     if isinstance(value, UUID):
         return str(value)
     if not isinstance(value, list):
         return value
-    quoted = (str(v).replace("\\", "\\\\").replace('"', '\\"') for v in value)
-    return "{" + ",".join(f'"{v}"' for v in quoted) + "}"
+    return "{" + ",".join(_element(v) for v in value) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -1,0 +1,170 @@
+"""The database of a service called `ground`, and a hand on the server that it is on."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine, make_url, text
+
+from liaison_kit.context import Context
+from liaison_kit.db import Database, service_url
+from liaison_kit.migrations import (
+    RECORD_COLUMNS,
+    enable_tenancy,
+    grant,
+    kit_tables,
+    owner_url,
+    prepare,
+    record_indexes,
+)
+from liaison_kit.settings import Settings
+from liaison_kit.testing import about
+from liaison_sdk.events import Event
+
+TABLES = f"""
+CREATE TABLE things (
+    id bigint PRIMARY KEY,
+    tenant_id uuid NOT NULL DEFAULT NULLIF(current_setting('liaison.tenant', true), '')::uuid,
+    said text
+);
+CREATE TABLE parts (
+    thing bigint REFERENCES things DEFERRABLE INITIALLY DEFERRED
+);
+CREATE TABLE makers (
+    id uuid PRIMARY KEY,
+    tenant_id uuid NOT NULL
+);
+CREATE TABLE gadgets (
+    {RECORD_COLUMNS},
+    name text NOT NULL,
+    owner_id uuid,
+    maker_id uuid CONSTRAINT fk_gadgets_maker_id REFERENCES makers,
+    price numeric(18, 2) CONSTRAINT ck_gadgets_price CHECK (price >= 0),
+    weight double precision,
+    made_on date,
+    tags text[],
+    friends uuid[],
+    notes jsonb
+)
+"""
+
+
+class Told(Event):
+    """A number was told about something."""
+
+    type = "told"
+    source = "ground"
+    key_field = "about"
+
+    about: str
+    number: int = 0
+
+
+class Ground:
+    """A service's database as the service works with it, and as its server's owner sees it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = service_url(settings, "ground")
+        self._address = (
+            make_url(settings.database_url)
+            .set(drivername="postgresql", database="liaison_ground")
+            .render_as_string(hide_password=False)
+        )
+        self._opened: list[Database] = []
+
+    def open(self, pool_size: int = 2) -> Database:
+        """The database, with a pool of the test's own."""
+        db = Database(self._url, pool_size, application="ground")
+        self._opened.append(db)
+        return db
+
+    def close(self) -> None:
+        for db in self._opened:
+            db.dispose()
+
+    def look(self, statement: str, *values: Any) -> list[Any]:
+        """What the database's owner sees, of all tenants."""
+        with closing(psycopg2.connect(self._address)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, values or None)
+                return cursor.fetchall() if cursor.description else []
+
+    def things(self) -> list[int]:
+        return [id for (id,) in self.look("SELECT id FROM things ORDER BY id")]
+
+    def told(self) -> list[int]:
+        """The numbers of the events that are to be sent, in their order."""
+        numbers = "SELECT (body::json->'data'->>'number')::int FROM outbox ORDER BY seq"
+        return [number for (number,) in self.look(numbers)]
+
+    def cut(self) -> None:
+        """End every connection of the service, as a server does that is restarted."""
+        self.look(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE application_name = 'ground'"
+        )
+
+    def states(self) -> set[str]:
+        """What the service's connections are doing."""
+        found = self.look("SELECT state FROM pg_stat_activity WHERE application_name = 'ground'")
+        return {state for (state,) in found}
+
+    def waiting(self) -> bool:
+        """Whether one of the service's connections waits for a lock."""
+        found = self.look(
+            "SELECT pid FROM pg_stat_activity"
+            " WHERE application_name = 'ground' AND wait_event_type = 'Lock'"
+        )
+        return bool(found)
+
+
+@pytest.fixture(scope="session")
+def ground_settings(postgres: str) -> Settings:
+    """The settings that reach the database, which is made anew."""
+    settings = Settings.model_validate({"DATABASE_URL": postgres})
+    server = make_url(postgres).set(drivername="postgresql").render_as_string(hide_password=False)
+    with closing(psycopg2.connect(server)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("DROP DATABASE IF EXISTS liaison_ground WITH (FORCE)")
+    prepare(settings, "ground")
+    owner = create_engine(owner_url(settings, "ground"))
+    with owner.begin() as connection:
+        op = Operations(MigrationContext.configure(connection))
+        kit_tables(op)
+        for statement in TABLES.split(";\n"):
+            connection.execute(text(statement))
+        for table in ("things", "makers", "gadgets"):
+            enable_tenancy(op, table)
+        grant(op, "parts")
+        record_indexes(op, "gadgets")
+    owner.dispose()
+    return settings
+
+
+@pytest.fixture
+def ground(ground_settings: Settings) -> Iterator[Ground]:
+    """The database, empty."""
+    made = Ground(ground_settings)
+    # So few rows are deleted faster than their tables are truncated.
+    tables = ("parts", "things", "gadgets", "makers", "history", "outbox")
+    made.look("; ".join(f"DELETE FROM {table}" for table in tables))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def db(ground: Ground) -> Database:
+    """The database as the service works with it."""
+    return ground.open()
+
+
+@pytest.fixture
+def someone() -> Context:
+    """A request by somebody who may do everything, in a tenant of their own."""
+    return about()
