@@ -15,8 +15,8 @@ from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from liaison_kit.context import context
-from liaison_kit.db import AND_COMMIT, Prepared, WritingSession
 from liaison_kit.ids import uuid7
+from liaison_kit.sessions import AND_COMMIT, Prepared, WritingSession
 from liaison_sdk.events import Event
 
 SLOTS = 16

@@ -12,8 +12,8 @@ from psycopg2.extensions import adapt
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from liaison_kit.db import Prepared, ReadingSession, WritingSession
 from liaison_kit.recordtype import Rows
+from liaison_kit.sessions import Prepared, ReadingSession, WritingSession
 
 _PLACE = re.compile(r"%(?:%|\((\w+)\)s)")
 _DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]

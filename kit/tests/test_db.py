@@ -17,8 +17,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import Context
-from liaison_kit.db import Base, Database, Prepared, TenantRow
+from liaison_kit.db import Base, Database, TenantRow
 from liaison_kit.outbox import emit
+from liaison_kit.sessions import Prepared
 from liaison_kit.statements import Statement
 from liaison_kit.testing import about, statements
 
