@@ -205,7 +205,7 @@ class OutboxRelay:
             self._broker.unwatch(self._db.fileno())
 
     def _notified(self) -> None:
-        if self._db.notifies:
+        if self._db.notifies and not self._stop.is_set():
             self._db.notifies.clear()
             self._plan()
 

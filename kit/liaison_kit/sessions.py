@@ -85,7 +85,9 @@ class ReadingSession(Session):
     def close(self) -> None:
         """Give the connections back."""
         self.give_back()
-        super().close()
+        # Most readings never asked SQLAlchemy for anything.
+        if self.in_transaction():
+            super().close()
 
 
 @event.listens_for(ReadingSession, "after_transaction_create")
