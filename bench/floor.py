@@ -84,6 +84,10 @@ def route() -> None:
         nonlocal channel
         opened = asyncio.get_running_loop().create_future()
 
+        def declared(made: Any) -> None:
+            # The worker may come up later: what was asked before then must not be dropped.
+            made.queue_declare(QUEUE, callback=lambda _f: consuming(made))
+
         def consuming(made: Any) -> None:
             made.basic_consume(
                 "amq.rabbitmq.reply-to", answered, auto_ack=True, callback=lambda _f: ready(made)
@@ -97,7 +101,7 @@ def route() -> None:
 
         AsyncioConnection(
             pika.URLParameters(os.environ["FLOOR_BROKER"]),
-            on_open_callback=lambda made: made.channel(on_open_callback=consuming),
+            on_open_callback=lambda made: made.channel(on_open_callback=declared),
         )
         channel = await opened
 
