@@ -80,9 +80,6 @@ def pending(session: Session) -> Sequence[Row]:
 
 
 def _add(session: Session, row: Row) -> None:
-    # An event belongs to a transaction, even if it is the first that the transaction hears of.
-    if not session.in_transaction():
-        session.begin()
     session.info.setdefault(_PENDING, []).append(row)
 
 
@@ -129,6 +126,13 @@ def _mark_savepoint(session: Session, transaction: SessionTransaction) -> None:
 def _mark_kept(session: Session) -> None:
     # Its end is told right after this, as is that of a savepoint that was rolled back.
     session.info[_KEPT] = session.get_nested_transaction()
+
+
+@sa_event.listens_for(Session, "after_rollback")
+def _forget(session: Session) -> None:
+    # Where SQLAlchemy has a part in the transaction, it tells of the end of each level of it.
+    if not session.in_transaction():
+        session.info.pop(_PENDING, None)
 
 
 @sa_event.listens_for(Session, "after_transaction_end")

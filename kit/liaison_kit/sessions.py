@@ -29,23 +29,80 @@ from liaison_kit.telemetry import SpanKind, span
 class WritingSession(Session):
     """One transaction; what is prepared for it goes straight to the driver.
 
-    Most requests run a few prepared statements. The way through SQLAlchemy costs several times what
-    such a statement itself does.
+    Most requests run a few prepared statements and nothing else. The way through SQLAlchemy costs
+    several times what such a statement itself does, so it joins only when it is asked for
+    something, on the same connection and in the same transaction.
     """
 
     def __init__(self, engine: Engine, context: Context) -> None:
         super().__init__(engine, expire_on_commit=False)
         self.info["context"] = context
         self._engine = engine
+        self._begin = "BEGIN; " + _tenant_switch(context)
+        self._pooled: PoolProxiedConnection | None = None
+        self._joined: Connection | None = None
 
     def fetch(
         self, statement: "Prepared", values: Sequence[Any], ending: str = ""
     ) -> list[tuple[Any, ...]]:
         """Run a prepared statement and return its rows; errors are SQLAlchemy's."""
-        # What the statement looks up may be what the session has yet to write.
-        self.flush()
-        connection = self.connection()
-        return _fetch(connection, self._engine, statement, values, _opening(connection), ending)
+        if self.in_transaction():
+            # What the statement looks up may be what the session has yet to write, and a savepoint
+            # is only set once the session asks for its connection.
+            self.flush()
+            joined = self.connection()
+            return _fetch(joined, self._engine, statement, values, _opening(joined), ending)
+        held = self._hold()
+        opening = self._begin if _status(held) == TRANSACTION_STATUS_IDLE else ""
+        return _fetch(held, self._engine, statement, values, opening, ending)
+
+    def get_bind(self, *_given: Any, **_named: Any) -> Connection:
+        """Where SQLAlchemy joins in: the connection that the prepared statements use."""
+        if self._joined is None:
+            self._joined = Connection(self._engine, self._hold())
+        return self._joined
+
+    def commit(self) -> None:
+        """Keep what was done; the events of the session tell of it as SQLAlchemy's do."""
+        if not self.in_transaction():
+            self.dispatch.before_commit(self)
+        if self.in_transaction():
+            # It may not have asked for the connection yet whose transaction it is to commit.
+            self.connection()
+            super().commit()
+            return
+        if self._pooled is not None:
+            _end(self._hold(), self._engine)
+        self.dispatch.after_commit(self)
+
+    def rollback(self) -> None:
+        """Undo what was done since the last commit."""
+        if self.in_transaction():
+            super().rollback()
+        else:
+            self.dispatch.after_rollback(self)
+        if self._pooled is None:
+            return
+        if self._pooled.is_valid:
+            _undo(self._pooled)
+        if not self._pooled.is_valid:
+            self._pooled = self._joined = None
+
+    def close(self) -> None:
+        """Undo what was not committed and give the connection back."""
+        if self.in_transaction():
+            super().close()
+        if self._pooled is not None:
+            # What is still open ends as the pool takes the connection back.
+            self._pooled.close()
+            self._pooled = self._joined = None
+
+    def _hold(self) -> PoolProxiedConnection:
+        if self._pooled is None:
+            self._pooled = self._engine.raw_connection()
+        elif not self._pooled.is_valid:
+            raise PendingRollbackError("The connection was lost, and the transaction with it")
+        return self._pooled
 
 
 class ReadingSession(Session):
@@ -147,24 +204,31 @@ def _fetch(
     opening: str,
     ending: str = "",
 ) -> list[tuple[Any, ...]]:
-    driver = _driver(held)
     try:
-        return statement.fetch(driver, held.info, values, opening, ending)
+        return statement.fetch(_driver(held), held.info, values, opening, ending)
     except psycopg2.Error as error:
-        lost = bool(driver.closed)
-        if lost:
-            held.invalidate(error)
-            # The server was restarted: every pooled connection is as dead as this one.
-            engine.dispose()
-        raise DBAPIError.instance(
-            statement.sql,
-            None,
-            error,
-            psycopg2.Error,
-            hide_parameters=True,
-            connection_invalidated=lost,
-            dialect=engine.dialect,
-        ) from error
+        raise _failed(held, engine, statement.sql, error) from error
+
+
+def _failed(
+    held: Connection | PoolProxiedConnection, engine: Engine, sql: str, error: psycopg2.Error
+) -> Exception:
+    """SQLAlchemy's error for the driver's; a lost connection does not go back to the pool."""
+    lost = bool(_driver(held).closed)
+    if lost:
+        held.invalidate(error)
+        # The server was restarted: every pooled connection is as dead as this one.
+        engine.dispose()
+    wrapped: Exception = DBAPIError.instance(
+        sql,
+        None,
+        error,
+        psycopg2.Error,
+        hide_parameters=True,
+        connection_invalidated=lost,
+        dialect=engine.dialect,
+    )
+    return wrapped
 
 
 def _tenant_switch(context: Context) -> str:
@@ -240,25 +304,40 @@ AND_COMMIT = "; COMMIT"
 
 def _commit(connection: Connection) -> None:
     connection.info.pop("opening", None)
-    status = _status(connection)
-    if status == TRANSACTION_STATUS_INERROR:
-        # PostgreSQL would roll back and report no error.
-        raise PendingRollbackError("A statement has failed: nothing of this can be committed")
-    if status != TRANSACTION_STATUS_IDLE:
+    if _is_open(connection):
         connection.exec_driver_sql("COMMIT")
 
 
+def _end(held: PoolProxiedConnection, engine: Engine) -> None:
+    if _is_open(held):
+        try:
+            _driver(held).cursor().execute("COMMIT")
+        except psycopg2.Error as error:
+            raise _failed(held, engine, "COMMIT", error) from error
+
+
+def _is_open(held: Connection | PoolProxiedConnection) -> bool:
+    status = _status(held)
+    if status == TRANSACTION_STATUS_INERROR:
+        # PostgreSQL would roll back and report no error.
+        raise PendingRollbackError("A statement has failed: nothing of this can be committed")
+    return bool(status != TRANSACTION_STATUS_IDLE)
+
+
 def _roll_back(connection: Connection) -> None:
-    if connection.invalidated:
-        return
-    connection.info.pop("opening", None)
-    if _status(connection) == TRANSACTION_STATUS_IDLE:
+    if not connection.invalidated:
+        connection.info.pop("opening", None)
+        _undo(connection)
+
+
+def _undo(held: Connection | PoolProxiedConnection) -> None:
+    if _status(held) == TRANSACTION_STATUS_IDLE:
         return
     try:
-        _driver(connection).cursor().execute("ROLLBACK")
+        _driver(held).cursor().execute("ROLLBACK")
     except psycopg2.Error as error:
         # The server is gone, and the transaction with it.
-        connection.invalidate(error)
+        held.invalidate(error)
 
 
 def _reset(driver: Any, _record: Any, _state: Any) -> None:
@@ -271,6 +350,6 @@ def _driver(held: Connection | PoolProxiedConnection) -> Any:
     return (held.connection if isinstance(held, Connection) else held).dbapi_connection
 
 
-def _status(connection: Connection) -> int:
-    found: int = _driver(connection).get_transaction_status()
+def _status(held: Connection | PoolProxiedConnection) -> int:
+    found: int = _driver(held).get_transaction_status()
     return found
