@@ -10,15 +10,15 @@ in hand is a plain copy of its row. Setting its attributes changes nothing; `cha
 
 import datetime as dt
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
-from sqlalchemy import ColumnElement, inspect, select
+from sqlalchemy import ColumnElement, Table, inspect, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -68,6 +68,7 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
     if given is not None or kind.name in custom_required(session):
         values["custom"] = custom.check(session, kind.name, given or {})
     principal = about.principal
+    pointed = {name for name in kind.references if values.get(name) is not None}
     narrowed = principal is not None and principal.rows.get(kind.name, "all") != "all"
     if kind.owner is not None and narrowed and values.get("owner_id") is None:
         # Who may only see their own rows would lose sight of a row that has no owner.
@@ -83,7 +84,7 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
         updated_by=about.user,
         **{"custom": {}} | values,
     )
-    _write(session, kind, row, _writing(kind).insert, {})
+    _write(session, kind, row, _writing(kind).insert, {}, pointed)
     return row
 
 
@@ -166,7 +167,7 @@ def change(
     row.updated_at = about.now
     row.updated_by = about.user
     kept = _kept(session, kind, row, "changed", visible)
-    _write(session, kind, row, _writing(kind).update, kept)
+    _write(session, kind, row, _writing(kind).update, kept, changed.keys() & kind.references)
     return visible
 
 
@@ -221,22 +222,31 @@ def history(session: Session, kind: RecordType, id: UUID) -> bytes:
 def demand(session: Session, **references: tuple[type[TenantRow], UUID | None]) -> None:
     """References must point at rows of this tenant; every one that does not is a bad field.
 
-    `company_id=(Company, id)`; nobody is pointed at by None.
+    `company_id=(Company, id)`; nobody is pointed at by None. For what has to be known before
+    writing, as where foreign keys would name only the first; see `RecordType.references`.
     """
     given = {path: id for path, (_, id) in references.items() if id is not None}
     if not given:
         return
-    tables = tuple((path, inspect(references[path][0]).local_table.name) for path in given)
+    tables = tuple((path, _table(references[path][0])) for path in given)
     (found,) = _look_up(tables).run(session, given)
     missing = [path for path, exists in zip(given, found, strict=True) if not exists]
     if missing:
-        raise InvalidInput(
-            "Some references point at nothing",
-            [
-                FieldError(path, "unknown_reference", f"{path} names no record of yours")
-                for path in missing
-            ],
-        )
+        raise _unknown(missing)
+
+
+def _unknown(paths: Iterable[str]) -> InvalidInput:
+    return InvalidInput(
+        "Some references point at nothing",
+        [
+            FieldError(path, "unknown_reference", f"{path} names no record of yours")
+            for path in paths
+        ],
+    )
+
+
+def _table(model: type[TenantRow]) -> str:
+    return cast(Table, inspect(model).local_table).name
 
 
 @cache
@@ -267,6 +277,12 @@ class _Writing:
         places = ", ".join(f"%({name})s" for name in names)
         changing = ", ".join(f"{name} = %({name})s" for name in names if name not in _STAYS)
         answer = read_from("written", table, text_of(as_json(kind.select(), "version")))
+        # Looked up in the statement that writes: a round trip costs more than the look does.
+        looks = "".join(
+            f", %({name})s IS NULL OR EXISTS (SELECT FROM {_table(model)} WHERE id = %({name})s)"
+            for name, model in kind.references.items()
+        )
+        answer = f"SELECT answer.*{looks} FROM ({answer}) answer"
         self.lock = Statement(f"SELECT {listed} FROM {table} WHERE id = %(id)s FOR NO KEY UPDATE")
         self.insert = Statement(
             f"WITH written AS (INSERT INTO {table} ({listed}) VALUES ({places}) RETURNING *)"
@@ -290,8 +306,17 @@ def _copy(kind: RecordType, model: type[R], values: Sequence[Any]) -> R:
 
 
 def _write(
-    session: Session, kind: RecordType, row: Record, statement: Statement, kept: Mapping[str, Any]
+    session: Session,
+    kind: RecordType,
+    row: Record,
+    statement: Statement,
+    kept: Mapping[str, Any],
+    pointed: Collection[str],
 ) -> None:
+    """Run the statement; the caller's transaction must not be kept when this raises.
+
+    `pointed` names the references that are new, of which none may point at nothing.
+    """
     writing = _writing(kind)
     values: dict[str, Any] = dict(kept)
     for name in writing.columns:
@@ -303,6 +328,13 @@ def _write(
         (written,) = statement.run(session, values)
     except IntegrityError as error:
         raise _conflict(kind, error) from None
+    missing = [
+        name
+        for name, known in zip(kind.references, written[2:], strict=True)
+        if name in pointed and not known
+    ]
+    if missing:
+        raise _unknown(missing)
     _, peers = listing.row_rule(session, kind)
     if peers is not None and str(getattr(row, "owner_id", None)) not in peers:
         # Given away to somebody whose rows the writer does not see: nobody loses sight of a record.

@@ -42,7 +42,7 @@ CREATE TABLE gadgets (
     {RECORD_COLUMNS},
     name text NOT NULL,
     owner_id uuid,
-    maker_id uuid CONSTRAINT fk_gadgets_maker_id REFERENCES makers,
+    maker_id uuid,
     price numeric(18, 2) CONSTRAINT ck_gadgets_price CHECK (price >= 0),
     weight double precision,
     made_on date,

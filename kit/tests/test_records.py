@@ -85,6 +85,7 @@ GADGETS = RecordType(
     # As text, like money: a reader might take a number for a float.
     columns={"price": cast(Gadget.price, Text)},
     owner=Gadget.owner_id,
+    references={"maker_id": Maker},
 )
 BLANK = dict.fromkeys(
     ("owner_id", "maker_id", "price", "weight", "made_on", "tags", "friends", "notes")
@@ -279,7 +280,7 @@ def test_a_removed_record_leaves_its_history(
 
 REFUSED: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"external_id": "A1"}, Conflict),
-    ({"maker_id": uuid7()}, IntegrityError),
+    ({"maker_id": uuid7()}, InvalidInput),
     ({"price": Decimal("-0.01")}, IntegrityError),
     ({"name": None}, IntegrityError),
 ]
@@ -347,6 +348,40 @@ def test_references_that_point_at_nothing_of_ours_are_all_named(
     assert [error.path for error in caught.value.errors] == ["a", "c"]
 
 
+def test_a_record_that_points_at_nothing_of_ours_is_not_kept(
+    ground: Ground, db: Database, someone: Context
+) -> None:
+    ours, theirs = uuid7(), uuid7()
+    for id, who in ((ours, someone), (theirs, about())):
+        ground.look("INSERT INTO makers VALUES (%s, %s)", str(id), str(who.tenant))
+    id = created(db, someone, maker_id=ours)
+
+    for wrong in (theirs, uuid7()):
+        with pytest.raises(InvalidInput) as refused:
+            created(db, someone, maker_id=wrong)
+        with pytest.raises(InvalidInput):
+            change(db, someone, id, maker_id=wrong, name="other")
+        assert [error.path for error in refused.value.errors] == ["maker_id"]
+
+    found = read(db, someone, id)
+    assert found is not None
+    assert (found.maker_id, found.name, found.version) == (ours, "x", 1)
+    assert ground.look("SELECT count(*) FROM gadgets") == [(1,)]
+
+
+def test_only_what_points_anew_is_looked_at(ground: Ground, db: Database, someone: Context) -> None:
+    maker = uuid7()
+    ground.look("INSERT INTO makers VALUES (%s, %s)", str(maker), str(someone.tenant))
+    id = created(db, someone, maker_id=maker)
+    ground.look("DELETE FROM makers")
+
+    change(db, someone, id, maker_id=maker, name="renamed")
+
+    found = read(db, someone, id)
+    assert found is not None
+    assert found.name == "renamed"
+
+
 def test_a_reference_may_be_to_what_the_session_has_yet_to_write(
     db: Database, someone: Context
 ) -> None:
@@ -354,8 +389,8 @@ def test_a_reference_may_be_to_what_the_session_has_yet_to_write(
 
     with db.writing(someone) as session:
         session.add(Maker(id=maker, tenant_id=someone.tenant))
-        records.demand(session, maker_id=(Maker, maker))
         id = create(session, maker_id=maker).id
+        records.demand(session, maker_id=(Maker, maker))
 
     found = read(db, someone, id)
     assert found is not None

@@ -38,12 +38,12 @@ COMPANIES = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Company.search,
     owner=Company.owner_id,
+    references={"parent_id": Company, "owner_id": Owner},
 )
 
 
 def create(session: Session, new: contract.NewCompany) -> Company:
     """Add a company."""
-    records.demand(session, parent_id=(Company, new.parent_id), owner_id=(Owner, new.owner_id))
     values = _stored(new, set(type(new).model_fields) - {"custom"})
     company = records.create(
         session,
@@ -63,7 +63,6 @@ def change(session: Session, id: UUID, version: int, changes: contract.CompanyCh
     company = records.load(session, COMPANIES, Company, id, version)
     sent = changes.model_fields_set
     values = _stored(changes, sent - {"custom"})
-    parties.demand_new(session, company, values, parent_id=Company, owner_id=Owner)
     if values.get("parent_id") not in (None, company.parent_id):
         _no_circle(session, company.id, values["parent_id"])
     if "custom" in sent:

@@ -8,11 +8,8 @@ import phonenumbers
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, func
 from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.orm import Session
 
 from liaison_contacts import models
-from liaison_kit import records
-from liaison_kit.db import TenantRow
 from liaison_kit.search import digits, fold, search_text
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
@@ -28,20 +25,6 @@ def stored(given: BaseModel, names: Iterable[str]) -> dict[str, Any]:
         name: write[name](getattr(given, name)) if name in write else getattr(given, name)
         for name in names
     }
-
-
-def demand_new(
-    session: Session, party: models.Party, values: Mapping[str, Any], **models: type[TenantRow]
-) -> None:
-    """References that a change sets anew must point at something of ours."""
-    records.demand(
-        session,
-        **{
-            path: (model, values[path])
-            for path, model in models.items()
-            if path in values and values[path] != getattr(party, path)
-        },
-    )
 
 
 def emails(given: Iterable[Email]) -> list[dict[str, Any]]:

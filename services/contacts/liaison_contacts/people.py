@@ -37,12 +37,12 @@ PEOPLE = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Person.search,
     owner=Person.owner_id,
+    references={"company_id": Company, "owner_id": Owner},
 )
 
 
 def create(session: Session, new: contract.NewContact) -> Person:
     """Add a person."""
-    records.demand(session, company_id=(Company, new.company_id), owner_id=(Owner, new.owner_id))
     values = parties.stored(new, set(type(new).model_fields) - {"custom"})
     person = records.create(
         session,
@@ -62,7 +62,6 @@ def change(session: Session, id: UUID, version: int, changes: contract.ContactCh
     person = records.load(session, PEOPLE, Person, id, version)
     sent = changes.model_fields_set
     values = parties.stored(changes, sent - {"custom"})
-    parties.demand_new(session, person, values, company_id=Company, owner_id=Owner)
     if "custom" in sent:
         values["custom"] = changes.custom
     first = values.get("first_name", person.first_name)

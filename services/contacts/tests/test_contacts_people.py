@@ -268,6 +268,18 @@ def test_reading_one_is_one_statement_and_changing_one_is_three(
     assert len(changing) == 3
 
 
+def test_adding_one_is_two_statements_whatever_it_points_at(
+    contacts_db: Database, someone: Context
+) -> None:
+    company = add_company(contacts_db, someone, name="Acme")
+
+    with statements(contacts_db) as seen:
+        add(contacts_db, someone, last_name="Lee", company_id=str(company))
+
+    # One writes the row and answers, one writes the event and commits.
+    assert len(seen) == 2
+
+
 def test_a_stale_version_changes_nothing_and_returns_the_current_record(
     contacts_db: Database, someone: Context
 ) -> None:
@@ -339,9 +351,11 @@ def test_row_rules_narrow_lists_reads_and_changes(
     me, peer, other = (principal().user for _ in range(3))
     for owner in (me, peer, other):
         with contacts_db.writing(someone) as session:
-            person = people.create(session, NewContact(last_name="Lee"))
-            records.change(session, PEOPLE, person, {"owner_id": owner})
-            id = person.id
+            id = people.create(session, NewContact(last_name="Lee")).id
+            session.execute(
+                text("UPDATE people SET owner_id = :owner WHERE id = :id"),
+                {"owner": owner, "id": id},
+            )
     narrowed = about(
         principal(
             someone.tenant, "contacts:read", user=me, rows={"contacts": rule}, peers=(me, peer)
@@ -365,6 +379,23 @@ def test_who_sees_only_their_own_owns_what_they_add(
     add(contacts_db, rep, last_name="Lee")
 
     assert names(page(contacts_db, rep)) == ["Lee"]
+
+
+def test_every_reference_that_points_at_nothing_is_named_and_nothing_is_written(
+    contacts_db: Database, someone: Context
+) -> None:
+    theirs = add_company(contacts_db, about(), name="Theirs")
+    wrong = {"company_id": theirs, "owner_id": theirs}
+    id = add(contacts_db, someone, last_name="Lee")
+
+    with pytest.raises(InvalidInput) as adding:
+        add(contacts_db, someone, last_name="Li", **wrong)
+    with pytest.raises(InvalidInput) as changing, contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges.model_validate({"last_name": "Li"} | wrong))
+
+    for refused in (adding, changing):
+        assert [error.path for error in refused.value.errors] == ["company_id", "owner_id"]
+    assert names(page(contacts_db, someone)) == ["Lee"]
 
 
 def test_an_external_id_is_taken_once(contacts_db: Database, someone: Context) -> None:
