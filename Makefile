@@ -3,7 +3,13 @@
 # A machine needs Python 3.11 or newer and make; the rest is installed into .venv, every file of it
 # checked against the hashes in the lock files.
 
-PYTHON ?= python3
+# The python3 on the PATH. But one that was compiled without optimisation, as pyenv does unless told
+# otherwise, needs about a fifth more CPU for the same work than the system's, which is taken instead.
+PLAIN := import sys, sysconfig; \
+	sys.exit("--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")))
+FIT := import ensurepip, sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell python3 -c '$(PLAIN)' && /usr/bin/python3 -c '$(FIT)' 2> /dev/null \
+	&& echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
