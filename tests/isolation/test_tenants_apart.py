@@ -235,6 +235,7 @@ def test_what_hangs_on_a_record_of_another_tenant_is_not_found(
         ("/companies", "parent_id", "companies"),
         ("/companies", "owner_id", "users"),
         ("/opportunities", "company_id", "companies"),
+        ("/opportunities", "contact_id", "contacts"),
         ("/opportunities", "owner_id", "users"),
         ("/opportunities", "pipeline_id", "pipelines"),
         ("/users", "role_ids", "roles"),

@@ -93,6 +93,25 @@ def test_a_module_that_is_down_is_named_and_the_others_go_on(
     running.wait_until_whole()
 
 
+def test_an_opportunity_needs_contacts_only_for_the_person_it_names(
+    running: System, api: Api
+) -> None:
+    person = api.make("/contacts", last_name="Buyer")
+    deal = api.make("/opportunities", name="Desks")
+    running.kill("contacts")
+    try:
+        refused = api.post("/opportunities", json={"name": "Chairs", "contact_id": person["id"]})
+        api.act(f"/opportunities/{deal['id']}/move", 1, stage="engaging")
+
+        assert refused.status_code == 503
+        assert "contacts" in refused.json()["detail"]
+        assert api.see("/opportunities", q="chairs")["items"] == []
+    finally:
+        running.start_service("contacts")
+    running.wait_until_whole()
+    assert api.make("/opportunities", name="Chairs", contact_id=person["id"])
+
+
 def test_a_gateway_that_is_started_again_finds_everybody(running: System, api: Api) -> None:
     running.kill("gateway")
     running.start_gateway()

@@ -14,6 +14,12 @@ class Names(Closed):
     names: Annotated[list[str], Field(max_length=200_000)]
 
 
+class Ids(Closed):
+    """Records of another service; in an answer, those of them that there are."""
+
+    ids: Annotated[list[UUID], Field(max_length=1000)]
+
+
 class FoundIds(BaseModel):
     """The ids of the records that were found, by the name that was asked for."""
 

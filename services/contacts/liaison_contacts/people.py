@@ -95,6 +95,11 @@ def answer(
     return body[:-1] + b',"possible_duplicates":' + warning.encode() + b"}", version
 
 
+def known(session: Session, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these people that there are."""
+    return list(session.scalars(select(Person.id).where(Person.id.in_(ids))))
+
+
 def tell(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services what they keep of these people."""
     names = Person.first_name, Person.last_name

@@ -41,7 +41,7 @@ from liaison_sdk.contracts.contacts import (
     Note,
     TimelineEntry,
 )
-from liaison_sdk.contracts.questions import FoundIds, Names
+from liaison_sdk.contracts.questions import FoundIds, Ids, Names
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
@@ -241,6 +241,11 @@ class Contacts(Service):
     def resolve_companies(self, session: Session, asked: Names) -> FoundIds:
         """Which companies have these names."""
         return FoundIds(found=companies.resolve(session, asked.names))
+
+    @internal
+    def known_people(self, session: Session, asked: Ids) -> Ids:
+        """Which of these people there are."""
+        return Ids(ids=people.known(session, asked.ids))
 
     # --- what identity tells ---------------------------------------------------------------------
 

@@ -130,12 +130,16 @@ def found_by(name: str, external_id: str | None) -> str:
 # --- opening ------------------------------------------------------------------------------------
 
 
-def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> UUID:
+def create(
+    session: Session, hooks: Hooks, new: contract.NewOpportunity, *, contact_known: bool
+) -> UUID:
     """Open an opportunity; without an owner, plugins are asked who it should be."""
     about = context(session)
     pipeline_id, steps = pipelines.steps(session, new.pipeline_id)
     step = steps.named(new.stage_id, new.stage) or steps.first
-    home = references.check(session, new.product_id, new.company_id, new.owner_id)
+    home = references.check(
+        session, new.product_id, new.company_id, new.owner_id, contact_known=contact_known
+    )
     values: dict[str, Any] = {name: getattr(new, name) for name in _PLAIN}
     values |= _money(new.amount)
     values |= moves.opened(values, step, steps.first, about.now)
@@ -209,7 +213,12 @@ def _suggested(
 
 
 def change(
-    session: Session, id: UUID, version: int, changes: contract.OpportunityChanges
+    session: Session,
+    id: UUID,
+    version: int,
+    changes: contract.OpportunityChanges,
+    *,
+    contact_known: bool,
 ) -> tuple[bytes, int]:
     """Change what was sent, and nothing else; a stage among it is a move."""
     now, steps = _lock(session, id, version)
@@ -233,7 +242,7 @@ def change(
         values["custom"] = {name: value for name, value in merged.items() if value is not None}
     after = {**now, **values}
     moves.check(after, sent)
-    _check_references(session, now, values)
+    _check_references(session, now, values, contact_known)
     if {"name", "external_id"} & values.keys():
         values["search"] = found_by(after["name"], after["external_id"])
     if values.get("owner_id", now["owner_id"]) != now["owner_id"]:
@@ -463,13 +472,20 @@ def _refused(error: IntegrityError) -> Exception:
     return error
 
 
-def _check_references(session: Session, now: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def _check_references(
+    session: Session, now: Mapping[str, Any], values: Mapping[str, Any], contact_known: bool
+) -> None:
     new = {
         name: values[name] if values.get(name) not in (None, now[name]) else None
-        for name in ("product_id", "company_id", "owner_id")
+        for name in ("product_id", "company_id", "owner_id", "contact_id")
     }
-    if any(new.values()):
-        references.check(session, new["product_id"], new["company_id"], new["owner_id"])
+    references.check(
+        session,
+        new["product_id"],
+        new["company_id"],
+        new["owner_id"],
+        contact_known=contact_known or new["contact_id"] is None,
+    )
 
 
 def _money(amount: Money | None) -> dict[str, Any]:

@@ -1,18 +1,26 @@
-"""References of opportunities: products are ours, companies and users are known from events."""
+"""References of opportunities.
+
+Products are ours, companies and users are known from events, and contacts is asked for people.
+"""
 
 import time
+from collections.abc import Callable
 from typing import cast
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from liaison_kit.context import context
 from liaison_kit.statements import Statement
+from liaison_sdk.contracts.questions import Ids
 from liaison_sdk.errors import FieldError, InvalidInput
 
 # An event takes milliseconds to come; what is not here after this long is not ours.
 _PATIENCE_S = 1.5
 _LOOK_EVERY_S = 0.05
 _FRESH_MS = 10_000
+
+_ASKING_S = 3.0
 
 _PATHS = ("product_id", "company_id", "owner_id")
 _CHECK = Statement("""
@@ -25,21 +33,40 @@ _CHECK = Statement("""
 """)
 
 
+def contact_known(ask: Callable[..., bytes], session: Session, contact: UUID | None) -> bool:
+    """Whether contacts knows this person; `Unavailable` when it does not answer.
+
+    To be asked before the session has its connection: others need that while this one waits.
+    """
+    if contact is None:
+        return True
+    question = Ids(ids=[contact]).model_dump_json().encode()
+    answer = ask("contacts", "known_people", question, context(session), _ASKING_S)
+    return contact in Ids.model_validate_json(answer).ids
+
+
 def check(
-    session: Session, product: UUID | None, company: UUID | None, owner: UUID | None
+    session: Session,
+    product: UUID | None,
+    company: UUID | None,
+    owner: UUID | None,
+    *,
+    contact_known: bool,
 ) -> str | None:
     """Name every reference that points at nothing of ours; else the region of the company's owner.
 
     Somebody may open an opportunity with a company that they have added a moment ago. Its event is
     on the way then, and is waited for; ids tell when they were made, so others are refused at once.
     """
-    if product is None and company is None and owner is None:
+    if contact_known and product is None and company is None and owner is None:
         return None
     given = {"product": product, "company": company, "owner": owner}
     until = time.monotonic() + _PATIENCE_S
     while True:
         ((*found, region),) = _CHECK.run(session, given)
         missing = [path for path, exists in zip(_PATHS, found, strict=True) if not exists]
+        if not contact_known:
+            missing.append("contact_id")
         if not missing:
             return cast("str | None", region)
         on_the_way = [

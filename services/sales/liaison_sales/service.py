@@ -10,7 +10,7 @@ from liaison_kit.listing import ListQuery, Page
 from liaison_kit.operations import Raw, Version, delete, get, patch, post
 from liaison_kit.service import Service
 from liaison_kit.telling import Told
-from liaison_sales import accounts, opportunities, pipelines, products, reps
+from liaison_sales import accounts, opportunities, pipelines, products, references, reps
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
@@ -165,7 +165,8 @@ class Sales(Service):
     @post("/opportunities", allow="opportunities:write", problems=[409])
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
         """Open an opportunity; without an owner, `owner_reason` tells why it got the one it has."""
-        id = opportunities.create(session, self.hooks, opportunity)
+        known = references.contact_known(self.ask, session, opportunity.contact_id)
+        id = opportunities.create(session, self.hooks, opportunity, contact_known=known)
         return Raw(*records.answer(session, OPPORTUNITIES, id))
 
     @get("/opportunities/{id}", allow="opportunities:read", problems=[404])
@@ -181,7 +182,8 @@ class Sales(Service):
         self, session: Session, id: UUID, changes: OpportunityChanges, version: Version
     ) -> Raw[Opportunity]:
         """Change what is sent of an opportunity; a stage among it is a move."""
-        return Raw(*opportunities.change(session, id, version, changes))
+        known = references.contact_known(self.ask, session, changes.contact_id)
+        return Raw(*opportunities.change(session, id, version, changes, contact_known=known))
 
     @delete("/opportunities/{id}", allow="opportunities:write", problems=[404])
     def delete_opportunity(self, session: Session, id: UUID, version: Version) -> None:

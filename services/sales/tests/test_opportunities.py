@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import text
 
+from liaison_kit.context import Context
 from liaison_kit.ids import uuid7
 from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
@@ -231,6 +232,28 @@ def test_bad_fields_are_named(desk: Any, fields: dict[str, Any], path: str) -> N
 
     assert problem["status"] == 422
     assert path in [error["path"] for error in problem["errors"]]
+
+
+def test_a_person_is_asked_of_contacts_when_they_are_named_anew(desk: Any) -> None:
+    known, unknown = uuid7(), uuid7()
+    asked = []
+
+    def ask(service: str, operation: str, body: bytes, about: Context, _seconds: float) -> bytes:
+        asked.append((service, operation, about.tenant))
+        ids = json.loads(body)["ids"]
+        return json.dumps({"ids": [id for id in ids if id == str(known)]}).encode()
+
+    desk.service.ask = ask
+
+    wrong = {"name": "x", "contact_id": str(unknown), "owner_id": str(unknown)}
+    problem = refused(desk, "create_opportunity", wrong)
+    deal = send(desk, "create_opportunity", {"name": "x", "contact_id": str(known)})
+    stolen = refused(desk, "change_opportunity", {"contact_id": str(unknown)}, 1, id=deal["id"])
+    send(desk, "change_opportunity", {"contact_id": None}, 1, id=deal["id"])
+
+    assert [e["path"] for e in problem["errors"]] == ["owner_id", "contact_id"]
+    assert [e["path"] for e in stolen["errors"]] == ["contact_id"]
+    assert asked == [("contacts", "known_people", desk.who.tenant)] * 3
 
 
 def test_a_product_of_another_tenant_is_nothing_of_ours(desk: Any) -> None:
