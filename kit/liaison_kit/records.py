@@ -88,6 +88,18 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
     return row
 
 
+def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> None:
+    """Nobody loses sight of a record by writing it: whose rows they see must own it."""
+    _, peers = listing.row_rule(session, kind)
+    if peers is not None and str(owner) not in peers:
+        assert kind.owner is not None
+        raise InvalidInput.field(
+            kind.owner.key,
+            "out_of_sight",
+            "Your role shows you some owners' records only, and this would no longer be one",
+        )
+
+
 REMEMBERED_S = 5.0
 _required: dict[UUID, tuple[float, frozenset[str]]] = {}
 
@@ -317,6 +329,7 @@ def _write(
 
     `pointed` names the references that are new, of which none may point at nothing.
     """
+    stay_in_sight(session, kind, getattr(row, "owner_id", None))
     writing = _writing(kind)
     values: dict[str, Any] = dict(kept)
     for name in writing.columns:
@@ -335,10 +348,6 @@ def _write(
     ]
     if missing:
         raise _unknown(missing)
-    _, peers = listing.row_rule(session, kind)
-    if peers is not None and str(getattr(row, "owner_id", None)) not in peers:
-        # Given away to somebody whose rows the writer does not see: nobody loses sight of a record.
-        raise NotFound(f"There is no such record in {kind.name}")
     row._answer = written[0].encode(), int(written[1])
 
 

@@ -537,8 +537,9 @@ def test_nobody_loses_sight_of_a_record_by_giving_it_away(
         change(db, me, id, owner_id=OWNERS[owner], name="new")
         assert read(db, me, id) is not None
     else:
-        with pytest.raises(NotFound):
+        with pytest.raises(InvalidInput) as refused:
             change(db, me, id, owner_id=OWNERS[owner], name="new")
+        assert [error.path for error in refused.value.errors] == ["owner_id"]
         found = read(db, me, id)
         assert found is not None
         assert (found.owner_id, found.name, found.version) == (ME, "x", 1)
@@ -559,7 +560,7 @@ def test_who_sees_some_rows_only_creates_no_others(
         mine = owner == "nobody" and rule != "all"
         assert found.owner_id == (ME if mine else OWNERS[owner])
     else:
-        with pytest.raises(NotFound):
+        with pytest.raises(InvalidInput):
             created(db, me, owner_id=OWNERS[owner])
         assert ground.look("SELECT id FROM gadgets") == []
 

@@ -380,6 +380,7 @@ def _write(
         return records.answer(session, OPPORTUNITIES, now["id"])
     about = context(session)
     after = {**now, **changed}
+    records.stay_in_sight(session, OPPORTUNITIES, after["owner_id"])
     parameters = {name: _stored(value) for name, value in changed.items()} | {
         "id": str(now["id"]),
         "tenant": str(about.tenant),

@@ -280,6 +280,9 @@ def test_who_sees_their_own_rows_only_gets_no_other(desk: Any) -> None:
     assert [item["id"] for item in listed] == [own["id"]]
     problem = refused(rep, "move_opportunity", {"stage": "won"}, deal["version"], id=deal["id"])
     assert problem["status"] == 404
+    for owner in (deal["owner_id"], None):
+        given = refused(rep, "change_opportunity", {"owner_id": owner}, 1, id=own["id"])
+        assert [error["path"] for error in given["errors"]] == ["owner_id"]
     summary = json.loads(rep.call("summarise").body)
     assert summary["total"]["count"] == 1
 
