@@ -129,10 +129,15 @@ def found_by(name: str, external_id: str | None) -> str:
 
 # --- opening ------------------------------------------------------------------------------------
 
+_FIRST_STAGE: Final = Statement("""
+INSERT INTO stage_changes (tenant_id, opportunity_id, to_stage_id, at, by)
+VALUES (%(tenant)s, %(id)s, %(stage)s, %(at)s, %(by)s)
+""")
+
 
 def create(
     session: Session, hooks: Hooks, new: contract.NewOpportunity, *, contact_known: bool
-) -> UUID:
+) -> Opportunity:
     """Open an opportunity; without an owner, plugins are asked who it should be."""
     about = context(session)
     pipeline_id, steps = pipelines.steps(session, new.pipeline_id)
@@ -159,16 +164,8 @@ def create(
         search=found_by(new.name, new.external_id),
         custom=new.custom or None,
     )
-    session.add(
-        StageChange(
-            tenant_id=about.tenant,
-            opportunity_id=row.id,
-            from_stage_id=None,
-            to_stage_id=row.stage_id,
-            at=row.stage_since,
-            by=about.user,
-        )
-    )
+    first = {"tenant": about.tenant, "id": row.id, "stage": row.stage_id, "by": about.user}
+    _FIRST_STAGE.run(session, first | {"at": row.stage_since})
     metrics.count(session, "opened")
     emit(
         session,
@@ -184,7 +181,7 @@ def create(
     )
     now = {name: getattr(row, name) for name in _COLUMNS}
     _tell_end(session, now, step)
-    return row.id
+    return row
 
 
 def _suggested(

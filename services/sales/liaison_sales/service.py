@@ -166,8 +166,8 @@ class Sales(Service):
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
         """Open an opportunity; without an owner, `owner_reason` tells why it got the one it has."""
         known = references.contact_known(self.ask, session, opportunity.contact_id)
-        id = opportunities.create(session, self.hooks, opportunity, contact_known=known)
-        return Raw(*records.answer(session, OPPORTUNITIES, id))
+        row = opportunities.create(session, self.hooks, opportunity, contact_known=known)
+        return Raw(*records.answer(session, OPPORTUNITIES, row))
 
     @get("/opportunities/{id}", allow="opportunities:read", problems=[404])
     def get_opportunity(self, session: Session, id: UUID) -> Raw[Opportunity]:
