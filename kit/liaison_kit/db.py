@@ -107,6 +107,8 @@ class Database:
             "connect_args": {"application_name": application, "options": "-c timezone=UTC"},
         }
         self.url = url
+        self.relay: Any = None
+        """The relay in this process, if there is one (`outbox.LocalRelay`)."""
         self._writing = create_engine(url, isolation_level="AUTOCOMMIT", **options)
         sessions.end_with_last(self._writing)
         self._reading = create_engine(
@@ -141,6 +143,7 @@ class Database:
     def session(self, context: Context) -> Iterator[Session]:
         """A session whose caller decides when to commit."""
         session = sessions.WritingSession(self._writing, context)
+        session.info["relay"] = self.relay
         try:
             yield session
         finally:

@@ -1,9 +1,10 @@
 """The relay: carries a service's outbox to the broker, in order, at least once.
 
 One relay of a service leads: the one whose database connection holds the advisory lock. The same
-connection listens for the outbox's notices, fetches and deletes, so a relay that has lost its lock
-has lost its hands as well. A row is deleted only when the broker has confirmed that it holds the
-message; a relay that dies in between sends it again, and the handlers' inbox makes that harmless.
+connection listens for the notices of other processes, fetches and deletes, so a relay that has lost
+its lock has lost its hands as well. Who commits in the leader's own process rings instead. A row is
+deleted only when the broker has confirmed that it holds the message; a relay that dies in between
+sends it again, and the handlers' inbox makes that harmless.
 
 Rows are published without waiting for earlier confirms: waiting for each would cost a disk
 write's time per event.
@@ -101,6 +102,8 @@ class OutboxRelay:
         self._amqp_url = amqp_url
         self._stop = threading.Event()
         self._broker: Connection | None = None
+        self.leads = False
+        self._rung = False
         self._reset()
 
     def run(self) -> None:
@@ -128,7 +131,20 @@ class OutboxRelay:
         if self._broker is not None:
             self._broker.end()
 
+    def ring(self) -> None:
+        """There is something to send, says who has committed it in this process."""
+        # A look that is planned already will find it.
+        if self._planned is None and not self._rung and self._broker is not None:
+            self._rung = True
+            self._broker.call(self._answer)
+
+    def _answer(self) -> None:
+        self._rung = False
+        if not self._stop.is_set():
+            self._plan()
+
     def _reset(self) -> None:
+        self._rung = False
         self._flying: dict[int, int] = {}
         self._confirmed: list[int] = []
         self._tag = 0
@@ -154,6 +170,7 @@ class OutboxRelay:
                 broker.run()
             self._tidy()
         finally:
+            self.leads = False
             self._broker = None
             self._db.close()
 
@@ -182,6 +199,7 @@ class OutboxRelay:
         log.info("relay leads", service=self.service)
         LEADS.labels(self.service).set(1)
         self._loop = broker.loop
+        self.leads = True
         broker.watch(self._db.fileno(), self._on_notice)
         self._listening = True
         self._sweep()
@@ -319,6 +337,7 @@ class Relay(DependencyProvider):  # type: ignore[misc]
         if plays("relay"):
             service = self.container.service_cls
             self._relay = OutboxRelay(service.name, service.db.url, settings().amqp_url)
+            service.db.relay = self._relay
             self._thread = self.container.spawn_managed_thread(self._relay.run)
 
     def stop(self) -> None:

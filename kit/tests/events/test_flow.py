@@ -20,6 +20,17 @@ def test_an_event_reaches_its_handler_and_what_that_tells_goes_out_too(running: 
     assert rows[0][2] == rows[1][2], "the second event names the first as its cause"
 
 
+def test_nobody_has_to_look_whether_there_is_something_to_send(flow: Flow) -> None:
+    flow.start(TEST_NEVER_SWEEP="1")
+    flow.declared()
+    assert wait_until(lambda: "relay leads" in flow.logs(), seconds=5)
+
+    # From this process by notice; what the handler tells, within the relay's own.
+    for number in range(5):
+        flow.say("a", number, answer=True)
+        flow.settles(2 * number + 2)
+
+
 def test_order_is_kept_per_record_under_a_crowd_of_tenants(running: Flow) -> None:
     tenants = [uuid4() for _ in range(3)]
 

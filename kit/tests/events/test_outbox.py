@@ -1,11 +1,13 @@
 """An event is sent if its change is committed, and only then, in the order of the commits."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 
+import psycopg2
+import pytest
 from sqlalchemy import event, text
 
 from liaison_kit.context import Context
-from liaison_kit.outbox import emit, pending
+from liaison_kit.outbox import CHANNEL, emit, pending
 
 from .conftest import Flow, Said
 
@@ -41,6 +43,47 @@ def test_a_session_that_is_used_again_starts_empty(flow: Flow) -> None:
 
         assert pending(session) == ()
     assert flow.count("outbox") == 1
+
+
+class _Relay:
+    """What a relay in this process would see of the outbox when it is rung."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.leads = True
+        self.seen: list[int] = []
+        self._flow = flow
+
+    def ring(self) -> None:
+        self.seen.append(self._flow.count("outbox"))
+
+
+@pytest.mark.parametrize("events", [1, 3])
+def test_a_relay_that_leads_here_is_rung_and_others_by_notice(flow: Flow, events: int) -> None:
+    flow.db.relay = here = _Relay(flow)
+    elsewhere = psycopg2.connect(flow.url.set(drivername="postgresql").render_as_string(False))
+    elsewhere.autocommit = True
+    elsewhere.cursor().execute(f"LISTEN {CHANNEL}")
+
+    def told() -> int:
+        elsewhere.cursor().execute("SELECT 1")
+        found, elsewhere.notifies = len(elsewhere.notifies), []
+        return found
+
+    def say() -> None:
+        with flow.db.writing(Context(flow.tenant)) as session:
+            for number in range(events):
+                emit(session, Said(record="a", number=number))
+
+    with closing(elsewhere):
+        say()
+        assert (here.seen, told()) == ([events], 0)
+        with suppress(ZeroDivisionError), flow.db.writing(Context(flow.tenant)) as session:
+            emit(session, Said(record="a", number=1))
+            _ = 1 / 0
+        assert (here.seen, told()) == ([events], 0)
+        here.leads = False
+        say()
+        assert (here.seen, told()) == ([events], 1)
 
 
 def test_events_are_numbered_after_their_records_are_locked(flow: Flow) -> None:

@@ -24,6 +24,7 @@ from nameko.containers import ServiceContainer
 from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session
 
+from liaison_kit import relay
 from liaison_kit.context import context
 from liaison_kit.db import Database
 from liaison_kit.events import emit, handles
@@ -124,6 +125,8 @@ def serve() -> None:
     die_after = int(os.environ.get("TEST_DIE_AFTER_CONFIRMS", "0"))
     if die_after:
         die_between_confirm_and_delete(die_after)
+    if os.environ.get("TEST_NEVER_SWEEP"):
+        relay.SWEEP_S = 3600
     service = listener(name, os.environ["TEST_DATABASE"])
     container = ServiceContainer(service)
     signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))
