@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
-from sqlalchemy import ColumnElement, Table, inspect, select
+from sqlalchemy import ColumnElement, inspect, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -240,7 +240,7 @@ def demand(session: Session, **references: tuple[type[TenantRow], UUID | None]) 
     given = {path: id for path, (_, id) in references.items() if id is not None}
     if not given:
         return
-    tables = tuple((path, _table(references[path][0])) for path in given)
+    tables = tuple((path, inspect(references[path][0]).local_table.name) for path in given)
     (found,) = _look_up(tables).run(session, given)
     missing = [path for path, exists in zip(given, found, strict=True) if not exists]
     if missing:
@@ -255,10 +255,6 @@ def _unknown(paths: Iterable[str]) -> InvalidInput:
             for path in paths
         ],
     )
-
-
-def _table(model: type[TenantRow]) -> str:
-    return cast(Table, inspect(model).local_table).name
 
 
 @cache
@@ -291,8 +287,8 @@ class _Writing:
         answer = read_from("written", table, text_of(as_json(kind.select(), "version")))
         # Looked up in the statement that writes: a round trip costs more than the look does.
         looks = "".join(
-            f", %({name})s IS NULL OR EXISTS (SELECT FROM {_table(model)} WHERE id = %({name})s)"
-            for name, model in kind.references.items()
+            f", %({name})s IS NULL OR EXISTS (SELECT FROM {of} WHERE id = %({name})s)"
+            for name, of in kind.references.items()
         )
         answer = f"SELECT answer.*{looks} FROM ({answer}) answer"
         self.lock = Statement(f"SELECT {listed} FROM {table} WHERE id = %(id)s FOR NO KEY UPDATE")

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
-from liaison_kit.db import Record, TenantRow
+from liaison_kit.db import Record
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Money
 
@@ -77,7 +77,8 @@ class RecordType:
     `columns` gives the SQL of the fields that are not a column of the same name. `filters` adds
     list filters that are not fields. `indexed_filters` are those of them that need an index whose
     operators row-level security would keep from being used; they read through the table's `_found`
-    view. `references` are the columns that must point at a row of the tenant, and at which table.
+    view. `references` are the columns that must point at a row of the tenant, and in which table
+    or view.
     """
 
     name: str
@@ -91,7 +92,7 @@ class RecordType:
     indexed_filters: frozenset[str] = frozenset()
     search: InstrumentedAttribute[Any] | None = None
     owner: InstrumentedAttribute[Any] | None = None
-    references: Mapping[str, type[TenantRow]] = field(default_factory=dict)
+    references: Mapping[str, str] = field(default_factory=dict)
     default_sort: str = "-updated_at"
 
     @cached_property

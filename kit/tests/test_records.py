@@ -85,7 +85,7 @@ GADGETS = RecordType(
     # As text, like money: a reader might take a number for a float.
     columns={"price": cast(Gadget.price, Text)},
     owner=Gadget.owner_id,
-    references={"maker_id": Maker},
+    references={"maker_id": "makers"},
 )
 BLANK = dict.fromkeys(
     ("owner_id", "maker_id", "price", "weight", "made_on", "tags", "friends", "notes")

@@ -8,7 +8,7 @@ from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session, aliased
 
 from liaison_contacts import lifecycle, parties
-from liaison_contacts.models import Company, Owner, Person
+from liaison_contacts.models import Company, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType, money
@@ -38,7 +38,7 @@ COMPANIES = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Company.search,
     owner=Company.owner_id,
-    references={"parent_id": Company, "owner_id": Owner},
+    references={"parent_id": "companies", "owner_id": "present_owners"},
 )
 
 

@@ -86,4 +86,5 @@ class Owner(TenantRow, Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str]
     email: Mapped[str | None]
+    removed: Mapped[bool] = mapped_column(default=False)
     version: Mapped[int]

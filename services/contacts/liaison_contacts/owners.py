@@ -1,6 +1,10 @@
-"""Owners: the users whom people and companies may belong to, as identity tells of them."""
+"""Owners: the users whom people and companies may belong to, as identity tells of them.
+
+Who is removed there keeps what they own, and is given nothing more.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
 
 from pydantic_core import to_json
 from sqlalchemy import select
@@ -26,11 +30,23 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, email = excluded.email,
 WHERE owners.version < excluded.version
 """)
 
+# Higher than any version that identity will ever tell: what was removed stays so.
+_REMOVE = Statement(f"""
+INSERT INTO owners (id, tenant_id, name, removed, version)
+VALUES (%(id)s, %(tenant)s, '', true, {2**62})
+ON CONFLICT (id) DO UPDATE SET email = NULL, removed = true, version = excluded.version
+""")
+
 
 def keep(session: Session, event: UsersSaved) -> None:
     """Keep what identity told, unless as much or more is known."""
     told = {"tenant": context(session).tenant, "rows": to_json(event.users).decode()}
     _KEEP.run(session, told)
+
+
+def remove(session: Session, user: UUID) -> None:
+    """A user is gone."""
+    _REMOVE.run(session, {"id": user, "tenant": context(session).tenant})
 
 
 class ByNameOrEmail:
@@ -40,7 +56,7 @@ class ByNameOrEmail:
         """The ids of the users with these names or e-mail addresses."""
         rows = session.execute(
             select(Owner.id, Owner.name, Owner.email).where(
-                Owner.name.in_(values) | Owner.email.in_(values)
+                Owner.name.in_(values) | Owner.email.in_(values), ~Owner.removed
             )
         )
         found: dict[str, str] = {}
@@ -53,7 +69,7 @@ class ByNameOrEmail:
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Every user's name."""
-        return list(session.scalars(select(Owner.name).limit(5000)))
+        return list(session.scalars(select(Owner.name).where(~Owner.removed).limit(5000)))
 
     def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """A user isn't made by naming them."""

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, aliased
 
 from liaison_contacts import lifecycle, parties
-from liaison_contacts.models import Company, Owner, Person
+from liaison_contacts.models import Company, Person
 from liaison_kit import records
 from liaison_kit.outbox import emit
 from liaison_kit.recordtype import RecordType
@@ -37,7 +37,7 @@ PEOPLE = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Person.search,
     owner=Person.owner_id,
-    references={"company_id": Company, "owner_id": Owner},
+    references={"company_id": "companies", "owner_id": "present_owners"},
 )
 
 

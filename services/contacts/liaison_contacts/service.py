@@ -254,6 +254,11 @@ class Contacts(Service):
         """Users were added or changed: they may own people and companies."""
         owners.keep(session, event)
 
+    @handles(identity.UserRemoved)
+    def on_user_removed(self, session: Session, event: identity.UserRemoved) -> None:
+        """A user is gone: nothing more is given to them."""
+        owners.remove(session, event.user_id)
+
     # --- what sales tells ------------------------------------------------------------------------
 
     @handles(sales.OpportunityOpened)

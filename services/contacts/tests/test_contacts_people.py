@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from liaison_contacts import companies, people
+from liaison_contacts import companies, owners, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_kit import custom, listing, records
 from liaison_kit.context import Context
 from liaison_kit.db import Database
+from liaison_kit.ids import uuid7
 from liaison_kit.listing import ListQuery
 from liaison_kit.recordtype import RecordType
 from liaison_kit.testing import about, principal, statements
@@ -24,6 +25,7 @@ from liaison_sdk.contracts.contacts import (
     NewCompany,
     NewContact,
 )
+from liaison_sdk.contracts.identity import UserRef, UsersSaved
 from liaison_sdk.errors import Conflict, InvalidInput, NotFound, StaleVersion
 from liaison_sdk.labels import Label
 
@@ -396,6 +398,37 @@ def test_every_reference_that_points_at_nothing_is_named_and_nothing_is_written(
     for refused in (adding, changing):
         assert [error.path for error in refused.value.errors] == ["company_id", "owner_id"]
     assert names(page(contacts_db, someone)) == ["Lee"]
+
+
+def test_a_user_who_is_gone_keeps_what_they_own_and_is_given_nothing_more(
+    contacts_db: Database, someone: Context
+) -> None:
+    gone, never_seen = uuid7(), uuid7()
+    ref = UserRef.model_validate(
+        {"id": gone, "name": "Anna", "email": "anna@example.org", "active": True, "version": 1}
+        | dict.fromkeys(("team_id", "team", "region", "manager_id", "manager"))
+    )
+    with contacts_db.writing(someone) as session:
+        owners.keep(session, UsersSaved(users=[ref]))
+    id = add(contacts_db, someone, last_name="Lee", owner_id=str(gone))
+
+    with contacts_db.writing(someone) as session:
+        owners.remove(session, gone)
+        owners.remove(session, never_seen)
+        # As told late, by another handler's queue.
+        owners.keep(session, UsersSaved(users=[ref, ref.model_copy(update={"id": never_seen})]))
+
+    with contacts_db.writing(someone) as session:
+        people.change(session, id, 1, ContactChanges(title="CEO"))
+    for user in (gone, never_seen):
+        with pytest.raises(InvalidInput):
+            add(contacts_db, someone, last_name="Li", owner_id=str(user))
+    with contacts_db.writing(someone) as session:
+        by_name = owners.ByNameOrEmail()
+        assert by_name.names(session, []) == []
+        assert by_name.resolve(session, ["Anna", "anna@example.org"]) == {}
+    (found,) = page(contacts_db, someone)["items"]
+    assert (found["title"], found["owner_id"]) == ("CEO", str(gone))
 
 
 def test_an_external_id_is_taken_once(contacts_db: Database, someone: Context) -> None:
