@@ -167,6 +167,7 @@ def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]
     for name in kind.filters:
         known = kind.fields.get(name)
         params.append(_query(name, _TEXT, known.label.en if known else ""))
+        params += _among(name, _TEXT)
     for name, info in kind.fields.items():
         if info.filterable and name not in kind.filters:
             params += _field_filters(name, info)
@@ -200,8 +201,17 @@ def _field_filters(name: str, info: FieldInfo) -> list[dict[str, Any]]:
     if info.kind in _ORDERED:
         params += [_query(f"{name}[{op}]", schema, "") for op in ("gt", "gte", "lt", "lte")]
     if info.kind != "list":
-        params.append(_query(f"{name}[null]", {"type": "boolean"}, ""))
+        params += [*_among(name, schema), _query(f"{name}[null]", {"type": "boolean"}, "")]
     return params
+
+
+def _among(name: str, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    several = {"type": "array", "items": schema, "minItems": 1}
+    return [
+        _query(f"{name}[ne]", schema, ""),
+        # Separated by commas.
+        _query(f"{name}[in]", several, "") | {"explode": False},
+    ]
 
 
 def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:

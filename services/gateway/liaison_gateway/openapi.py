@@ -224,6 +224,7 @@ def _parameters(route: Route, renamed: Mapping[str, str]) -> list[dict[str, Any]
             "required": bool(parameter.get("required")),
             "schema": parameter.get("schema") or {},
             **({"description": d} if (d := parameter.get("description")) else {}),
+            **({"explode": False} if parameter.get("explode") is False else {}),
         }
         for parameter in manifest.get("query_params") or ()
     ]
