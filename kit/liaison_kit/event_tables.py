@@ -2,6 +2,8 @@
 
 They are not under row-level security: the relay and the handlers serve every tenant. Whoever shows
 `failed_events` to people filters by tenant, as `liaison_kit.parking` does.
+
+A body is in the outbox for a moment only: compressing a long one would cost more than keeping it.
 """
 
 EVENT_TABLES = """
@@ -10,7 +12,7 @@ CREATE TABLE outbox (
     event_id uuid NOT NULL,
     to_queue text,
     routing_key text NOT NULL,
-    body text NOT NULL,
+    body text STORAGE EXTERNAL NOT NULL,
     turn integer NOT NULL,
     traceparent text,
     created_at timestamptz NOT NULL DEFAULT now()

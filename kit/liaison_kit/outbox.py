@@ -52,15 +52,25 @@ class Row(NamedTuple):
 
 def emit(session: Session, event: Event) -> UUID:
     """Tell the other services a fact, if this transaction commits; returns the event's id."""
+    return _emit(session, type(event), event.key, pydantic_core.to_json(event))
+
+
+def emit_json(session: Session, kind: type[Event], data: str) -> UUID:
+    """Tell a fact about many records whose JSON PostgreSQL has built."""
+    assert kind.key_field is None, "only an event about one record has its key"
+    return _emit(session, kind, None, data.encode())
+
+
+def _emit(session: Session, kind: type[Event], key: str | None, data: bytes) -> UUID:
     about = context(session)
     identifier = uuid7()
-    key = event.key or str(identifier)
-    body = pydantic_core.to_json(
+    key = key or str(identifier)
+    envelope = pydantic_core.to_json(
         {
             "id": identifier,
-            "type": event.type,
-            "version": event.version,
-            "source": event.source,
+            "type": kind.type,
+            "version": kind.version,
+            "source": kind.source,
             "tenant": about.tenant,
             "actor": about.user,
             "occurred_at": about.now,
@@ -68,10 +78,10 @@ def emit(session: Session, event: Event) -> UUID:
             "correlation_id": about.correlation_id,
             "causation_id": about.causation_id,
             "traceparent": about.traceparent,
-            "data": event,
         }
-    ).decode()
-    routing_key = f"{event.type}.{slot(key)}"
+    )
+    body = (envelope[:-1] + b',"data":' + data + b"}").decode()
+    routing_key = f"{kind.type}.{slot(key)}"
     _add(session, Row(str(identifier), None, routing_key, body, 0, about.traceparent))
     return identifier
 

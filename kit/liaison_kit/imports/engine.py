@@ -1,22 +1,20 @@
 """Run an import: look at a file first, try it dry, then write it chunk by chunk, and take it back.
 
 The plan is made once per run: formats, references and choices are settled for the whole file from a
-first pass over it. A second pass converts and writes; a thread prepares the next chunk while the
-database works on this one (under eventlet that thread is a greenlet). Each chunk is one transaction
-together with the job's checkpoint, so a run that died goes on after the last chunk that was kept.
+first pass over it. A second pass converts and writes, two chunks at a time (`overlap.py`). Each
+chunk is one transaction together with the job's checkpoint, committed in the order of the file, so
+a run that died goes on after the last chunk that was kept.
 """
 
 import csv
 import dataclasses
 import io
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import compress
-from queue import Full, Queue
 from typing import Any, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -41,6 +39,7 @@ from liaison_kit.imports.fields import (
     table_columns,
 )
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
+from liaison_kit.imports.overlap import Turn, ahead, in_turn
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.writing import Outcome, Writer
 from liaison_sdk.errors import FieldError, InvalidInput
@@ -459,43 +458,6 @@ class Converting:
                 )
 
 
-def _ahead(chunks: Iterator[Chunk], convert: Callable[[Chunk], Prepared]) -> Iterator[Prepared]:
-    """Convert the next chunk while the caller's database works on this one."""
-    ready: Queue[Prepared | BaseException | None] = Queue(maxsize=1)
-    stopped = threading.Event()
-
-    def hand_over(item: Prepared | BaseException | None) -> None:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.5)
-                return
-            except Full:
-                continue
-
-    def work() -> None:
-        try:
-            for chunk in chunks:
-                hand_over(convert(chunk))
-                # In a green process this lets the others have a turn.
-                time.sleep(0)
-                if stopped.is_set():
-                    return
-            hand_over(None)
-        except BaseException as error:
-            hand_over(error)
-
-    worker = threading.Thread(target=work, daemon=True)
-    worker.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        worker.join()
-
-
 def show(found: Plan, chunk: Chunk) -> list[tuple[int, dict[str, str], list[dict[str, str]]]]:
     """A few rows for a person to look at: number, values by field, errors."""
     converting = Converting(found, dry=True)
@@ -585,7 +547,7 @@ def dry_run(
     writer = _writer(found, options, UUID(int=0), dry=True)
     converting = Converting(found, dry=True)
     tally = Tally()
-    for prepared in _ahead(table.chunks(), converting.prepare):
+    for prepared in ahead(table.chunks(), converting.prepare):
         with sessions() as session:
             outcome = writer.write(session, prepared.columns, len(prepared.places))
             session.rollback()
@@ -663,13 +625,15 @@ def _one_round(
             if chunk.numbers and chunk.numbers[0] > after:
                 break
             converting.prepare(_until(chunk, after))
-    for prepared in _ahead(found.table.chunks(after=after), converting.prepare):
+
+    def write(prepared: Prepared, turn: Turn) -> None:
         chunk = prepared.chunk
         if only is not None:
             # An earlier round has reported the rows that can't be read.
             chunk.bad.clear()
         with steps.step() as session:
             outcome = writer.write(session, prepared.columns, len(prepared.places))
+            turn.come()
             if tell := found.importable.after_chunk:
                 tell(session, outcome.created_ids, outcome.updated_ids)
             failed = tally.take(prepared, outcome)
@@ -680,6 +644,8 @@ def _one_round(
             state["counts"] = dict(tally.counts)
             state["problems"] = tally.problems
             steps.done = sum(tally.counts.values())
+
+    in_turn(ahead(found.table.chunks(after=after), converting.prepare), write)
 
 
 def _until(chunk: Chunk, last: int) -> Chunk:

@@ -254,6 +254,19 @@ def test_a_run_that_dies_goes_on_after_its_last_chunk(
     assert all_of(db, "SELECT count(*) FROM import_changes") == [(9999,)]
 
 
+def test_of_new_records_those_that_clash_are_reported_and_the_others_made(
+    db: Database, tmp_path: Path
+) -> None:
+    rows = [["id", "Nom"], *([str(i), f"N{i}"] for i in range(6000))]
+    load(db, PEOPLE, csv_file(tmp_path, [rows[0], *rows[2001:4001]]))
+
+    _, tally, _ = load(db, PEOPLE, csv_file(tmp_path, rows), create_only=True)
+
+    assert counts(tally) == (4000, 0, 0, 2000)
+    assert [(p["code"], p["rows"][0]) for p in tally.as_list()] == [("taken", 2002)]
+    assert all_of(db, "SELECT count(*), sum(version) FROM book_people") == [(6000, 6000)]
+
+
 def test_a_parent_further_down_the_file_is_found(db: Database, tmp_path: Path) -> None:
     path = csv_file(
         tmp_path,

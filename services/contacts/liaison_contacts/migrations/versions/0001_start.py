@@ -63,6 +63,9 @@ def upgrade() -> None:
         op.execute(f"CREATE INDEX ix_{table}_search ON {table} USING gin (search gin_trgm_ops)")
         # How rare a part of a name is can only be told from many values.
         op.execute(f"ALTER TABLE {table} ALTER COLUMN search SET STATISTICS 1000")
+        # No query asks for these by value, and comparing JSON took ANALYZE two thirds of its time.
+        for column in ("emails", "phones", "addresses"):
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
         # Every creation looks here first, so nothing may wait in a pending list.
         op.execute(
             f"CREATE INDEX ix_{table}_keys ON {table} USING gin (keys) WITH (fastupdate=off)"
