@@ -34,18 +34,20 @@ from liaison_sdk.errors import LiaisonError, Unavailable
 
 CONNECTION_ERRORS = (OSError, RecoverableConnectionError, amqp.exceptions.ConnectionError)
 HEADER = "liaison"
-# Without "connection.blocked" py-amqp looks for that notice before each publish: a syscall per
-# reply.
-_CLIENT = {"capabilities": {"consumer_cancel_notify": True}}
 
 
 class Publisher:
-    """A persistent connection and channel that any greenlet may publish on."""
+    """A persistent connection and channel that any greenlet may publish on.
 
-    def __init__(self) -> None:
+    `declare` is given each channel before anything is published on it.
+    """
+
+    def __init__(self, declare: Callable[[Any], Any] | None = None) -> None:
+        self._declare = declare
         self._lock = Semaphore()
         self._connection: kombu.Connection | None = None
         self._channel: Any = None
+        self._watcher: Any = None
 
     def publish(
         self, body: bytes, meta: str, exchange: str, routing_key: str, **properties: Any
@@ -67,29 +69,36 @@ class Publisher:
                     if attempt == 2:
                         raise
 
-    def channel(self) -> Any:
-        """The open channel, for declaring what is published to."""
-        with self._lock:
-            return self._open()
-
     def _open(self) -> Any:
         if self._channel is None:
-            self._connection = connect(
-                settings().amqp_url,
-                heartbeat=0,
-                connect_timeout=5,
-                transport_options={"client_properties": _CLIENT},
-            )
+            self._connection = connect(settings().amqp_url, heartbeat=0, connect_timeout=5)
             self._channel = self._connection.channel()
+            if self._declare is not None:
+                self._declare(self._channel)
+            self._watcher = eventlet.spawn(self._watch, self._connection)
         return self._channel
 
+    def _watch(self, connection: kombu.Connection) -> None:
+        """Notice at once that the broker has gone: what is sent into a dead socket is lost."""
+        try:
+            while True:
+                connection.drain_events()
+        except Exception as error:
+            log.debug("publisher's connection ended", error=type(error).__name__)
+        with self._lock:
+            if self._connection is connection:
+                self._drop()
+
     def _drop(self) -> None:
+        # Closing reads what the broker says to it, and two can't read.
+        if self._watcher is not None and eventlet.getcurrent() is not self._watcher:
+            self._watcher.kill()
         if self._connection is not None:
             try:
                 self._connection.close()
             except Exception as error:
                 log.debug("closing a broken connection", error=type(error).__name__)
-        self._connection = self._channel = None
+        self._connection = self._channel = self._watcher = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -218,13 +227,20 @@ class OperationEntrypoint(Entrypoint):  # type: ignore[misc]
         self.container.spawn_worker(self, (call,), {}, handle_result=replied)
 
 
+_MANIFESTS = "liaison.manifests"
+
+
+def _declare_manifests(channel: Any) -> None:
+    channel.exchange_declare(_MANIFESTS, "fanout", durable=True, auto_delete=False)
+
+
 class Announcer(DependencyProvider):  # type: ignore[misc]
     """Tells gateways what this service can do: at the start, every 10 s, and when one asks."""
 
     EVERY_S = 10
 
     def setup(self) -> None:
-        self._publisher = Publisher()
+        self._publisher = Publisher(_declare_manifests)
         self.instance = f"{self.container.service_name}-{uuid4()}"
         self._stopping = False
 
@@ -244,18 +260,10 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
         self._publish(manifest(self.container.service_cls) | {"instance": self.instance})
 
     def _publish(self, body: dict[str, Any]) -> None:
-        exchange = "liaison.manifests"
-        for attempt in (1, 2):
-            try:
-                channel = self._publisher.channel()
-                channel.exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
-                self._publisher.publish(json.dumps(body).encode(), "{}", exchange, "")
-                return
-            except CONNECTION_ERRORS as error:
-                # A connection that broke since the last time is opened again, once.
-                self._publisher.close()
-                if attempt == 2:
-                    log.warning("manifest not announced", error=type(error).__name__)
+        try:
+            self._publisher.publish(json.dumps(body).encode(), "{}", _MANIFESTS, "")
+        except CONNECTION_ERRORS as error:
+            log.warning("manifest not announced", error=type(error).__name__)
 
     def _announce_regularly(self) -> None:
         while not self._stopping:

@@ -5,12 +5,12 @@ record back. Every change keeps its history: who, when, before and after.
 
 Each write is one statement that also returns what readers get: SQLAlchemy's unit of work, and
 reading the record back, cost three times the CPU (docs/decisions/writing-records.md). So a record
-in hand is a plain copy of its row. Setting its attributes changes nothing; `change` does.
+in hand is a plain copy of its row: it is read, and only `change` changes it.
 """
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
@@ -73,17 +73,16 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
     if kind.owner is not None and narrowed and values.get("owner_id") is None:
         # Who may only see their own rows would lose sight of a row that has no owner.
         values["owner_id"] = about.user
-    made: Callable[..., R] = model
-    row = made(
-        id=values.pop("id", None) or uuid7(),
-        tenant_id=about.tenant,
-        version=1,
-        created_at=about.now,
-        created_by=about.user,
-        updated_at=about.now,
-        updated_by=about.user,
-        **{"custom": {}} | values,
-    )
+    stamped = {
+        "id": values.pop("id", None) or uuid7(),
+        "tenant_id": about.tenant,
+        "version": 1,
+        "created_at": about.now,
+        "created_by": about.user,
+        "updated_at": about.now,
+        "updated_by": about.user,
+    }
+    row = _in_hand(kind, model, {"custom": {}} | values | stamped)
     _write(session, kind, row, _writing(kind).insert, {}, pointed)
     return row
 
@@ -169,15 +168,17 @@ def change(
     for name, after in wanted.items():
         before = getattr(row, name)
         if before != after:
-            setattr(row, name, after)
+            row.__dict__[name] = after
             changed[name] = (before, after)
     visible = {name: pair for name, pair in changed.items() if name not in _KEPT}
     visible |= beside or {}
     if not visible:
         return {}
-    row.version += 1
-    row.updated_at = about.now
-    row.updated_by = about.user
+    row.__dict__ |= {
+        "version": row.version + 1,
+        "updated_at": about.now,
+        "updated_by": about.user,
+    }
     kept = _kept(session, kind, row, "changed", visible)
     _write(session, kind, row, _writing(kind).update, kept, changed.keys() & kind.references)
     return visible
@@ -185,7 +186,7 @@ def change(
 
 def remove(session: Session, kind: RecordType, row: Record) -> None:
     """Delete the record; its history stays."""
-    row.version += 1
+    row.__dict__["version"] += 1
     kept = _kept(session, kind, row, "removed", {})
     _writing(kind).delete.run(session, {"id": row.id, **kept})
 
@@ -309,8 +310,17 @@ def _writing(kind: RecordType) -> _Writing:
 
 
 def _copy(kind: RecordType, model: type[R], values: Sequence[Any]) -> R:
-    made: Callable[..., R] = model
-    return made(**dict(zip(_writing(kind).columns, values, strict=True)))
+    return _in_hand(kind, model, dict(zip(_writing(kind).columns, values, strict=True)))
+
+
+def _in_hand(kind: RecordType, model: type[R], values: dict[str, Any]) -> R:
+    """A record that SQLAlchemy does not know of: it can be read, and setting a field fails."""
+    blank = dict.fromkeys(_writing(kind).columns)
+    if unknown := values.keys() - blank.keys():
+        raise TypeError(f"{model.__name__} has no {', '.join(sorted(unknown))}")
+    row: R = object.__new__(model)
+    row.__dict__.update(blank | values)
+    return row
 
 
 def _write(
@@ -329,7 +339,7 @@ def _write(
     writing = _writing(kind)
     values: dict[str, Any] = dict(kept)
     for name in writing.columns:
-        value = getattr(row, name)
+        value = row.__dict__[name]
         # What is cleared is NULL; JSON has a null of its own.
         is_json = name in writing.json and value is not None
         values[name] = to_json(value).decode() if is_json else value

@@ -4,7 +4,7 @@ A reply and an ack are a system call each, and on a busy service those calls cos
 the messages did. What several greenlets write in one turn goes out together here.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import amqp
 import eventlet
@@ -14,6 +14,14 @@ from kombu.transport import pyamqp
 
 class TurnConnection(pyamqp.Connection):  # type: ignore[misc]
     """An AMQP connection that sends what one turn of the ready greenlets has written."""
+
+    # With "connection.blocked" py-amqp looks for that notice before each publish: a system call and
+    # a timeout per reply. A broker that is short of memory stops reading from us just the same.
+    negotiate_capabilities: ClassVar[dict[str, bool]] = {
+        name: wanted
+        for name, wanted in pyamqp.Connection.negotiate_capabilities.items()
+        if name != "connection.blocked"
+    }
 
     def Transport(self, *given: Any, **named: Any) -> Any:  # noqa: N802 - py-amqp's name
         transport = super().Transport(*given, **named)

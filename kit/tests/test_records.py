@@ -222,11 +222,13 @@ def test_none_clears_a_field_of_any_type(ground: Ground, db: Database, someone: 
     assert ground.look(f"SELECT {empty} FROM gadgets") == [(True,)]
 
 
-def test_setting_an_attribute_changes_nothing(db: Database, someone: Context) -> None:
+def test_setting_an_attribute_fails_and_changes_nothing(db: Database, someone: Context) -> None:
     with db.writing(someone) as session:
         gadget = create(session, name="x")
-        gadget.name = "y"
-        records.load(session, GADGETS, Gadget, gadget.id).name = "z"
+        with pytest.raises(AttributeError):
+            gadget.name = "y"
+        with pytest.raises(AttributeError):
+            records.load(session, GADGETS, Gadget, gadget.id).name = "z"
 
     found = read(db, someone, gadget.id)
     assert found is not None
