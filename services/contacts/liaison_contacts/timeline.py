@@ -8,12 +8,12 @@ import base64
 import binascii
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_json
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from liaison_kit import listing
@@ -125,9 +125,35 @@ _TELL = Statement(
 )
 
 
+_WAITING = "timeline"
+
+
 def tell(session: Session, entries: Iterable[dict[str, Any]]) -> None:
-    """Add what another service told; the same event again adds nothing."""
-    rows = list(entries)
+    """Add what another service told; the same event again adds nothing.
+
+    Events come in crowds, so all that a transaction was told is written at once, with its commit.
+    """
+    if session.in_nested_transaction():
+        # It may be undone by itself.
+        _write(session, list(entries))
+    else:
+        session.info.setdefault(_WAITING, []).extend(entries)
+
+
+def _write(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
-        found = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
-        _TELL.run(session, found)
+        told = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
+        _TELL.run(session, told)
+
+
+# In front of the outbox, whose insert has the commit with it.
+@event.listens_for(Session, "before_commit", insert=True)
+def _write_waiting(session: Session) -> None:
+    if not session.in_nested_transaction():
+        _write(session, session.info.pop(_WAITING, ()))
+
+
+@event.listens_for(Session, "after_rollback")
+def _forget(session: Session) -> None:
+    if not session.in_nested_transaction():
+        session.info.pop(_WAITING, None)

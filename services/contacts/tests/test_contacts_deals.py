@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from liaison_kit import listing
 from liaison_kit.context import Context
 from liaison_kit.db import Database
 from liaison_kit.ids import uuid7
+from liaison_kit.testing import statements
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import NewCompany, NewNote
 from liaison_sdk.events import Envelope, Event
@@ -47,6 +49,18 @@ def won(who: Context, company_id: UUID, on: str) -> Any:
         name="Big deal",
         amount={"amount": "10.00", "currency": "EUR"},
         won_on=on,
+    )
+
+
+def lost(who: Context, company_id: UUID) -> Any:
+    return told(
+        sales.DealLost,
+        who,
+        **dict.fromkeys(("contact_id", "owner_id", "amount", "reason")),
+        opportunity_id=str(uuid4()),
+        company_id=str(company_id),
+        name="Deal",
+        lost_on="2026-01-02",
     )
 
 
@@ -128,6 +142,46 @@ def test_an_imported_book_reaches_timelines_at_its_own_dates(
 
     assert read(contacts_db, someone, id)["customer_since"] == "2017-01-05"
     assert kinds(contacts_db, someone, id).count("deal_won") == 2
+
+
+def test_what_a_transaction_is_told_is_one_statement_and_kept_with_it(
+    contacts_db: Database, someone: Context
+) -> None:
+    ids = [company(contacts_db, someone) for _ in range(3)]
+    events = [
+        told(
+            sales.OpportunityMoved,
+            someone,
+            **dict.fromkeys(("contact_id", "owner_id")),
+            **dict.fromkeys(("opportunity_id", "from_stage_id", "to_stage_id"), str(uuid4())),
+            company_id=str(id),
+            name="Deal",
+            from_stage="A",
+            to_stage="B",
+            kind="open",
+        )
+        for id in ids
+    ]
+
+    with statements(contacts_db) as seen, contacts_db.writing(someone) as session:
+        for event in events:
+            deals.moved(session, event)
+    with suppress(ZeroDivisionError), contacts_db.writing(someone) as session:
+        deals.lost(session, lost(someone, ids[0]))
+        _ = 1 / 0
+    with contacts_db.writing(someone) as session:
+        deals.lost(session, lost(someone, ids[0]))
+        with suppress(ZeroDivisionError), session.begin_nested():
+            deals.lost(session, lost(someone, ids[1]))
+            _ = 1 / 0
+        with session.begin_nested():
+            deals.lost(session, lost(someone, ids[2]))
+
+    assert len([sql for sql in seen if "occurrences" in sql]) == 1
+    moved = "opportunity_moved"
+    assert kinds(contacts_db, someone, ids[0])[:2] == ["deal_lost", moved]
+    assert kinds(contacts_db, someone, ids[1])[:1] == [moved]
+    assert kinds(contacts_db, someone, ids[2])[:2] == ["deal_lost", moved]
 
 
 def test_the_timeline_pages_through_everything_once(
