@@ -152,8 +152,9 @@ _ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
 # Nearly every address: matched at a fifth of the cost, and whatever it refuses is looked at again.
+# Without possessive quantifiers, which match nothing here before Python 3.11.5.
 PLAIN_EMAIL = re.compile(
-    r"[a-z0-9_+-]++(?:\.[a-z0-9_+-]++)*+@(?:[a-z0-9][a-z0-9-]{0,62}+(?<!-)\.)++[a-z]{2,63}+"
+    r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 )
 PHONE = re.compile(r"\+?[\d(][\d\s()./-]{1,28}\d")
 
@@ -171,10 +172,10 @@ def _checked(
         if lower:
             values = list(map(str.lower, values))
         problems: dict[int, Invalid] = {}
-        wrong = [i for i, value in enumerate(values) if value and fullmatch(value) is None]
+        wrong = {i for i, value in enumerate(values) if value and fullmatch(value) is None}
         if values and len(max(values, key=len)) > limit:
-            wrong += [i for i, value in enumerate(values) if len(value) > limit]
-        for i in wrong:
+            wrong |= {i for i, value in enumerate(values) if len(value) > limit}
+        for i in sorted(wrong):
             value = values[i]
             repaired = repair(value) if len(value) <= limit else _too_long(value, limit)
             if type(repaired) is Invalid:

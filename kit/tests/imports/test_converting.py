@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liaison_kit.imports.converting import Formats, converter, detect_formats, fold, parse_number
+from liaison_kit.imports.converting import (
+    PLAIN_EMAIL,
+    Formats,
+    converter,
+    detect_formats,
+    fold,
+    parse_number,
+)
 from liaison_kit.imports.fields import ImportField, Kind
 
 
@@ -161,6 +168,11 @@ def test_limits_are_kept() -> None:
 )
 def test_emails_are_checked(written: str, meant: str) -> None:
     assert one("email", written) == meant
+
+
+@pytest.mark.parametrize("address", ["a@b.co", "jean.dupont+x_y@sub.exemple-sa.fr"])
+def test_most_emails_need_no_second_look(address: str) -> None:
+    assert PLAIN_EMAIL.fullmatch(address)
 
 
 @pytest.mark.parametrize(
