@@ -102,12 +102,18 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+# Below those that systems hand to outgoing connections (from 32768 on Linux, 49152 elsewhere): what
+# is free now must not be somebody's by the time that it is listened on.
+_PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
     """A port of the loopback address that nobody listens on."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    for _ in range(1000):
+        port = secrets.choice(_PORTS)
+        if port_is_free(port):
+            return port
+    raise CannotStart(f"No port between {_PORTS.start} and {_PORTS.stop} is free")
 
 
 def kept_port(file: Path, *, prefer: int | None = None) -> int:
