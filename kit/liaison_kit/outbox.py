@@ -30,7 +30,7 @@ _PENDING, _MARKS, _KEPT = "outbox", "outbox_marks", "outbox_kept"
 class LocalRelay(Protocol):
     """The relay of this process: while it leads it is told here, which spares PostgreSQL a notice.
 
-    A notice costs as much as the row that it tells of, and those who send one commit one by one.
+    A notice costs 0.15 ms of CPU and more, and transactions that send one commit one by one.
     """
 
     leads: bool
