@@ -116,7 +116,7 @@ class Bench:
     def _floor(self) -> None:
         from liaison_contacts.models import Person
         from liaison_contacts.people import PEOPLE
-        from liaison_kit.recordtype import as_json
+        from liaison_kit.records.recordtype import as_json
 
         one = as_json(
             PEOPLE.select().where(Person.id == bindparam("id", type_=Person.id.type)), "version"

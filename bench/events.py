@@ -17,9 +17,9 @@ from bench.fill import Fill
 from bench.measure import Meter
 from bench.requests import Requests
 from liaison_kit.context import Context
-from liaison_kit.db import Database, service_url
+from liaison_kit.database.database import Database, service_url
+from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
-from liaison_kit.outbox import emit
 from liaison_sdk.contracts.sales import OpportunityMoved
 
 _WARM = 100

@@ -12,7 +12,7 @@ from psycopg2.extras import execute_values
 
 from bench.ground import Ground
 from bench.names import first_names, surnames
-from liaison_kit.search import fold
+from liaison_kit.records.search import fold
 
 OWNERS, COMPANIES, PRODUCTS = 35, 2000, 7
 

@@ -22,7 +22,7 @@ def worker() -> None:
     import pika
     import psycopg2
 
-    from liaison_kit.search import search_text
+    from liaison_kit.records.search import search_text
 
     read_sql, create_sql = os.environ["FLOOR_READ"], os.environ["FLOOR_CREATE"]
     reading = psycopg2.connect(os.environ["FLOOR_DATABASE"])

@@ -18,7 +18,7 @@ from typing import Any, Self
 import psycopg2
 from sqlalchemy import URL, make_url
 
-from liaison_kit.migrations import migrate, owner_url
+from liaison_kit.database.migrations import migrate, owner_url
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import free_port, spawn, stop, wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ

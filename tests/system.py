@@ -24,8 +24,8 @@ from psycopg2.extras import RealDictCursor
 from sqlalchemy.engine import URL
 
 from liaison_identity import tenants
-from liaison_kit.db import Database, service_url
-from liaison_kit.migrations import migrate, owner_url, services
+from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.migrations import migrate, owner_url, services
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import free_port, spawn, stop, tail
 from liaison_kit.run.rabbitmq import RabbitMQ

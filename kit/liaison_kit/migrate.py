@@ -2,7 +2,7 @@
 
 import sys
 
-from liaison_kit.migrations import migrate, services
+from liaison_kit.database.migrations import migrate, services
 from liaison_kit.settings import settings
 
 

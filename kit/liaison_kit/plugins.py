@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 from eventlet import Timeout, getcurrent
 
-from liaison_kit.metrics import HOOK_FAILURES
+from liaison_kit.process.metrics import HOOK_FAILURES
 from liaison_kit.telemetry import log
 from liaison_sdk import hooks as specs
 

@@ -16,9 +16,9 @@ import nameko
 from eventlet.support.psycopg2_patcher import make_psycopg_green
 from nameko.runners import ServiceRunner
 
-from liaison_kit import ops
-from liaison_kit.events import EventConsumer
-from liaison_kit.migrations import services
+from liaison_kit.database.migrations import services
+from liaison_kit.events.handlers import EventConsumer
+from liaison_kit.process import ops
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging, start_tracing, stop_tracing, trace_sql
 

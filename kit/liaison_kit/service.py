@@ -4,18 +4,22 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from liaison_kit.bus import Announcer, Caller, OperationEntrypoint
-from liaison_kit.common import CommonOperations
-from liaison_kit.db import Database, service_url
+from liaison_kit.calls.announcing import Announcer
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.asking import Caller
+from liaison_kit.calls.builtin import CommonOperations
+from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.serving import OperationEntrypoint
+from liaison_kit.calls.wire import Call, Reply
+from liaison_kit.database.database import Database, service_url
+from liaison_kit.events.relay import Relay
+from liaison_kit.events.resend import Told
 from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
-from liaison_kit.jobs import JobRunner
-from liaison_kit.operations import Call, Operation, Reply
+from liaison_kit.jobs.runner import JobRunner
 from liaison_kit.plugins import Hooks
-from liaison_kit.recordtype import RecordType
-from liaison_kit.relay import Relay
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.settings import Settings
-from liaison_kit.telling import Told
 from liaison_sdk.labels import Label
 
 
@@ -79,11 +83,11 @@ class Service(CommonOperations, ImportOperations):
 def _entrypoint(operation: Operation) -> Callable[[Any, Call], Reply]:
     """The method that nameko calls: the whole operation around the declared function."""
 
-    def answer(service: Any, call: Call) -> Reply:
-        return operation.answer(service, call)
+    def entrypoint(service: Any, call: Call) -> Reply:
+        return answer(operation, service, call)
 
-    answer.__name__ = operation.name
-    answer.__doc__ = operation.function.__doc__
-    answer.operation = operation  # type: ignore[attr-defined]
-    answer.nameko_entrypoints = {OperationEntrypoint(operation)}  # type: ignore[attr-defined]
-    return answer
+    entrypoint.__name__ = operation.name
+    entrypoint.__doc__ = operation.function.__doc__
+    entrypoint.operation = operation  # type: ignore[attr-defined]
+    entrypoint.nameko_entrypoints = {OperationEntrypoint(operation)}  # type: ignore[attr-defined]
+    return entrypoint

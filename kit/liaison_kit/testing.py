@@ -21,13 +21,13 @@ from sqlalchemy import event, make_url, text
 
 from liaison_kit import jobs
 from liaison_kit.context import Context, Principal
-from liaison_kit.db import Database, service_url
+from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.migrations import migrate
+from liaison_kit.database.sessions import fetch_listeners
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Run
-from liaison_kit.migrations import migrate
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.rabbitmq import RabbitMQ
-from liaison_kit.sessions import fetch_listeners
 from liaison_kit.settings import Settings
 
 _numbers = itertools.count(1)

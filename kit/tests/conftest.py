@@ -11,8 +11,8 @@ from alembic.operations import Operations
 from sqlalchemy import create_engine, make_url, text
 
 from liaison_kit.context import Context
-from liaison_kit.db import Database, service_url
-from liaison_kit.migrations import (
+from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
     enable_tenancy,
     grant,

@@ -17,10 +17,11 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import Context
-from liaison_kit.db import Base, Database, TenantRow
-from liaison_kit.outbox import emit
-from liaison_kit.sessions import Prepared
-from liaison_kit.statements import Statement
+from liaison_kit.database.database import Database
+from liaison_kit.database.sessions import Prepared
+from liaison_kit.database.statements import Statement
+from liaison_kit.database.tables import Base, TenantRow
+from liaison_kit.events.outbox import emit
 from liaison_kit.testing import about, statements
 
 from .conftest import Ground, Told

@@ -20,9 +20,10 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit import listing, records
 from liaison_kit.context import Context
-from liaison_kit.db import Base, Database, MoneyAmount, Record, TenantRow
+from liaison_kit.database.database import Database
+from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
 from liaison_kit.ids import uuid7
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.run.process import wait_until
 from liaison_kit.testing import about, principal
 from liaison_sdk.errors import Conflict, InvalidInput, NotFound, StaleVersion

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Text, bindparam, cast, column, func, literal, select, table
 
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
+from liaison_kit.database.statements import Statement, read_from, text_of
 from liaison_kit.ids import uuid7
-from liaison_kit.statements import Statement, read_from, text_of
 
 # What PostgreSQL's text can hold.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))

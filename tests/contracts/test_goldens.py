@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 from tests.contracts.goldens import event_classes, file_of, files
 
-from liaison_kit.outbox import emit, pending
+from liaison_kit.events.outbox import emit, pending
 from liaison_kit.testing import about
 from liaison_sdk.events import Envelope, Event
 

@@ -10,8 +10,8 @@ import pika
 import pytest
 from tests.system import Api, System, Tenant, run, wait_for
 
-from liaison_kit.migrations import owner_url
-from liaison_kit.outbox import slot
+from liaison_kit.database.migrations import owner_url
+from liaison_kit.events.outbox import slot
 
 POISON = "Poisoned deal"
 

@@ -17,7 +17,9 @@ from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from liaison_kit import files, jobs
+from liaison_kit import jobs
+from liaison_kit.calls.operations import get, patch, post
+from liaison_kit.calls.wire import Accepted, Download, Raw, Upload, Version
 from liaison_kit.context import Principal, context
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
@@ -27,14 +29,14 @@ from liaison_kit.imports.matching import Unmatched
 from liaison_kit.imports.models import Import
 from liaison_kit.imports.reading import Table, open_table, spool
 from liaison_kit.imports.rollback import roll_back
-from liaison_kit.jobs import Cancelled, Run, job
-from liaison_kit.listing import Page
-from liaison_kit.operations import Accepted, Download, Raw, Upload, Version, get, patch, post
+from liaison_kit.jobs.work import Cancelled, Run, job
+from liaison_kit.listing.asked import Page
+from liaison_kit.records import files
 from liaison_sdk.errors import Conflict, InvalidInput, LiaisonError, NotFound, StaleVersion
 from liaison_sdk.types import WITHOUT_NUL, Closed, field
 
 if TYPE_CHECKING:
-    from liaison_kit.db import Database
+    from liaison_kit.database.database import Database
 
 SHOWN_ROWS = 20
 Status = Literal[

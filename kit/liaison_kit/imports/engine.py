@@ -21,7 +21,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy.orm import Session
 
-from liaison_kit import files
 from liaison_kit.imports.converting import (
     Convert,
     Converted,
@@ -42,6 +41,7 @@ from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, matc
 from liaison_kit.imports.overlap import Turn, ahead, in_turn
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.writing import Outcome, Writer
+from liaison_kit.records import files
 from liaison_sdk.errors import FieldError, InvalidInput
 
 DISTINCT_LIMIT = 200_000

@@ -12,8 +12,8 @@ from uuid import UUID
 from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
-from liaison_kit import custom
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records import custom
+from liaison_kit.records.recordtype import RecordType
 
 Kind = Literal[
     "text",

@@ -7,9 +7,9 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.db import Base, TenantRow
+from liaison_kit.database.migrations import Op, enable_tenancy
+from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.ids import uuid7
-from liaison_kit.migrations import Op, enable_tenancy
 
 
 class Import(TenantRow, Base):

@@ -19,7 +19,7 @@ from uuid_utils import uuid7
 
 from liaison_kit.context import context
 from liaison_kit.imports.fields import Importable
-from liaison_kit.listing import row_rule
+from liaison_kit.listing.row_rules import row_rule
 from liaison_sdk.errors import InvalidInput
 
 SEPARATOR = "\x1f"

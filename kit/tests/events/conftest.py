@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import make_url, text
 
 from liaison_kit.context import Context
-from liaison_kit.db import Database
-from liaison_kit.event_tables import statements
-from liaison_kit.outbox import emit
+from liaison_kit.database.database import Database
+from liaison_kit.events.outbox import emit
+from liaison_kit.events.tables import statements
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ

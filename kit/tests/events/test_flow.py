@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from liaison_kit import parking
 from liaison_kit.context import Context
+from liaison_kit.events import parking
 from liaison_kit.run.process import wait_until
 
 from .conftest import Flow

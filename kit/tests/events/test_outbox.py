@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event, text
 
 from liaison_kit.context import Context
-from liaison_kit.outbox import CHANNEL, emit, pending
+from liaison_kit.events.outbox import CHANNEL, emit, pending
 
 from .conftest import Flow, Said
 

@@ -24,11 +24,10 @@ from nameko.containers import ServiceContainer
 from sqlalchemy import make_url, text
 from sqlalchemy.orm import Session
 
-from liaison_kit import relay
 from liaison_kit.context import context
-from liaison_kit.db import Database
-from liaison_kit.events import emit, handles
-from liaison_kit.relay import OutboxRelay, Relay
+from liaison_kit.database.database import Database
+from liaison_kit.events import emit, handles, relay
+from liaison_kit.events.relay import OutboxRelay, Relay
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging
 from liaison_sdk.events import Event

@@ -16,7 +16,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import Context, Principal
-from liaison_kit.db import Base, Database, Record
+from liaison_kit.database.database import Database
+from liaison_kit.database.tables import Base, Record
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
 

@@ -9,9 +9,8 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import create_engine, text
 
-from liaison_kit.db import Database, service_url
-from liaison_kit.imports.models import import_tables
-from liaison_kit.migrations import (
+from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
     enable_tenancy,
     kit_tables,
@@ -19,6 +18,7 @@ from liaison_kit.migrations import (
     prepare,
     search_view,
 )
+from liaison_kit.imports.models import import_tables
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.settings import Settings
 

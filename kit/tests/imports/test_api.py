@@ -10,15 +10,15 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
 
-from liaison_kit import files
+from liaison_kit.calls.wire import Upload, Version
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.api import ChangeImport, ImportOperations, ImportOptions, ImportShape
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.files import EmptyFile
 from liaison_kit.jobs import Cancelled, JobRow, Run
-from liaison_kit.operations import Upload, Version
+from liaison_kit.records import files
 from liaison_sdk.errors import Conflict, Forbidden, InvalidInput, NotFound, StaleVersion
 
 from .book import DEALS, FIRMS, PEOPLE, about

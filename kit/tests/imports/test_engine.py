@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from liaison_kit import files
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.imports import engine
 from liaison_kit.imports.engine import Options, Plan, Tally
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.reading import Table, open_table
 from liaison_kit.imports.rollback import roll_back
+from liaison_kit.records import files
 from liaison_sdk.errors import InvalidInput
 
 from .book import DEALS, FIRMS, PEOPLE, USER, Steps, about, csv_file

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.imports import engine, overlap
 from liaison_kit.imports.engine import Options
 from liaison_kit.imports.overlap import Turn, ahead, in_turn

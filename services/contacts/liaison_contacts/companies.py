@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session, aliased
 from liaison_contacts import lifecycle, parties
 from liaison_contacts.models import Company, Person
 from liaison_kit import records
-from liaison_kit.outbox import emit
-from liaison_kit.recordtype import RecordType, money
-from liaison_kit.telling import batches
+from liaison_kit.events.outbox import emit
+from liaison_kit.events.resend import batches
+from liaison_kit.records.recordtype import RecordType, money
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import Conflict, InvalidInput
 from liaison_sdk.labels import Label

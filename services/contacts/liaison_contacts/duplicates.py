@@ -3,8 +3,8 @@
 from sqlalchemy.orm import Session
 
 from liaison_contacts import parties
+from liaison_kit.database.statements import Statement
 from liaison_kit.plugins import Hooks
-from liaison_kit.statements import Statement
 from liaison_sdk.contracts.contacts import NewContact, PossibleDuplicate
 from liaison_sdk.hooks import PersonFacts
 

@@ -16,10 +16,10 @@ from liaison_contacts.models import Company, Person
 from liaison_contacts.owners import ByNameOrEmail
 from liaison_contacts.people import PEOPLE
 from liaison_kit.context import context
+from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
-from liaison_kit.search import digits, fold
-from liaison_kit.telling import batches
+from liaison_kit.records.search import digits, fold
 from liaison_sdk.contracts import contacts as contract
 
 # Other spellings, in English and French, of what a company does.

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from liaison_contacts.models import Company, Party, Person
 from liaison_kit import records
 from liaison_kit.context import context
-from liaison_kit.outbox import emit
-from liaison_kit.recordtype import RecordType
+from liaison_kit.events.outbox import emit
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts.contacts import LifecycleMoved, LifecycleStage
 
 ORDER: Sequence[str] = ("subscriber", "lead", "opportunity", "customer", "former_customer")

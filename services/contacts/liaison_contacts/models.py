@@ -8,7 +8,7 @@ from sqlalchemy import Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.db import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
 
 
 class Party(Record):

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.models import Attachment, Note
 from liaison_contacts.people import PEOPLE
-from liaison_kit import files, listing, records
+from liaison_kit import listing, records
+from liaison_kit.calls.wire import Download, Upload
 from liaison_kit.context import context
-from liaison_kit.operations import Download, Upload
-from liaison_kit.recordtype import RecordType, as_json
+from liaison_kit.records import files
+from liaison_kit.records.recordtype import RecordType, as_json
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label

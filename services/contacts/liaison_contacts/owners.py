@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from liaison_contacts.models import Owner
 from liaison_kit.context import context
+from liaison_kit.database.statements import Statement
 from liaison_kit.imports.fields import CannotCreate
-from liaison_kit.statements import Statement
 from liaison_sdk.contracts.identity import UsersSaved
 from liaison_sdk.contracts.questions import FoundIds, Names
 from liaison_sdk.errors import Unavailable

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, func
 from sqlalchemy.dialects.postgresql import array
 
 from liaison_contacts import models
-from liaison_kit.search import digits, fold, search_text
+from liaison_kit.records.search import digits, fold, search_text
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
 

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session, aliased
 from liaison_contacts import lifecycle, parties
 from liaison_contacts.models import Company, Person
 from liaison_kit import records
-from liaison_kit.outbox import emit, emit_json
-from liaison_kit.recordtype import RecordType
-from liaison_kit.statements import Statement
-from liaison_kit.telling import batches
+from liaison_kit.database.statements import Statement
+from liaison_kit.events.outbox import emit, emit_json
+from liaison_kit.events.resend import batches
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.labels import Label

@@ -12,21 +12,12 @@ from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
+from liaison_kit.calls.operations import delete, get, internal, patch, post
+from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
-from liaison_kit.listing import ListQuery, Page
-from liaison_kit.operations import (
-    Download,
-    Raw,
-    Upload,
-    Version,
-    delete,
-    get,
-    internal,
-    patch,
-    post,
-)
+from liaison_kit.events.resend import Told
+from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_kit.telling import Told
 from liaison_sdk.contracts import identity, sales
 from liaison_sdk.contracts.contacts import (
     Attachment,

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from liaison_kit import listing
 from liaison_kit.context import context
-from liaison_kit.recordtype import RecordType
-from liaison_kit.statements import Statement
+from liaison_kit.database.statements import Statement
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import InvalidInput, NotFound
 
 # Each branch is cut to the page by its own index before they are merged.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.testing import about
 
 

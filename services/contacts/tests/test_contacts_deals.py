@@ -10,7 +10,7 @@ from liaison_contacts import companies, deals, notes, timeline
 from liaison_contacts.companies import COMPANIES
 from liaison_kit import listing
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.testing import statements
 from liaison_sdk.contracts import sales

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from sqlalchemy import text
 
-from liaison_kit import files
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
+from liaison_kit.records import files
 from liaison_kit.testing import about
 
 

@@ -10,12 +10,14 @@ from liaison_contacts import companies, notes, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.service import Contacts
-from liaison_kit import files
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.manifest import manifest
+from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.wire import Call, Upload
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
-from liaison_kit.manifest import manifest
-from liaison_kit.operations import Call, Operation, Upload
+from liaison_kit.records import files
 from liaison_sdk.contracts.contacts import NewCompany, NewContact, NewNote
 
 # In an order in which each finds what it is about.
@@ -56,7 +58,7 @@ def statuses(db: Database, who: Context, ids: dict[str, UUID], *permissions: str
         version = 2 if name == "delete_note" else 1
         meta = {"principal": someone, "if_match": version, "path": {"id": str(id)}}
         body = json.dumps({"body": "Done"}).encode()
-        found[name] = operation.answer(service, Call(meta, body)).status
+        found[name] = answer(operation, service, Call(meta, body)).status
     return found
 
 

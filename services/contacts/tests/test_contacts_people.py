@@ -12,12 +12,13 @@ from sqlalchemy import text
 from liaison_contacts import companies, owners, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
-from liaison_kit import custom, listing, records
+from liaison_kit import listing, records
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
-from liaison_kit.listing import ListQuery
-from liaison_kit.recordtype import RecordType
+from liaison_kit.listing.asked import ListQuery
+from liaison_kit.records import custom
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.testing import about, principal, statements
 from liaison_sdk.contracts.contacts import (
     CompanyChanges,

@@ -16,12 +16,14 @@ from liaison_contacts import companies, parties, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.service import Contacts
-from liaison_kit import custom, listing, records
+from liaison_kit import listing, records
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import Context
-from liaison_kit.db import Database
-from liaison_kit.operations import Call, Reply
+from liaison_kit.database.database import Database
 from liaison_kit.plugins import Hooks
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records import custom
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.testing import about, principal
 from liaison_sdk.contracts.contacts import (
     CompanyChanges,
@@ -167,7 +169,7 @@ class Desk:
     def call(self, name: str, body: Any = None, **meta: Any) -> Reply:
         who = {"tenant": str(self._who.tenant), "user": str(self._who.user), "permissions": ["*"]}
         call = Call({"principal": who, **meta}, b"" if body is None else json.dumps(body).encode())
-        reply: Reply = getattr(Contacts, name).operation.answer(self._service, call)
+        reply: Reply = answer(getattr(Contacts, name).operation, self._service, call)
         return reply
 
     def hold(self, connections: int) -> None:

@@ -13,13 +13,16 @@ from liaison_contacts import companies, owners, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.importing import CompaniesByName
 from liaison_contacts.service import Contacts
-from liaison_kit import jobs, telling
+from liaison_kit import jobs
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
+from liaison_kit.events import resend
+from liaison_kit.events.resend import BATCH, Told
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Cancelled, Job
-from liaison_kit.operations import Call, Operation, Reply
-from liaison_kit.telling import BATCH, Told
 from liaison_kit.testing import about, in_hand, principal, told
 from liaison_sdk.contracts.contacts import CompanyChanges, NewCompany, NewContact
 from liaison_sdk.contracts.identity import UserRef, UsersSaved
@@ -36,7 +39,7 @@ def call(db: Database, who: Context, module: str = "contacts") -> Reply:
     }
     service = type("Contacts", (Contacts,), {"db": db})()
     operation: Operation = Contacts.resend.operation  # type: ignore[attr-defined]
-    return operation.answer(service, Call({"principal": signed, "path": {"module": module}}, b""))
+    return answer(operation, service, Call({"principal": signed, "path": {"module": module}}, b""))
 
 
 def ask(db: Database, who: Context) -> UUID:
@@ -49,7 +52,7 @@ def tell_again(
 ) -> list[tuple[str, dict[str, Any]]]:
     """What is told by a resend, from its start or from where it was left."""
     before = len(told(db, who.tenant))
-    telling.tell_again(in_hand(db, who, job or ask(db, who)), tells)
+    resend.tell_again(in_hand(db, who, job or ask(db, who)), tells)
     return told(db, who.tenant)[before:]
 
 

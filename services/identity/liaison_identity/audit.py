@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from liaison_identity.models import Audit, User
 from liaison_kit.context import context
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.labels import Label
 

@@ -13,7 +13,7 @@ import sys
 from pydantic import ValidationError
 
 from liaison_identity import tenants
-from liaison_kit.db import Database, service_url
+from liaison_kit.database.database import Database, service_url
 from liaison_kit.settings import settings
 from liaison_sdk.contracts.identity import NewTenant
 from liaison_sdk.errors import LiaisonError

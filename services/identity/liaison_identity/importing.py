@@ -14,7 +14,7 @@ from liaison_identity.users import USERS
 from liaison_kit.context import context
 from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.records import create
-from liaison_kit.search import fold, search_text
+from liaison_kit.records.search import fold, search_text
 
 
 def _place(text: str) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy import LargeBinary, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.db import Base, Record, TenantRow
+from liaison_kit.database.tables import Base, Record, TenantRow
 from liaison_kit.ids import uuid7
 
 

@@ -6,7 +6,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import SecretStr
 
-from liaison_kit.native import natively
+from liaison_kit.process.native import natively
 
 # What OWASP recommends: 19 MiB, so that sixteen sign-ins at once still fit a small machine.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)

@@ -11,7 +11,7 @@ from liaison_identity.models import Role, User
 from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events import emit
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import NewRole, RoleChanges, RoleSaved
 from liaison_sdk.errors import Conflict, InvalidInput

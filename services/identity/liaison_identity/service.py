@@ -13,11 +13,12 @@ from liaison_identity.roles import ROLES
 from liaison_identity.teams import TEAMS
 from liaison_identity.users import USERS
 from liaison_kit import listing, records
+from liaison_kit.calls.operations import delete, get, internal, patch, post
+from liaison_kit.calls.wire import Call, Raw, Version
 from liaison_kit.context import Context, Principal
-from liaison_kit.listing import ListQuery, Page
-from liaison_kit.operations import Call, Raw, Version, delete, get, internal, patch, post
+from liaison_kit.events.resend import Told
+from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_kit.telling import Told
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     AuditEntry,

@@ -21,7 +21,7 @@ from liaison_identity.tokens import NOBODY
 from liaison_identity.users import USERS
 from liaison_kit import listing
 from liaison_kit.context import Context, context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.settings import settings
 from liaison_sdk.contracts.identity import Credentials

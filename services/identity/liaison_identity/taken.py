@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import IntegrityError
 
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput
 
 

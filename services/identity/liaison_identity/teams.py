@@ -10,7 +10,7 @@ from liaison_identity import audit, taken
 from liaison_identity.models import Team, User
 from liaison_kit import records
 from liaison_kit.events import emit
-from liaison_kit.recordtype import RecordType
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import NewTeam, TeamChanges, TeamSaved
 from liaison_sdk.labels import Label

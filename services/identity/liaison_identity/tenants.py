@@ -13,10 +13,10 @@ from liaison_identity import audit, roles, users
 from liaison_identity.models import Role, Tenant, User
 from liaison_identity.tokens import NOBODY
 from liaison_kit.context import Context, context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.events import emit
 from liaison_kit.ids import uuid7
-from liaison_kit.search import fold
+from liaison_kit.records.search import fold
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     Administrator,

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 from liaison_identity import audit, grants, roles
 from liaison_identity.models import Token, User
 from liaison_kit.context import Context, Principal, context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.events import emit
 from liaison_kit.ids import uuid7
-from liaison_kit.listing import Page
+from liaison_kit.listing.asked import Page
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import Authenticated, IssuedToken, NewToken, TokenRevoked
 from liaison_sdk.errors import NotFound, Unauthenticated

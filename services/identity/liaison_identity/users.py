@@ -12,9 +12,9 @@ from liaison_identity.models import Team, User
 from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events import emit
-from liaison_kit.recordtype import RecordType
-from liaison_kit.search import search_text
-from liaison_kit.telling import batches
+from liaison_kit.events.resend import batches
+from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.search import search_text
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     NewPassword,

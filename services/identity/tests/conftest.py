@@ -9,7 +9,7 @@ import pytest
 
 from liaison_identity import tenants
 from liaison_identity.service import Identity
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_sdk.contracts.identity import Administrator, NewTenant
 

@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from liaison_identity.service import Identity
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import Context, Principal
-from liaison_kit.db import Database
-from liaison_kit.operations import Call, Reply
+from liaison_kit.database.database import Database
 
 PASSWORD = "correct horse battery"
 
@@ -72,7 +73,7 @@ def call(
         "idempotency_key": key,
     }
     sent = b"" if body is None else json.dumps(body).encode()
-    reply: Reply = getattr(Identity, operation).operation.answer(Identity(), Call(meta, sent))
+    reply: Reply = answer(getattr(Identity, operation).operation, Identity(), Call(meta, sent))
     return Answer(reply.status, json.loads(reply.body) if reply.body else None, reply.headers)
 
 

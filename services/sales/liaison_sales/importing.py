@@ -15,12 +15,12 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
-from liaison_kit.db import Base
+from liaison_kit.database.tables import Base
+from liaison_kit.events.outbox import emit
+from liaison_kit.events.resend import BATCH, batches
 from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
-from liaison_kit.outbox import emit
-from liaison_kit.search import fold
+from liaison_kit.records.search import fold
 from liaison_kit.telemetry import log
-from liaison_kit.telling import BATCH, batches
 from liaison_sales import accounts, metrics, pipelines, products, reps
 from liaison_sales.models import Opportunity, Product
 from liaison_sales.opportunities import OPPORTUNITIES

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CHAR, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.db import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
 
 
 class Product(Record, Base):

@@ -18,14 +18,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from liaison_kit import custom, listing, records
+from liaison_kit import listing, records
 from liaison_kit.context import context
+from liaison_kit.database.statements import Statement
+from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
-from liaison_kit.outbox import emit
 from liaison_kit.plugins import Hooks
-from liaison_kit.recordtype import RecordType, as_json, money
-from liaison_kit.search import search_text
-from liaison_kit.statements import Statement
+from liaison_kit.records import custom
+from liaison_kit.records.recordtype import RecordType, as_json, money
+from liaison_kit.records.search import search_text
 from liaison_sales import metrics, moves, owners, pipelines, references
 from liaison_sales.models import (
     Account,

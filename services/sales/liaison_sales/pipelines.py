@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from liaison_kit import listing, records
 from liaison_kit.context import context
+from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
-from liaison_kit.listing import ListQuery
-from liaison_kit.outbox import emit
-from liaison_kit.recordtype import RecordType
-from liaison_kit.search import fold
+from liaison_kit.listing.asked import ListQuery
+from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.search import fold
 from liaison_sales.models import Opportunity, Pipeline, Stage
 from liaison_sales.products import refuse_nulls
 from liaison_sdk.contracts import sales as contract

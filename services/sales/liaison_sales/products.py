@@ -9,10 +9,10 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from liaison_kit import records
-from liaison_kit.outbox import emit
-from liaison_kit.recordtype import RecordType, money
-from liaison_kit.search import search_text
-from liaison_kit.telling import batches
+from liaison_kit.events.outbox import emit
+from liaison_kit.events.resend import batches
+from liaison_kit.records.recordtype import RecordType, money
+from liaison_kit.records.search import search_text
 from liaison_sales.models import Opportunity, Product
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import Conflict, InvalidInput

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
-from liaison_kit.statements import Statement
+from liaison_kit.database.statements import Statement
 from liaison_sdk.contracts.questions import Ids
 from liaison_sdk.errors import FieldError, InvalidInput
 

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
-from liaison_kit.search import fold
-from liaison_kit.statements import Statement
+from liaison_kit.database.statements import Statement
+from liaison_kit.records.search import fold
 from liaison_sales.models import Rep
 from liaison_sdk.contracts.identity import UserRef
 

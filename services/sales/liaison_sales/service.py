@@ -5,11 +5,12 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from liaison_kit import listing, records
+from liaison_kit.calls.operations import delete, get, patch, post
+from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
-from liaison_kit.listing import ListQuery, Page
-from liaison_kit.operations import Raw, Version, delete, get, patch, post
+from liaison_kit.events.resend import Told
+from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_kit.telling import Told
 from liaison_sales import accounts, opportunities, pipelines, products, references, reps
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES

@@ -30,8 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from liaison_kit import listing
-from liaison_kit.db import Record
-from liaison_kit.listing import ListQuery
+from liaison_kit.database.tables import Record
+from liaison_kit.listing.asked import ListQuery
 from liaison_sales.models import Opportunity, OpportunitySum, Product, Rep, Stage
 from liaison_sales.opportunities import OPPORTUNITIES, Placed, filters
 from liaison_sdk.contracts import sales as contract

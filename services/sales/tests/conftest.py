@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import Context
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
-from liaison_kit.operations import Call, Operation, Reply
 from liaison_kit.plugins import Hooks
 from liaison_kit.testing import principal
 from liaison_sales import accounts, reps
@@ -43,8 +45,8 @@ class Desk:
             "peers": [str(peer) for peer in self.who.peers],
             "locale": self.who.locale,
         }
-        return operation.answer(
-            self.service, Call({"principal": signed, "if_match": if_match, **meta}, body)
+        return answer(
+            operation, self.service, Call({"principal": signed, "if_match": if_match, **meta}, body)
         )
 
     def user(self, name: str, region: str | None = None, **facts: Any) -> UUID:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from liaison_kit.db import Database
+from liaison_kit.database.database import Database
 from liaison_kit.testing import principal, statements
 from liaison_sdk.contracts.sales import SummaryBy
 

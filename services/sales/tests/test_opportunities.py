@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import text
 
+from liaison_kit.calls.manifest import manifest
 from liaison_kit.context import Context
 from liaison_kit.ids import uuid7
-from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
 from liaison_sales.service import Sales
 from liaison_sdk.hooks import OwnerSuggestion, hook

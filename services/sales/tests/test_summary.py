@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from liaison_kit.calls.manifest import manifest
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.reading import open_table
-from liaison_kit.manifest import manifest
 from liaison_kit.testing import principal, statements
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.service import Sales

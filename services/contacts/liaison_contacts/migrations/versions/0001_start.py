@@ -2,14 +2,14 @@
 
 from alembic import op
 
-from liaison_kit.imports.models import import_tables
-from liaison_kit.migrations import (
+from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
     enable_tenancy,
     kit_tables,
     record_indexes,
     search_view,
 )
+from liaison_kit.imports.models import import_tables
 
 revision = "0001"
 down_revision = None

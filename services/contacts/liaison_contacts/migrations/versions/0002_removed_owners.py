@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from liaison_kit.migrations import application_role
+from liaison_kit.database.migrations import application_role
 
 revision = "0002"
 down_revision = "0001"

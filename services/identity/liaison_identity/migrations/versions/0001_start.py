@@ -2,8 +2,7 @@
 
 from alembic import op
 
-from liaison_kit.imports.models import import_tables
-from liaison_kit.migrations import (
+from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
     application_role,
     enable_tenancy,
@@ -12,6 +11,7 @@ from liaison_kit.migrations import (
     record_indexes,
     search_view,
 )
+from liaison_kit.imports.models import import_tables
 
 revision = "0001"
 down_revision = None

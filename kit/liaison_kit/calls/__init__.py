@@ -1,0 +1,1 @@
+"""Calls: operations that a service answers, how they travel, and questions between services."""

@@ -1,0 +1,180 @@
+"""Answering: what happens for every operation, around the method that it is declared on.
+
+Decode and validate, check permission and tenant, open one transaction, call the method, commit,
+then reply. It never raises: what goes wrong becomes the reply.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+from pydantic import BaseModel
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from liaison_kit.calls import idempotency
+from liaison_kit.calls.arguments import arguments_of
+from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
+from liaison_kit.context import Context, Principal
+from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS
+from liaison_kit.telemetry import SpanKind, log, span, trace_id
+from liaison_sdk.errors import (
+    InvalidInput,
+    LiaisonError,
+    Unauthenticated,
+    Unavailable,
+)
+
+DRIVER_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
+_NOBODY = UUID(int=0)
+
+
+def answer(operation: Operation, service: Any, call: Call) -> Reply:
+    """Do the whole of it; never raises: what goes wrong becomes the reply."""
+    started = time.perf_counter()
+    meta = call.meta
+    name = f"{service.name}.{operation.name}"
+    with span(name, meta.get("traceparent"), SpanKind.SERVER) as traceparent:
+        try:
+            reply = _run(operation, service, call, traceparent)
+        except LiaisonError as error:
+            reply = problem(error, traceparent)
+        except (DataError, psycopg2.DataError, ValueError) as error:
+            # A value that passed the types but that PostgreSQL can't hold is still bad input.
+            if isinstance(error, ValueError) and not _is_nul(error):
+                reply = _broken(operation, error, name, traceparent)
+            else:
+                reply = problem(InvalidInput("Some value is out of range"), traceparent)
+        except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
+            log.warning("database unavailable", operation=name, error=type(error).__name__)
+            reply = problem(
+                Unavailable(f"The database of {service.name} does not answer"), traceparent
+            )
+            reply.headers["Retry-After"] = "2"
+        except Exception as error:
+            reply = _broken(operation, error, name, traceparent)
+    OPERATIONS.labels(service.name, operation.name, str(reply.status)).inc()
+    OPERATION_SECONDS.labels(service.name, operation.name).observe(time.perf_counter() - started)
+    return reply
+
+
+def _broken(operation: Operation, error: Exception, name: str, traceparent: str | None) -> Reply:
+    # The message of a database error quotes values, which may be personal data.
+    text = None if isinstance(error, DBAPIError) else str(error)
+    log.error(
+        "operation failed",
+        operation=name,
+        error=type(error).__name__,
+        detail=text,
+        where=_where(error),
+        trace_id=trace_id(traceparent),
+    )
+    return problem(LiaisonError(), traceparent)
+
+
+def _run(operation: Operation, service: Any, call: Call, traceparent: str | None) -> Reply:
+    about = _context(operation, call.meta, traceparent)
+    arguments = arguments_of(operation, call)
+    if operation.principal is not None:
+        arguments[operation.principal] = about.principal
+    if operation.session is None:
+        return _reply(operation, operation.function(service, **arguments))
+    if operation.reads:
+        with service.db.reading(about) as session:
+            arguments[operation.session] = session
+            return _reply(operation, operation.function(service, **arguments))
+    try:
+        return _write(operation, service, call, about, arguments)
+    except DBAPIError as error:
+        # Nothing was committed; the server was restarted, and a fresh connection will do.
+        if not error.connection_invalidated or about.committing:
+            raise
+    return _write(operation, service, call, about, arguments)
+
+
+def _write(
+    operation: Operation, service: Any, call: Call, about: Context, arguments: dict[str, Any]
+) -> Reply:
+    assert operation.session is not None
+    key = call.meta.get("idempotency_key")
+    with service.db.session(about) as session:
+        if key:
+            earlier = idempotency.claim(session, key, operation.name, call.body, _target(call))
+            if earlier is not None:
+                return earlier
+        arguments[operation.session] = session
+        reply = _reply(operation, operation.function(service, **arguments))
+        if key:
+            idempotency.remember(session, key, reply)
+        session.flush()
+        about.committing = True
+        session.commit()
+        return reply
+
+
+def _target(call: Call) -> str:
+    return json.dumps([call.meta.get("path"), call.meta.get("query")], sort_keys=True)
+
+
+def _context(operation: Operation, meta: Mapping[str, Any], traceparent: str | None) -> Context:
+    given = meta.get("principal")
+    if given is None:
+        if not (operation.public or operation.internal):
+            raise Unauthenticated()
+        return Context(tenant=_NOBODY, traceparent=traceparent)
+    principal = Principal.of(given)
+    if operation.allow is not None:
+        principal.demand(operation.allow)
+    return Context(tenant=principal.tenant, principal=principal, traceparent=traceparent)
+
+
+def _reply(operation: Operation, result: Any) -> Reply:
+    if isinstance(result, Raw):
+        reply = Reply(operation.status, result.body)
+        if result.version is not None:
+            reply.headers["ETag"] = f'"{result.version}"'
+        return reply
+    if isinstance(result, Reply):
+        return result
+    if result is None:
+        return Reply(204)
+    if isinstance(result, Accepted):
+        location = f"/api/v1/jobs/{result.job_id}"
+        body = json.dumps({"job": str(result.job_id)}).encode()
+        return Reply(202, body, {"Location": location})
+    if isinstance(result, Download):
+        headers = {"Content-Disposition": _disposition(result.name)}
+        reply = Reply(200, result.body, headers, result.content_type)
+        if result.stored is not None:
+            reply.extra = {"upload": str(result.stored), "parts": result.parts}
+        return reply
+    if isinstance(result, BaseModel):
+        return Reply(operation.status, result.model_dump_json().encode())
+    return Reply(operation.status, json.dumps(result, default=str).encode())
+
+
+def _disposition(name: str) -> str:
+    from urllib.parse import quote
+
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+
+
+def _where(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    code = trace.tb_frame.f_code
+    return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
+
+
+def _is_nul(error: Exception) -> bool:
+    # psycopg2 raises a plain ValueError for text with a NUL character.
+    return "NUL" in str(error) or "0x00" in str(error) or isinstance(error, DataError)

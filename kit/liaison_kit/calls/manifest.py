@@ -1,0 +1,239 @@
+"""A service's manifest: what it can do, told to the gateways that compose the API from it."""
+
+import inspect
+import re
+import typing
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
+
+from liaison_kit.calls.operations import Operation
+from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH, Page
+from liaison_kit.records.recordtype import FieldInfo, RecordType
+
+_REF = "#/components/schemas/{model}"
+_FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
+    "integer": {"type": "integer"},
+    "decimal": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,2})?$"},
+    "money": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,2})?$"},
+    "date": {"type": "string", "format": "date"},
+    "datetime": {"type": "string", "format": "date-time"},
+    "boolean": {"type": "boolean"},
+    "id": {"type": "string", "format": "uuid"},
+}
+_ORDERED = ("integer", "decimal", "money", "date", "datetime")
+# PostgreSQL's text holds no NUL and UTF-8 no surrogate.
+_TEXT = {"type": "string", "maxLength": TEXT_LENGTH, "pattern": r"^[^\x00\ud800-\udfff]*$"}
+
+
+def operations(service: type[Any]) -> list[Operation]:
+    """A service's operations, in the order of their paths."""
+    found = [
+        member.operation
+        for _name, member in inspect.getmembers(service)
+        if hasattr(member, "operation")
+    ]
+    return sorted(found, key=lambda o: (o.path, o.method or "", o.name))
+
+
+def manifest(service: type[Any]) -> dict[str, Any]:
+    """Everything that a gateway needs to know of the service; computed once per process."""
+    made: dict[str, Any] | None = service.__dict__.get("_manifest")
+    if made is None:
+        made = _manifest(service)
+        service._manifest = made
+    return dict(made)
+
+
+def _manifest(service: type[Any]) -> dict[str, Any]:
+    declared = [o for o in operations(service) if not o.internal and _offered(service, o)]
+    schemas = _Schemas(declared)
+    return {
+        "service": service.name,
+        "version": service.version,
+        "label": service.label.model_dump(),
+        "operations": [_operation(service, o, schemas) for o in declared],
+        "schemas": schemas.components,
+        "records": [_record(kind) for kind in service.records],
+        "permissions": [
+            {"name": name, "label": label.model_dump()}
+            for name, label in service.permissions.items()
+        ],
+        "menu": list(service.menu),
+        "events": list(service.live),
+    }
+
+
+def _offered(service: type[Any], operation: Operation) -> bool:
+    """An operation about imports or kinds of record is offered by services that have such only."""
+    if operation.path.startswith("/imports"):
+        return bool(service.importables)
+    if operation.shared != "record":
+        return True
+    return bool(service.records_of(operation.name))
+
+
+class _Schemas:
+    """The JSON schemas of every request and answer, under `#/components/schemas`."""
+
+    def __init__(self, declared: list[Operation]) -> None:
+        wanted: list[tuple[type[BaseModel], typing.Literal["validation", "serialization"]]] = []
+        for operation in declared:
+            if operation.body is not None:
+                wanted.append((operation.body[1], "validation"))
+            if _is_model(operation.response):
+                wanted.append((operation.response, "serialization"))
+        refs, document = models_json_schema(list(dict.fromkeys(wanted)), ref_template=_REF)
+        self._refs = refs
+        self.components = {
+            _plain(name): _renamed(schema) for name, schema in document.get("$defs", {}).items()
+        }
+
+    def of(self, model: Any, mode: typing.Literal["validation", "serialization"]) -> Any:
+        """The reference to a model's schema."""
+        if not _is_model(model):
+            return None if model is None else TypeAdapter(model).json_schema()
+        return _renamed(self._refs[(model, mode)])
+
+
+def _is_model(hint: Any) -> bool:
+    return inspect.isclass(hint) and issubclass(hint, BaseModel)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_")
+
+
+def _renamed(schema: Any) -> Any:
+    """References by plain names, without the marks that are for the manifest's records."""
+    if isinstance(schema, dict):
+        return {
+            key: f"#/components/schemas/{_plain(value.rpartition('/')[2])}"
+            if key == "$ref"
+            else _renamed(value)
+            for key, value in schema.items()
+            if key != "x-liaison"
+        }
+    if isinstance(schema, list):
+        return [_renamed(part) for part in schema]
+    return schema
+
+
+def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> dict[str, Any]:
+    kind = operation.record
+    listed = operation.list_query is not None
+    described: dict[str, Any] = {
+        "name": operation.name,
+        "method": operation.method,
+        "path": operation.path,
+        "summary": operation.summary,
+        "description": operation.description,
+        "permission": operation.allow,
+        "public": operation.public,
+        "path_params": [
+            {"name": p.name, "schema": p.adapter.json_schema()}
+            for p in operation.parameters
+            if p.source == "path"
+        ],
+        "query_params": [
+            {"name": p.name, "schema": p.adapter.json_schema(), "required": p.required}
+            for p in operation.parameters
+            if p.source == "query"
+        ]
+        + (_list_params(kind, operation) if listed and isinstance(kind, RecordType) else []),
+        "request": None if operation.body is None else schemas.of(operation.body[1], "validation"),
+        "response": schemas.of(operation.response, "serialization"),
+        "status": 202 if operation.accepted else operation.status,
+        "empty": operation.response is None and not operation.download,
+        "list": listed,
+        "if_match": operation.if_match is not None,
+        "upload": operation.upload is not None,
+        "download": operation.download,
+        "idempotent": operation.method == "POST" and operation.session is not None,
+        "shared": operation.shared,
+        "problems": list(operation.problems),
+    }
+    if operation.shared == "record":
+        described["records"] = service.records_of(operation.name)
+    return described
+
+
+def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]:
+    paged = _is_model(operation.response) and issubclass(operation.response, Page)
+    params = _page_params(kind) if paged else []
+    if kind.search is not None:
+        params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
+    for name in kind.filters:
+        known = kind.fields.get(name)
+        params.append(_query(name, _TEXT, known.label.en if known else ""))
+        params += _among(name, _TEXT)
+    for name, info in kind.fields.items():
+        if info.filterable and name not in kind.filters:
+            params += _field_filters(name, info)
+    return params
+
+
+def _page_params(kind: RecordType) -> list[dict[str, Any]]:
+    sortable = [
+        name
+        for name, info in kind.fields.items()
+        if info.sortable or name in ("id", "updated_at", "created_at")
+    ]
+    orders = [*sortable, *(f"-{name}" for name in sortable)]
+    return [
+        _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round."),
+        _query(
+            "limit",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            "Records per page.",
+        ),
+        _query("cursor", {"type": "string"}, "Where the page starts: the last page's `next`."),
+        _query("count", {"type": "boolean"}, "Also count all that match."),
+    ]
+
+
+def _field_filters(name: str, info: FieldInfo) -> list[dict[str, Any]]:
+    schema: dict[str, Any] = _FILTER_SCHEMAS.get(info.kind, _TEXT)
+    if info.choices:
+        schema = {"type": "string", "enum": list(info.choices)}
+    params = [_query(name, schema, info.label.en)]
+    if info.kind in _ORDERED:
+        params += [_query(f"{name}[{op}]", schema, "") for op in ("gt", "gte", "lt", "lte")]
+    if info.kind != "list":
+        params += [*_among(name, schema), _query(f"{name}[null]", {"type": "boolean"}, "")]
+    return params
+
+
+def _among(name: str, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    several = {"type": "array", "items": schema, "minItems": 1}
+    return [
+        _query(f"{name}[ne]", schema, ""),
+        # Separated by commas.
+        _query(f"{name}[in]", several, "") | {"explode": False},
+    ]
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "schema": schema, "required": False, "description": description}
+
+
+def _record(kind: RecordType) -> dict[str, Any]:
+    return {
+        "name": kind.name,
+        "label": kind.label.model_dump(),
+        "fields": [
+            {
+                "name": info.name,
+                "type": info.kind,
+                "label": info.label.model_dump(),
+                "personal": info.personal,
+                "searchable": info.searchable,
+                "filterable": info.filterable,
+                "sortable": info.sortable,
+                "required": info.required,
+                "choices": list(info.choices),
+            }
+            for info in kind.fields.values()
+        ],
+    }

@@ -1,0 +1,63 @@
+"""What tables are declared with: rows that have a tenant, records that have versions."""
+
+import datetime as dt
+from typing import Any, ClassVar, cast
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    MetaData,
+    Numeric,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from liaison_kit.ids import uuid7
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """Where a service's tables are declared; each service process has its own one service."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        int: BigInteger,
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+class TenantRow:
+    """A row that belongs to one tenant and is shown to no other."""
+
+    tenant_id: Mapped[UUID] = mapped_column(index=False)
+
+
+class Record(TenantRow):
+    """A record of the CRM: versioned, dated, signed, with the tenant's own fields."""
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    external_id: Mapped[str | None]
+    version: Mapped[int] = mapped_column(default=1)
+    custom: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    created_at: Mapped[dt.datetime]
+    created_by: Mapped[UUID | None]
+    updated_at: Mapped[dt.datetime]
+    updated_by: Mapped[UUID | None]
+
+    _answer = cast("tuple[bytes, int] | None", None)
+    """What readers get of the record, and its version, as its last write returned them."""
+
+
+MoneyAmount = Numeric(18, 2)

@@ -1,0 +1,137 @@
+"""The parking lot: events that a handler has given up on, for an operator to replay or discard."""
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from liaison_kit.events.outbox import send_to_queue
+from liaison_kit.telemetry import log
+from liaison_sdk.errors import NotFound
+
+
+class ParkedEvent(BaseModel):
+    """An event that a handler failed on: what it says, how often it was tried, what went wrong."""
+
+    id: UUID
+    handler: str
+    type: str
+    key: str
+    event_id: UUID
+    attempts: int
+    error: str | None
+    first_failed_at: dt.datetime
+    last_failed_at: dt.datetime
+    envelope: dict[str, Any] | None
+    """None when the message can't be read as JSON."""
+
+
+def parked(
+    session: Session,
+    tenant: UUID | None,
+    *,
+    handler: str | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[ParkedEvent]:
+    """Parked events, latest first; `before` is the last id of the page before.
+
+    Without a tenant it shows those of all, and those that can't be read well enough to tell whose
+    they are: that is for who operates the installation.
+    """
+    rows = session.execute(
+        _LIST, {"tenant": tenant, "handler": handler, "before": before, "limit": limit}
+    )
+    return [_shape(row) for row in rows]
+
+
+def find(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
+    """One parked event."""
+    row = session.execute(_FIND, {"tenant": tenant, "id": id}).one_or_none()
+    if row is None:
+        raise NotFound("There is no such parked event")
+    return _shape(row)
+
+
+def replay(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
+    """Put an event through its handler again; if it fails again its retries start over."""
+    found = find(session, tenant, id)
+    _replay(session, [id])
+    log.info("parked event replayed", handler=found.handler, event_id=str(found.event_id))
+    return found
+
+
+def replay_all(session: Session, tenant: UUID | None, handler: str, limit: int = 1000) -> int:
+    """Put up to `limit` parked events of a handler through it again, oldest first; how many."""
+    ids = session.scalars(_IDS, {"tenant": tenant, "handler": handler, "limit": limit}).all()
+    _replay(session, ids)
+    log.info("parked events replayed", handler=handler, events=len(ids))
+    return len(ids)
+
+
+def discard(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
+    """Give an event up for good: its handler will not see it again."""
+    found = find(session, tenant, id)
+    session.execute(_DISCARD, {"id": id})
+    log.info("parked event discarded", handler=found.handler, event_id=str(found.event_id))
+    return found
+
+
+def _replay(session: Session, ids: Sequence[UUID]) -> None:
+    rows = session.execute(_RELEASE, {"ids": [str(id) for id in ids]}).all()
+    for row in sorted(rows, key=lambda row: row.seq):
+        send_to_queue(session, row.queue, row.event_id, row.body, row.turn)
+
+
+def _shape(row: Any) -> ParkedEvent:
+    try:
+        envelope = json.loads(row.body)
+    except ValueError:
+        envelope = None
+    return ParkedEvent(
+        id=row.id,
+        handler=row.handler,
+        type=row.type,
+        key=row.key,
+        event_id=row.event_id,
+        attempts=row.attempt,
+        error=row.error,
+        first_failed_at=row.first_failed_at,
+        last_failed_at=row.last_failed_at,
+        envelope=envelope if isinstance(envelope, dict) else None,
+    )
+
+
+_SHOWN = """
+SELECT id, handler, type, key, event_id, attempt, error, first_failed_at, last_failed_at, body
+FROM failed_events
+WHERE state = 'parked' AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)
+"""
+_LIST = text(
+    _SHOWN
+    + """ AND (CAST(:handler AS text) IS NULL OR handler = :handler)
+    AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"""
+)
+_FIND = text(_SHOWN + " AND id = :id FOR UPDATE")
+_IDS = text("""
+SELECT id FROM failed_events
+WHERE state = 'parked' AND handler = :handler
+    AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)
+ORDER BY seq LIMIT :limit FOR UPDATE
+""")
+_RELEASE = text("""
+UPDATE failed_events
+SET state = 'retrying', attempt = 0, turn = turn + 1, next_try_at = now()
+WHERE id = ANY(CAST(:ids AS uuid[]))
+RETURNING queue, event_id, body, turn, seq
+""")
+# The inbox remembers it, so that a copy that is still on its way finds it dealt with.
+_DISCARD = text("""
+WITH gone AS (DELETE FROM failed_events WHERE id = :id RETURNING event_id, handler)
+INSERT INTO inbox (event_id, handler) SELECT event_id, handler FROM gone ON CONFLICT DO NOTHING
+""")

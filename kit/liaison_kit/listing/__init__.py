@@ -1,0 +1,7 @@
+"""Lists: filters, search, sort, keyset cursors and counts, written once for every record."""
+
+from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.listing.pages import aggregate, page, read
+from liaison_kit.listing.row_rules import row_rule
+
+__all__ = ["ListQuery", "Page", "aggregate", "page", "read", "row_rule"]

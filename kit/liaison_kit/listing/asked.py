@@ -1,0 +1,238 @@
+"""What a list is asked for: filters, search, sort and cursor, checked against the fields."""
+
+import base64
+import binascii
+import datetime as dt
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from liaison_kit.records import custom
+from liaison_kit.records.recordtype import FieldInfo, RecordType
+from liaison_kit.records.search import patterns
+from liaison_sdk.errors import FieldError, InvalidInput
+
+MAX_LIMIT = 200
+
+DEFAULT_LIMIT = 50
+
+TEXT_LENGTH = 200
+"""The longest text that lists are filtered or searched by."""
+
+MOST_VALUES = 20
+"""How many values a filter that is no field may be asked with at once: each is a condition."""
+
+PAGING = {"sort", "limit", "cursor", "count"}
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Page(BaseModel, Generic[T]):
+    """One page of a list; `next` is the cursor of the following page, or null at the end."""
+
+    items: list[T]
+    next: str | None
+    count: int | None = None
+
+
+class ListQuery(Generic[T]):
+    """A list's query parameters, as they came."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self.pairs = pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition of a list: `amount[gte]=100`.
+
+    A filter that is no field has its values as a tuple: each becomes a condition of its own.
+    """
+
+    field: str
+    operator: str
+    value: Any
+
+    @property
+    def shape(self) -> tuple[str, str, int]:
+        """What the SQL of the condition depends on."""
+        return self.field, self.operator, len(self.value) if isinstance(self.value, tuple) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    filters: tuple[Filter, ...]
+    terms: tuple[str, ...]
+    sort: str
+    descending: bool
+    limit: int
+    after: tuple[str | None, UUID] | None
+    count: bool
+
+
+_NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
+
+
+def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool = True) -> Plan:
+    errors: list[FieldError] = []
+    filters: list[Filter] = []
+    given: dict[str, str] = {}
+    for name, raw in query.pairs:
+        if name == "q" or (paged and name in PAGING):
+            given[name] = raw
+            continue
+        try:
+            filters.append(_filter(session, kind, name, raw))
+        except InvalidInput as error:
+            errors += error.errors
+    sort, descending = _sort(kind, given.get("sort"), errors)
+    terms = _terms(kind, given.get("q"), errors)
+    limit = _limit(given.get("limit"), errors)
+    count = given.get("count", "false").lower()
+    if count not in ("true", "false"):
+        errors.append(FieldError("count", "boolean", "count is true or false"))
+    after = None
+    if "cursor" in given:
+        try:
+            after = _position(given["cursor"], sort, descending)
+        except ValueError:
+            errors.append(
+                FieldError("cursor", "cursor", "This cursor does not belong to this list")
+            )
+    if errors:
+        raise InvalidInput("Some list parameters need another look", errors)
+    filters.sort(key=lambda f: (f.field, f.operator))
+    return Plan(tuple(filters), terms, sort, descending, limit, after, count == "true")
+
+
+def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
+    matched = _NAME.match(name)
+    field = matched[1] if matched else name
+    operator = (matched[2] if matched else None) or "eq"
+    if len(raw) > TEXT_LENGTH and operator != "in":
+        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters")
+    if matched and field in kind.filters:
+        return Filter(field, operator, _parts(name, field, operator, raw))
+    if matched and field.startswith("custom."):
+        return Filter(field, operator, custom.filter_value(session, kind, field[7:], operator, raw))
+    info = kind.fields.get(field)
+    if not matched or info is None or not info.filterable:
+        raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
+    if operator == "null":
+        return Filter(field, operator, _boolean(name, raw))
+    if operator == "in":
+        return Filter(field, operator, [convert(info, name, part) for part in raw.split(",")])
+    if info.kind == "list":
+        if operator != "eq":
+            raise InvalidInput.field(name, "operator", f"{field} has no operator {operator}")
+        return Filter(field, operator, [raw])
+    return Filter(field, operator, convert(info, name, raw))
+
+
+def _parts(name: str, field: str, operator: str, raw: str) -> tuple[str, ...]:
+    """The values of a filter that is no field; `in` finds what any of them finds."""
+    if operator not in ("eq", "ne", "in"):
+        said = f"{field} has no operator {operator}, only eq, ne and in"
+        raise InvalidInput.field(name, "operator", said)
+    parts = tuple(raw.split(",")) if operator == "in" else (raw,)
+    if len(parts) > MOST_VALUES:
+        raise InvalidInput.field(name, "too_many", f"At most {MOST_VALUES} values")
+    if any(len(part) > TEXT_LENGTH for part in parts):
+        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters a value")
+    return parts
+
+
+def convert(info: FieldInfo, path: str, raw: str) -> Any:
+    """A filter's text as a value that PostgreSQL can compare with the field."""
+    try:
+        match info.kind:
+            case "integer":
+                number = int(raw)
+                if not -(2**63) <= number < 2**63:
+                    raise ValueError
+                return number
+            case "decimal" | "money":
+                amount = Decimal(raw)
+                if not amount.is_finite() or abs(amount) >= Decimal(10) ** 30:
+                    raise ValueError
+                return amount
+            case "date":
+                return dt.date.fromisoformat(raw)
+            case "datetime":
+                moment = dt.datetime.fromisoformat(raw)
+                return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+            case "boolean":
+                return _boolean(path, raw)
+            case "id":
+                return str(UUID(raw))
+    except (ValueError, InvalidOperation):
+        raise InvalidInput.field(
+            path, f"{info.kind}_parsing", f"{raw[:80]!r} is not a valid {info.kind}"
+        ) from None
+    if info.choices and raw not in info.choices:
+        raise InvalidInput.field(path, "choice", f"{path} is one of {', '.join(info.choices)}")
+    return raw
+
+
+def _boolean(path: str, raw: str) -> bool:
+    if raw.lower() in ("true", "false"):
+        return raw.lower() == "true"
+    raise InvalidInput.field(path, "boolean", f"{path} is true or false")
+
+
+def _sort(kind: RecordType, raw: str | None, errors: list[FieldError]) -> tuple[str, bool]:
+    asked = raw or kind.default_sort
+    name = asked.removeprefix("-")
+    info = kind.fields.get(name)
+    if info is None or not (info.sortable or name in ("id", "updated_at", "created_at")):
+        errors.append(FieldError("sort", "sort", f"This list can't be sorted by {name[:80]}"))
+        return "id", True
+    return name, asked.startswith("-")
+
+
+def _terms(kind: RecordType, raw: str | None, errors: list[FieldError]) -> tuple[str, ...]:
+    if raw is None or not raw.strip():
+        return ()
+    if kind.search is None:
+        errors.append(FieldError("q", "unknown_parameter", "This list has no search"))
+        return ()
+    if len(raw) > TEXT_LENGTH:
+        errors.append(FieldError("q", "too_long", f"At most {TEXT_LENGTH} characters"))
+        return ()
+    return tuple(patterns(raw))
+
+
+def _limit(raw: str | None, errors: list[FieldError]) -> int:
+    if raw is None:
+        return DEFAULT_LIMIT
+    if raw.isascii() and raw.isdigit() and len(raw) < 6 and 1 <= int(raw) <= MAX_LIMIT:
+        return int(raw)
+    errors.append(FieldError("limit", "limit", f"limit is a number from 1 to {MAX_LIMIT}"))
+    return DEFAULT_LIMIT
+
+
+def cursor_at(plan: Plan, value: str | None, id: str) -> str:
+    text = json.dumps([("-" if plan.descending else "") + plan.sort, value, id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _position(cursor: str, sort: str, descending: bool) -> tuple[str | None, UUID]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        asked, value, id = json.loads(text)
+    except (binascii.Error, ValueError, TypeError):
+        raise ValueError(cursor) from None
+    if asked != ("-" if descending else "") + sort or not isinstance(value, str | None):
+        raise ValueError(cursor)
+    if value is not None and "\x00" in value:
+        raise ValueError(cursor)
+    return value, UUID(id)

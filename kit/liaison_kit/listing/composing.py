@@ -1,0 +1,186 @@
+"""The SQL of lists: each combination of filters is composed once and run with new values."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    ColumnElement,
+    Text,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+from liaison_kit.database.statements import Statement, read_from, text_of
+from liaison_kit.listing.asked import Filter, Plan
+from liaison_kit.records import custom
+from liaison_kit.records.recordtype import RecordType, as_json
+
+
+class Composed:
+    """The statement of one shape of list.
+
+    What is prepared is planned for any value. A search is not: how rare its words are decides how
+    it is best done. And it reads from the `_found` view, for an index that row-level security would
+    hide: LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an
+    index before the policy. The view belongs to the owner and has the tenant's condition itself.
+    """
+
+    def __init__(self, sql: str, searched: RecordType | None) -> None:
+        self._search: str | None = None
+        if searched is None:
+            self._prepared = Statement(sql)
+        else:
+            table = searched.table.name
+            self._search = read_from(f"{table}_found", table, sql)
+
+    def run(self, session: Session, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """The rows for these values."""
+        if self._search is None:
+            return self._prepared.run(session, values)
+        return session.connection().exec_driver_sql(self._search, values).fetchall()
+
+
+_statements: OrderedDict[tuple[Any, ...], Composed] = OrderedDict()
+
+
+def statement_of(
+    shape: tuple[Any, ...], compose: Callable[[], str], searched: RecordType | None = None
+) -> Composed:
+    """The statement of a shape, composed once: SQLAlchemy's own cache walks it each time."""
+    found = _statements.get(shape)
+    if found is None:
+        found = _statements[shape] = Composed(compose(), searched)
+        if len(_statements) > 1000:
+            _statements.popitem(last=False)
+    return found
+
+
+def one_record(kind: RecordType, rule: tuple[str, Any]) -> str:
+    rows = kind.select().where(kind.model.id == bindparam("id", type_=kind.model.id.type))
+    if rule[1] is not None:
+        assert kind.owner is not None
+        rows = rows.where(any_of(kind.owner, "peers"))
+    return text_of(as_json(rows, "version"))
+
+
+def conditions_of(
+    kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
+) -> list[ColumnElement[bool]]:
+    found = [_condition(kind, f, i) for i, f in enumerate(plan.filters)] + list(extra)
+    if plan.terms:
+        assert kind.search is not None
+        found += [kind.search.like(bindparam(f"t{i}")) for i in range(len(plan.terms))]
+    if rule[1] is not None:
+        assert kind.owner is not None
+        found.append(any_of(kind.owner, "peers"))
+    return found
+
+
+def page_of(
+    kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
+) -> str:
+    key = kind.order(plan.sort)
+    id = kind.model.id
+    rows = kind.select().where(*conditions_of(kind, plan, rule, extra))
+    if plan.after is not None:
+        rows = rows.where(_beyond(kind, plan, key))
+    nullable = _nullable(kind, plan.sort)
+    way = key.desc() if plan.descending else key.asc()
+    order = (
+        way.nulls_last() if nullable else way,
+        id.desc() if plan.descending else id.asc(),
+    )
+    rows = rows.order_by(*order).limit(cast(bindparam("limit"), postgresql.BIGINT))
+    if kind.fields[plan.sort].kind != "money":
+        return text_of(as_json(rows, plan.sort, "id"))
+    # No index keeps amounts in order, and PostgreSQL would sort what it has built the JSON of: the
+    # page's rows are picked first. The backslashes are for `re`, which puts them in.
+    picked = text_of(rows.with_only_columns(*kind.table.c)).replace("\\", r"\\")
+    shown = as_json(kind.select().order_by(*order), plan.sort, "id")
+    return read_from(f"({picked})", kind.table.name, text_of(shown))
+
+
+def count_of(
+    kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
+) -> str:
+    rows = select(func.count()).select_from(kind.model)
+    return text_of(rows.where(*conditions_of(kind, plan, rule, extra)))
+
+
+def is_search(kind: RecordType, plan: Plan) -> bool:
+    return bool(plan.terms) or any(f.field in kind.indexed_filters for f in plan.filters)
+
+
+def _beyond(kind: RecordType, plan: Plan, key: ColumnElement[Any]) -> ColumnElement[bool]:
+    id = kind.model.id
+    last_id = bindparam("after_id", type_=id.type)
+    assert plan.after is not None
+    if plan.after[0] is None:
+        return key.is_(None) & ((id < last_id) if plan.descending else (id > last_id))
+    value = cast(bindparam("after"), key.type)
+    pair = tuple_(key, id)
+    last = tuple_(value, last_id)
+    beyond = pair < last if plan.descending else pair > last
+    return or_(beyond, key.is_(None)) if _nullable(kind, plan.sort) else beyond
+
+
+def _nullable(kind: RecordType, name: str) -> bool:
+    column = kind.table.c.get(name)
+    return column is None or bool(column.nullable)
+
+
+def any_of(column: Any, name: str) -> ColumnElement[bool]:
+    among: ColumnElement[bool] = column == func.any(cast(bindparam(name), ARRAY(column.type)))
+    return among
+
+
+def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
+    special = kind.filters.get(f.field)
+    if special is not None:
+        found = or_(*(special(cast(bindparam(f"f{i}_{j}"), Text)) for j in range(len(f.value))))
+        return found.is_not(True) if f.operator == "ne" else found
+    value: BindParameter[Any] = bindparam(f"f{i}")
+    if f.field.startswith("custom."):
+        return custom.condition(kind.model.custom, f.field[7:], f.operator, f"f{i}")
+    column = kind.order(f.field)
+    info = kind.fields[f.field]
+    if f.operator == "null":
+        return column.is_(None) == cast(value, postgresql.BOOLEAN)
+    if info.kind == "list":
+        among = cast(value, ARRAY(Text))
+        return column.bool_op("&&")(among) if f.operator == "in" else column.contains(among)
+    if f.operator == "in":
+        return any_of(column, f"f{i}")
+    typed = cast(value, column.type)
+    return {
+        "eq": column == typed,
+        "ne": column.is_distinct_from(typed),
+        "gt": column > typed,
+        "gte": column >= typed,
+        "lt": column < typed,
+        "lte": column <= typed,
+    }[f.operator]
+
+
+def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for i, f in enumerate(plan.filters):
+        if isinstance(f.value, tuple):
+            values |= {f"f{i}_{j}": part for j, part in enumerate(f.value)}
+        else:
+            values[f"f{i}"] = f.value
+    values |= {f"t{i}": term for i, term in enumerate(plan.terms)}
+    values["limit"] = plan.limit + 1
+    values["peers"] = rule[1]
+    if plan.after is not None:
+        values["after"], values["after_id"] = plan.after[0], str(plan.after[1])
+    return values

@@ -1,0 +1,1 @@
+"""What every service process has: roles, metrics, health, threads for long computations."""

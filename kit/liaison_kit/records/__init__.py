@@ -1,0 +1,25 @@
+"""Records: created, read, changed and removed the same way in every service."""
+
+from liaison_kit.records.history import history
+from liaison_kit.records.references import demand
+from liaison_kit.records.writing import (
+    answer,
+    change,
+    create,
+    load,
+    locked,
+    remove,
+    stay_in_sight,
+)
+
+__all__ = [
+    "answer",
+    "change",
+    "create",
+    "demand",
+    "history",
+    "load",
+    "locked",
+    "remove",
+    "stay_in_sight",
+]

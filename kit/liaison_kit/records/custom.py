@@ -1,0 +1,219 @@
+"""Custom fields: what a tenant adds to a kind of record, typed, validated and filterable."""
+
+import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+from sqlalchemy import BindParameter, Boolean, ColumnElement, Numeric, Text, bindparam, cast, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from liaison_kit.context import context
+from liaison_kit.database.tables import Base, TenantRow
+from liaison_kit.ids import uuid7
+from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound
+from liaison_sdk.labels import Label
+from liaison_sdk.types import Closed, Code, Name, field
+
+if TYPE_CHECKING:
+    from liaison_kit.records.recordtype import RecordType
+
+CustomKind = Literal["text", "number", "date", "boolean", "choice"]
+
+
+class CustomField(TenantRow, Base):
+    """A field that a tenant has added to a kind of record."""
+
+    __tablename__ = "custom_fields"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    record: Mapped[str]
+    name: Mapped[str]
+    kind: Mapped[str]
+    label_en: Mapped[str]
+    label_fr: Mapped[str]
+    choices: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    required: Mapped[bool]
+    personal: Mapped[bool]
+    created_at: Mapped[dt.datetime]
+
+
+class NewCustomField(Closed):
+    """A field to add to a kind of record."""
+
+    name: Code = Field(description="How the API calls it, within `custom`.")
+    kind: CustomKind
+    label: Label
+    choices: Annotated[list[Name], Field(max_length=200)] = []
+    required: bool = False
+    personal: bool = Field(default=False, description="Whether it holds personal data.")
+
+
+class CustomFieldShape(BaseModel):
+    """A field that the tenant has added."""
+
+    id: UUID
+    record: str
+    name: str = field("Name", "Nom")
+    kind: CustomKind = field("Kind", "Type")
+    label: Label
+    choices: list[str]
+    required: bool
+    personal: bool
+
+
+def shape(row: CustomField) -> CustomFieldShape:
+    """The field as readers get it."""
+    return CustomFieldShape(
+        id=row.id,
+        record=row.record,
+        name=row.name,
+        kind=row.kind,  # type: ignore[arg-type]
+        label=Label(en=row.label_en, fr=row.label_fr),
+        choices=row.choices,
+        required=row.required,
+        personal=row.personal,
+    )
+
+
+def define(session: Session, record: str, new: NewCustomField) -> CustomFieldShape:
+    """Add a field to a kind of record."""
+    if new.kind == "choice" and not new.choices:
+        raise InvalidInput.field("choices", "missing", "A choice needs at least one choice")
+    if new.kind != "choice" and new.choices:
+        raise InvalidInput.field("choices", "unexpected", f"A {new.kind} field has no choices")
+    row = CustomField(
+        tenant_id=context(session).tenant,
+        record=record,
+        name=new.name,
+        kind=new.kind,
+        label_en=new.label.en,
+        label_fr=new.label.fr,
+        choices=new.choices,
+        required=new.required,
+        personal=new.personal,
+        created_at=context(session).now,
+    )
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError:
+        raise Conflict(f"{record} has a field {new.name} already") from None
+    return shape(row)
+
+
+def fields(session: Session, record: str | None = None) -> list[CustomField]:
+    """The tenant's fields of a kind of record, oldest first."""
+    wanted = select(CustomField).order_by(CustomField.id)
+    if record is not None:
+        wanted = wanted.where(CustomField.record == record)
+    return list(session.scalars(wanted))
+
+
+def remove(session: Session, id: UUID) -> None:
+    """Take a field away; the values that records hold stay in them, unseen by the checks."""
+    row = session.get(CustomField, id)
+    if row is None:
+        raise NotFound("There is no such custom field")
+    session.delete(row)
+
+
+def check(
+    session: Session, record: str, values: Mapping[str, Any], *, partial: bool = False
+) -> dict[str, Any]:
+    """The custom values as they are stored; every unknown or ill-typed one is named.
+
+    A partial check (an update) does not ask for required fields; null clears a field.
+    """
+    known = {f.name: f for f in fields(session, record)}
+    errors: list[FieldError] = []
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        found = known.get(name)
+        if found is None:
+            errors.append(FieldError(f"custom.{name}", "unknown", f"There is no field {name}"))
+        elif value is None:
+            checked[name] = None
+        else:
+            try:
+                checked[name] = _checked(found, value)
+            except ValueError as error:
+                errors.append(FieldError(f"custom.{name}", found.kind, str(error)))
+    for name, found in known.items():
+        if found.required and (checked.get(name) if name in values else partial or None) is None:
+            errors.append(FieldError(f"custom.{name}", "missing", f"{name} is required"))
+    if errors:
+        raise InvalidInput("Some custom fields need another look", errors)
+    return checked
+
+
+def _checked(found: CustomField, value: Any) -> Any:
+    match found.kind:
+        case "boolean" if isinstance(value, bool):
+            return value
+        case "number" if isinstance(value, int | float) and not isinstance(value, bool):
+            if abs(value) < 10**15:
+                return value
+        case "text" if isinstance(value, str) and len(value) <= 2000 and "\x00" not in value:
+            return value
+        case "date" if isinstance(value, str):
+            return dt.date.fromisoformat(value).isoformat()
+        case "choice":
+            if value in found.choices:
+                return value
+            raise ValueError(f"{found.name} is one of {', '.join(found.choices)}")
+    raise ValueError(f"{found.name} is a {found.kind}")
+
+
+def filter_value(session: Session, kind: "RecordType", name: str, operator: str, raw: str) -> Any:
+    """A filter's text as the value that the custom field is compared with."""
+    found = next((f for f in fields(session, kind.name) if f.name == name), None)
+    path = f"custom.{name}"
+    if found is None:
+        raise InvalidInput.field(path, "unknown_parameter", f"There is no filter {path}")
+    if operator == "null":
+        if raw.lower() not in ("true", "false"):
+            raise InvalidInput.field(path, "boolean", f"{path} is true or false")
+        return raw.lower()
+    if operator == "in":
+        return raw.split(",")
+    try:
+        match found.kind:
+            case "number":
+                number = Decimal(raw)
+                if not number.is_finite():
+                    raise ValueError
+                return number
+            case "date":
+                return dt.date.fromisoformat(raw).isoformat()
+            case "boolean":
+                return {"true": "true", "false": "false"}[raw.lower()]
+    except (ValueError, KeyError, ArithmeticError):
+        raise InvalidInput.field(path, "value", f"{raw[:80]!r} is no {found.kind}") from None
+    return raw
+
+
+def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement[bool]:
+    """`custom.size[gte]=10` as SQL; numbers compare as numbers, the rest as text."""
+    # The name has been checked against the tenant's fields: it is a lower-case identifier.
+    held: ColumnElement[Any] = column.op("->>")(name)
+    value: BindParameter[Any] = bindparam(bind)
+    if operator == "null":
+        return held.is_(None) == cast(value, Boolean)
+    if operator == "in":
+        return held == cast(value, ARRAY(Text)).any_()
+    if operator in ("gt", "gte", "lt", "lte"):
+        number = cast(cast(held, Text), Numeric)
+        typed = cast(value, Numeric)
+        return {
+            "gt": number > typed,
+            "gte": number >= typed,
+            "lt": number < typed,
+            "lte": number <= typed,
+        }[operator]
+    same = cast(held, Text) == cast(value, Text)
+    return ~same if operator == "ne" else same

@@ -1,0 +1,179 @@
+"""What a kind of record is: its table, the shape that readers get, and how the two meet.
+
+Records are read as JSON that PostgreSQL builds. A list of 50 costs a quarter of the CPU of loading
+rows into objects and writing those out again (docs/decisions/json-from-postgresql.md), and the
+shape stays declared once, as the Pydantic model that the OpenAPI document shows.
+"""
+
+import datetime as dt
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    inspect,
+    literal_column,
+    select,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import InstrumentedAttribute
+
+from liaison_kit.database.statements import Rows
+from liaison_kit.database.tables import Record
+from liaison_sdk.labels import Label
+from liaison_sdk.types import Money
+
+FieldKind = Literal[
+    "text", "integer", "decimal", "money", "date", "datetime", "boolean", "id", "list", "object"
+]
+
+_KINDS: dict[Any, FieldKind] = {
+    str: "text",
+    int: "integer",
+    float: "decimal",
+    Decimal: "decimal",
+    dt.date: "date",
+    dt.datetime: "datetime",
+    bool: "boolean",
+    UUID: "id",
+    Money: "money",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldInfo:
+    """A field as lists, screens and the manifest know it."""
+
+    name: str
+    kind: FieldKind
+    label: Label
+    personal: bool
+    searchable: bool
+    filterable: bool
+    sortable: bool
+    required: bool
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class RecordType:
+    """A kind of record: `contacts` are rows of `Person`, read as `Contact`.
+
+    `columns` gives the SQL of the fields that are not a column of the same name. `filters` adds
+    list filters that are not fields. `indexed_filters` are those of them that need an index whose
+    operators row-level security would keep from being used; they read through the table's `_found`
+    view. `references` are the columns that must point at a row of the tenant, and in which table
+    or view.
+    """
+
+    name: str
+    label: Label
+    model: type[Record]
+    shape: type[BaseModel]
+    columns: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+    filters: Mapping[str, Callable[[ColumnElement[Any]], ColumnElement[bool]]] = field(
+        default_factory=dict
+    )
+    indexed_filters: frozenset[str] = frozenset()
+    search: InstrumentedAttribute[Any] | None = None
+    owner: InstrumentedAttribute[Any] | None = None
+    references: Mapping[str, str] = field(default_factory=dict)
+    default_sort: str = "-updated_at"
+
+    @cached_property
+    def fields(self) -> dict[str, FieldInfo]:
+        """The shape's fields, with what may be done with each."""
+        return {name: self._field(name) for name in self.shape.model_fields}
+
+    def _field(self, name: str) -> FieldInfo:
+        declared = self.shape.model_fields[name]
+        extra = declared.json_schema_extra
+        marks: dict[str, Any] = extra.get("x-liaison", {}) if isinstance(extra, dict) else {}  # type: ignore[assignment]
+        kind, choices = _kind_of(declared.annotation)
+        return FieldInfo(
+            name=name,
+            kind=kind,
+            label=Label(**marks["label"]) if "label" in marks else Label(en=name, fr=name),
+            personal=marks.get("personal", False),
+            searchable=marks.get("searchable", False),
+            filterable=marks.get("filterable", False) and kind not in ("object",),
+            sortable=marks.get("sortable", False),
+            required=declared.is_required(),
+            choices=choices,
+        )
+
+    def expression(self, name: str) -> ColumnElement[Any]:
+        """The SQL of one field."""
+        found = self.columns.get(name)
+        if found is None:
+            found = getattr(self.model, name)
+        return found
+
+    def order(self, name: str) -> ColumnElement[Any]:
+        """The SQL that a field is compared and sorted by: of money it is the amount."""
+        if self.fields[name].kind == "money":
+            return cast("ColumnElement[Any]", getattr(self.model, f"{name}_amount"))
+        return self.expression(name)
+
+    @property
+    def table(self) -> Table:
+        """The table that its records are kept in."""
+        return cast(Table, inspect(self.model).local_table)
+
+    def select(self) -> Rows:
+        """The rows as the shape's fields, for `as_json` to wrap."""
+        return select(*(self.expression(name).label(name) for name in self.fields))
+
+
+def as_json(rows: Rows, *also: str) -> Rows:
+    """Each row as one JSON text, followed by the named columns as text."""
+    r = rows.subquery("r")
+    return select(
+        sql_cast(func.row_to_json(literal_column("r")), Text),
+        *(sql_cast(r.c[name], Text) for name in also),
+    ).select_from(r)
+
+
+def money(amount: Any, currency: Any) -> ColumnElement[Any]:
+    """`{"amount": "12.50", "currency": "EUR"}`, or null where there is no amount."""
+    built = func.json_build_object(
+        literal_column("'amount'"),
+        sql_cast(amount, Text),
+        literal_column("'currency'"),
+        currency,
+    )
+    return case((and_(amount.is_not(None), currency.is_not(None)), built), else_=None)
+
+
+def _kind_of(annotation: Any) -> tuple[FieldKind, tuple[str, ...]]:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _kind_of(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        inner = [a for a in typing.get_args(annotation) if a is not type(None)]
+        return _kind_of(inner[0])
+    if origin is Literal:
+        return "text", tuple(typing.get_args(annotation))
+    if origin in (list, tuple):
+        return "list", ()
+    if isinstance(annotation, type):
+        for known, kind in _KINDS.items():
+            # bool is an int and datetime is a date: look for the very type first.
+            if annotation is known:
+                return kind, ()
+        for known, kind in _KINDS.items():
+            if issubclass(annotation, known):
+                return kind, ()
+    return "object", ()

@@ -1,0 +1,44 @@
+"""References: what a record points at has to be a row of the same tenant."""
+
+from collections.abc import Iterable
+from functools import cache
+from uuid import UUID
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import Session
+
+from liaison_kit.database.statements import Statement
+from liaison_kit.database.tables import TenantRow
+from liaison_sdk.errors import FieldError, InvalidInput
+
+
+def demand(session: Session, **references: tuple[type[TenantRow], UUID | None]) -> None:
+    """References must point at rows of this tenant; every one that does not is a bad field.
+
+    `company_id=(Company, id)`; nobody is pointed at by None. For what has to be known before
+    writing, as where foreign keys would name only the first; see `RecordType.references`.
+    """
+    given = {path: id for path, (_, id) in references.items() if id is not None}
+    if not given:
+        return
+    tables = tuple((path, inspect(references[path][0]).local_table.name) for path in given)
+    (found,) = _look_up(tables).run(session, given)
+    missing = [path for path, exists in zip(given, found, strict=True) if not exists]
+    if missing:
+        raise unknown(missing)
+
+
+def unknown(paths: Iterable[str]) -> InvalidInput:
+    return InvalidInput(
+        "Some references point at nothing",
+        [
+            FieldError(path, "unknown_reference", f"{path} names no record of yours")
+            for path in paths
+        ],
+    )
+
+
+@cache
+def _look_up(tables: tuple[tuple[str, str], ...]) -> Statement:
+    looks = (f"EXISTS (SELECT FROM {table} WHERE id = %({path})s)" for path, table in tables)
+    return Statement("SELECT " + ", ".join(looks))
