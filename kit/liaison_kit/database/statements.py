@@ -3,39 +3,32 @@
 Planning an insert into an indexed table, or the look-ups before it, costs more than running it.
 """
 
-import re
+import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from psycopg2.extensions import adapt
-from sqlalchemy import Select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Alias, BindParameter, Column, FromClause, Select, Table, column
+from sqlalchemy import table as named
+from sqlalchemy.dialects.postgresql.base import PGCompiler
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.orm import Session
+from sqlalchemy.sql import visitors
 
 from liaison_kit.database.sessions import Prepared, ReadingSession, WritingSession
 
 Rows = Select[*tuple[Any, ...]]
 """A SELECT of columns that only its maker knows."""
 
-_PLACE = re.compile(r"%(?:%|\((\w+)\)s)")
-_DIALECT = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
-
 
 class Statement:
-    """SQL as the driver takes it, with named places (`%(id)s`) and `%%` for a percent sign."""
+    """A query, or SQL as the driver takes it: named places (`%(id)s`), `%%` for a percent sign."""
 
-    def __init__(self, sql: str) -> None:
-        self._names: list[str] = []
-        numbered = _PLACE.sub(self._numbered, sql)
-        self._prepared = Prepared(numbered, len(self._names))
-
-    def _numbered(self, place: re.Match[str]) -> str:
-        if place[1] is None:
-            return "%"
-        if place[1] not in self._names:
-            self._names.append(place[1])
-        return f"${self._names.index(place[1]) + 1}"
+    def __init__(self, sql: str | Rows) -> None:
+        numbers = _Numbers()
+        text = sql if isinstance(sql, str) else text_of(sql)
+        self._prepared = Prepared(text % numbers, len(numbers))
+        self._names = tuple(numbers)
 
     def run(self, session: Session, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values, each of a type that the driver knows or a list of such."""
@@ -44,31 +37,70 @@ class Statement:
         return session.fetch(self._prepared, given)
 
 
+class _Numbers(dict[str, str]):
+    """What PostgreSQL calls each named place of a prepared statement: `$1` is the first."""
+
+    def __missing__(self, name: str) -> str:
+        self[name] = f"${len(self) + 1}"
+        return self[name]
+
+
 def text_of(rows: Rows) -> str:
-    """A query as the text of a `Statement`: its constants written out, its parameters as places."""
-    compiled = rows.compile(dialect=_DIALECT)
-
-    def written(place: re.Match[str]) -> str:
-        if place[1] is None or compiled.binds[place[1]].required:
-            return place[0]
-        return _quoted(compiled.params[place[1]]).replace("%", "%%")
-
-    return _PLACE.sub(written, str(compiled))
+    """A query as the driver takes it: its constants written out, its parameters as named places."""
+    return str(rows.compile(dialect=_DIALECT))
 
 
-def read_from(source: str, table: str, sql: str) -> str:
-    """The query, reading what it took from a table from something that has the same columns."""
-    text, replaced = re.subn(rf"\bFROM {table}\b(?! AS)", f"FROM {source} AS {table}", sql)
-    assert replaced == 1, f"the query must read {table} once, not {replaced} times"
-    return text
+def read_from(rows: Rows, table: Table, source: FromClause) -> Rows:
+    """The query, taking from `source` what it took from the table.
+
+    What it reads of the same table under another name it goes on reading there.
+    """
+
+    def instead(element: Any, **_: Any) -> Any:
+        if isinstance(element, Alias):
+            return element
+        if isinstance(element, Table) and element.name == table.name:
+            return source
+        if isinstance(element, Column) and isinstance(element.table, Table):
+            return source.c[element.name] if element.table.name == table.name else None
+        return None
+
+    # It makes a SELECT of a SELECT, which its types do not say.
+    return cast(Rows, visitors.replacement_traverse(cast(Any, rows), {}, instead))
 
 
-def _quoted(constant: Any) -> str:
-    if isinstance(constant, str | UUID):
-        # Without a connection the driver knows neither its encoding nor how it reads backslashes.
-        return "'" + str(constant).replace("'", "''") + "'"
-    quoted: str = adapt(constant).getquoted().decode()
-    return quoted
+def stand_in(name: str, table: Table) -> FromClause:
+    """What has another name and the table's columns: a view, or rows that were just written."""
+    columns = (column(each.name, each.type) for each in table.c)
+    return named(name, *columns).alias(table.name)
+
+
+# --- how SQLAlchemy writes a query for us --------------------------------------------------------
+
+
+class _Compiler(PGCompiler):
+    """Writes constants out, so that what is prepared is planned for them."""
+
+    def visit_bindparam(self, bindparam: BindParameter[Any], *given: Any, **named: Any) -> Any:
+        named["literal_binds"] = not bindparam.required
+        return super().visit_bindparam(bindparam, *given, **named)  # type: ignore[no-untyped-call]
+
+    def render_literal_value(self, value: Any, type_: Any) -> str:
+        written: str = super().render_literal_value(value, type_)  # type: ignore[no-untyped-call]
+        # In quotes it would be a text.
+        return (
+            f"{written}::{type_.compile(_DIALECT)}"
+            if isinstance(value, dt.date | UUID)
+            else written
+        )
+
+
+class _Dialect(PGDialect_psycopg2):
+    statement_compiler = _Compiler
+    supports_statement_cache = False
+
+
+_DIALECT = _Dialect()  # type: ignore[no-untyped-call]
 
 
 def _literal(value: Any) -> Any:

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from liaison_kit.database.statements import text_of
+from liaison_kit.database.statements import Rows
 from liaison_kit.listing.asked import ListQuery, cursor_at, parse
 from liaison_kit.listing.composing import (
     conditions_of,
@@ -27,7 +27,7 @@ from liaison_kit.listing.composing import (
     values_of,
 )
 from liaison_kit.listing.row_rules import row_rule
-from liaison_kit.records.recordtype import RecordType, Rows
+from liaison_kit.records.recordtype import RecordType
 
 
 def page(
@@ -90,7 +90,7 @@ def aggregate(
     plan = parse(session, kind, query, paged=False)
     rule = row_rule(session, kind)
     shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
-    statement = statement_of(shape, lambda: text_of(build(conditions_of(kind, plan, rule, []))))
+    statement = statement_of(shape, lambda: build(conditions_of(kind, plan, rule, [])))
     return statement.run(session, values_of(plan, rule))
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit import listing
 from liaison_kit.context import context
-from liaison_kit.database.statements import Statement, read_from, text_of
+from liaison_kit.database.statements import Statement, read_from, stand_in, text_of
 from liaison_kit.database.tables import Record
 from liaison_kit.ids import uuid7
 from liaison_kit.records import custom
@@ -203,7 +203,8 @@ class _Writing:
         listed = ", ".join(names)
         places = ", ".join(f"%({name})s" for name in names)
         changing = ", ".join(f"{name} = %({name})s" for name in names if name not in _STAYS)
-        answer = read_from("written", table, text_of(as_json(kind.select(), "version")))
+        written = read_from(kind.select(), kind.table, stand_in("written", kind.table))
+        answer = text_of(as_json(written, "version"))
         # Looked up in the statement that writes: a round trip costs more than the look does.
         looks = "".join(
             f", %({name})s IS NULL OR EXISTS (SELECT FROM {of} WHERE id = %({name})s)"
