@@ -23,7 +23,7 @@ from liaison_kit import jobs
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database, service_url
 from liaison_kit.database.migrations import migrate
-from liaison_kit.database.sessions import fetch_listeners
+from liaison_kit.database.prepared import fetch_listeners
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Run
 from liaison_kit.run.postgres import Postgres

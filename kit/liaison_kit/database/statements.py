@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import visitors
 
-from liaison_kit.database.sessions import Prepared, ReadingSession, WritingSession
+from liaison_kit.database.prepared import Prepared
+from liaison_kit.database.sessions import TenantSession
 
 Rows = Select[*tuple[Any, ...]]
 """A SELECT of columns that only its maker knows."""
@@ -33,7 +34,7 @@ class Statement:
     def run(self, session: Session, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values, each of a type that the driver knows or a list of such."""
         given = tuple(_literal(values[name]) for name in self._names)
-        assert isinstance(session, ReadingSession | WritingSession)
+        assert isinstance(session, TenantSession)
         return session.fetch(self._prepared, given)
 
 
