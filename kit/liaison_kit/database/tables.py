@@ -1,7 +1,7 @@
 """What tables are declared with: rows that have a tenant, records that have versions."""
 
 import datetime as dt
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -55,9 +55,6 @@ class Record(TenantRow):
     created_by: Mapped[UUID | None]
     updated_at: Mapped[dt.datetime]
     updated_by: Mapped[UUID | None]
-
-    _answer = cast("tuple[bytes, int] | None", None)
-    """What readers get of the record, and its version, as its last write returned them."""
 
 
 MoneyAmount = Numeric(18, 2)

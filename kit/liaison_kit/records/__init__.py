@@ -1,5 +1,6 @@
 """Records: created, read, changed and removed the same way in every service."""
 
+from liaison_kit.records.held import Held, values_of
 from liaison_kit.records.history import history
 from liaison_kit.records.references import demand
 from liaison_kit.records.writing import (
@@ -7,19 +8,23 @@ from liaison_kit.records.writing import (
     change,
     create,
     load,
+    load_with,
     locked,
     remove,
     stay_in_sight,
 )
 
 __all__ = [
+    "Held",
     "answer",
     "change",
     "create",
     "demand",
     "history",
     "load",
+    "load_with",
     "locked",
     "remove",
     "stay_in_sight",
+    "values_of",
 ]
