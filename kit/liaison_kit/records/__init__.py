@@ -4,6 +4,7 @@ from liaison_kit.records.held import Held, values_of
 from liaison_kit.records.history import history
 from liaison_kit.records.references import demand
 from liaison_kit.records.writing import (
+    Along,
     answer,
     change,
     create,
@@ -15,6 +16,7 @@ from liaison_kit.records.writing import (
 )
 
 __all__ = [
+    "Along",
     "Held",
     "answer",
     "change",
