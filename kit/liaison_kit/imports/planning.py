@@ -256,7 +256,7 @@ def _match(
     writes: bool,
 ) -> Matched:
     spec = feed.spec
-    reference = _reference(session, found.importable, spec)
+    reference = _reference(found.importable, spec)
     usual: str = getattr(reference, "on_missing", "report")
     return match_values(
         session,
@@ -271,10 +271,9 @@ def _match(
     )
 
 
-def _reference(session: Session, importable: Importable, spec: ImportField) -> Reference | Choices:
+def _reference(importable: Importable, spec: ImportField) -> Reference | Choices:
     if spec.kind == "choice":
-        listed = importable.choices.get(spec.name)
-        return Choices(listed(session) if listed else spec.choices or {})
+        return Choices(spec.choices or {})
     return importable.references[spec.reference or ""]
 
 
@@ -285,7 +284,7 @@ def _resolve_defaults(session: Session, found: Plan) -> None:
     def resolved(spec: ImportField) -> ImportField:
         if not spec.default or spec.kind not in ("choice", "reference"):
             return spec
-        known = _reference(session, found.importable, spec).resolve(session, [spec.default])
+        known = _reference(found.importable, spec).resolve(session, [spec.default])
         if spec.default not in known:
             where = f"options.defaults.{spec.name}"
             errors.append(FieldError(where, "unknown_value", f"{spec.default} matches nothing"))

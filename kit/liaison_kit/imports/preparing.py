@@ -32,7 +32,6 @@ class Prepared:
     columns: dict[str, Sequence[str]]
     failed: dict[int, list[Problem]]
     """By place in the chunk."""
-    waits: int = 0
 
 
 class Preparing:
@@ -54,13 +53,10 @@ class Preparing:
         failed: dict[int, list[Problem]] = {}
         values: dict[str, Sequence[str]] = {}
         skipped: set[int] = set()
-        waits = 0
         if self.only is not None:
             skipped |= set(range(size)) - self._places(chunk, self.only)
         if found.waiting and not self.dry:
-            waiting = self._places(chunk, found.waiting) - skipped
-            waits = len(waiting)
-            skipped |= waiting
+            skipped |= self._places(chunk, found.waiting)
         for feed in found.feeds:
             spec = feed.spec
             converted = feed.convert(chunk.columns[feed.position])
@@ -88,7 +84,7 @@ class Preparing:
             values = {name: list(compress(column, keep)) for name, column in values.items()}
         batch = Batch(len(places), values)
         columns = table_columns(found.importable, found.specs, batch)
-        return Prepared(chunk, places, columns, failed, waits)
+        return Prepared(chunk, places, columns, failed)
 
     def _places(self, chunk: Chunk, raws: Mapping[str, frozenset[str]]) -> set[int]:
         places: set[int] = set()

@@ -6,7 +6,7 @@ claimed within a day are swept away.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from uuid import UUID
 
 from sqlalchemy import LargeBinary, delete, func, select, update
@@ -74,21 +74,6 @@ def chunks(session: Session, file_id: UUID) -> Iterator[bytes]:
 def claim(session: Session, file_id: UUID) -> None:
     """A record holds this file now: it is not swept."""
     session.execute(update(FilePart).where(FilePart.file_id == file_id).values(claimed=True))
-
-
-def store(session: Session, file_id: UUID, pieces: Iterable[bytes]) -> int:
-    """Write a file of our own making; returns how many parts it took."""
-    part, held = 0, b""
-    for piece in pieces:
-        held += piece
-        while len(held) >= PART_BYTES:
-            put(session, file_id, part, held[:PART_BYTES])
-            held, part = held[PART_BYTES:], part + 1
-    if held:
-        put(session, file_id, part, held)
-        part += 1
-    claim(session, file_id)
-    return part
 
 
 def discard(session: Session, file_id: UUID) -> None:

@@ -1,7 +1,6 @@
 """The lifecycle: how far the relation with a person or company has come, since when and why."""
 
 import datetime as dt
-from collections.abc import Sequence
 from typing import Literal, TypeVar, cast
 from uuid import UUID
 
@@ -17,8 +16,6 @@ from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts.contacts import LifecycleMoved, LifecycleStage
 
 P = TypeVar("P", bound=Party)
-
-ORDER: Sequence[str] = ("subscriber", "lead", "opportunity", "customer", "former_customer")
 
 
 def move(
