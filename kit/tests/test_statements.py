@@ -27,7 +27,8 @@ from sqlalchemy import (
 
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
-from liaison_kit.database.statements import Statement, read_from, stand_in, text_of
+from liaison_kit.database.queries import read_from, stand_in, text_of
+from liaison_kit.database.statements import Statement
 from liaison_kit.ids import uuid7
 
 from .conftest import Ground

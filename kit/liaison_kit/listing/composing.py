@@ -19,7 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from liaison_kit.database.statements import Rows, Statement, read_from, stand_in, text_of
+from liaison_kit.database.queries import Rows, read_from, stand_in, text_of
+from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import Filter, Plan
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType, as_json
@@ -66,6 +67,7 @@ def statement_of(
 
 
 def one_record(kind: RecordType, rule: tuple[str, Any]) -> Rows:
+    """The record of an id, if its row is one that may be seen."""
     rows = kind.select().where(kind.model.id == bindparam("id", type_=kind.model.id.type))
     if rule[1] is not None:
         assert kind.owner is not None
@@ -76,6 +78,7 @@ def one_record(kind: RecordType, rule: tuple[str, Any]) -> Rows:
 def conditions_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> list[ColumnElement[bool]]:
+    """What narrows a list: its filters, its search, the row rule, and what the caller adds."""
     found = [_condition(kind, f, i) for i, f in enumerate(plan.filters)] + list(extra)
     if plan.terms:
         assert kind.search is not None
@@ -89,6 +92,7 @@ def conditions_of(
 def page_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> Rows:
+    """One page, each record as JSON with the value that it is sorted by."""
     key = kind.order(plan.sort)
     id = kind.model.id
     rows = kind.select().where(*conditions_of(kind, plan, rule, extra))
@@ -112,11 +116,13 @@ def page_of(
 def count_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> Rows:
+    """How many records there are on all pages."""
     rows = select(func.count()).select_from(kind.model)
     return rows.where(*conditions_of(kind, plan, rule, extra))
 
 
 def is_search(kind: RecordType, plan: Plan) -> bool:
+    """Whether it is answered by an index that row-level security would hide (`Composed`)."""
     return bool(plan.terms) or any(f.field in kind.indexed_filters for f in plan.filters)
 
 
@@ -139,6 +145,7 @@ def _nullable(kind: RecordType, name: str) -> bool:
 
 
 def any_of(column: Any, name: str) -> ColumnElement[bool]:
+    """Whether a column has one of the values of the list that is given under a name."""
     among: ColumnElement[bool] = column == func.any(cast(bindparam(name), ARRAY(column.type)))
     return among
 
@@ -172,6 +179,7 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
 
 
 def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
+    """The values of a composed list's places."""
     values: dict[str, Any] = {}
     for i, f in enumerate(plan.filters):
         if isinstance(f.value, tuple):

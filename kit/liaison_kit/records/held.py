@@ -15,14 +15,17 @@ from liaison_kit.records.recordtype import RecordType
 R = TypeVar("R", bound=Record)
 
 Held = Annotated[R, "a frozen copy of its row"]
-"""`Held[Company]` has the columns of `Company` as its attributes, which is all that types tell."""
+"""A record in hand: `Held[Company]` has the columns of `Company` as its attributes.
+
+To a type checker it is therefore its model; it is no instance of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """What the copies of all kinds of record have beside their columns."""
 
-    columns: ClassVar[tuple[str, ...]]
+    _columns: ClassVar[tuple[str, ...]]
     _answer: bytes | None
 
 
@@ -33,7 +36,7 @@ def _copies_of(kind: RecordType) -> type[_Copy]:
         kind.model.__name__,
         [(name, Any) for name in columns],
         bases=(_Copy,),
-        namespace={"columns": columns},
+        namespace={"_columns": columns},
         frozen=True,
         slots=True,
     )
@@ -44,14 +47,14 @@ def held(
 ) -> Held[R]:
     """A copy of the row of these values, and what readers get of the record, if that is known."""
     copies = _copies_of(kind)
-    if unknown := values.keys() - set(copies.columns):
+    if unknown := values.keys() - set(copies._columns):
         raise TypeError(f"{model.__name__} has no {', '.join(sorted(unknown))}")
-    return cast(R, copies(answer, *(values[name] for name in copies.columns)))
+    return cast(R, copies(answer, *(values[name] for name in copies._columns)))
 
 
 def values_of(row: Held[Record]) -> dict[str, Any]:
     """The record's values by column."""
-    return {name: getattr(row, name) for name in cast(_Copy, row).columns}
+    return {name: getattr(row, name) for name in cast(_Copy, row)._columns}
 
 
 def answer_of(row: Held[Record]) -> bytes | None:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
-from liaison_kit.database.statements import Rows
+from liaison_kit.database.queries import Rows
 from liaison_kit.database.tables import Record
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Money

@@ -5,10 +5,9 @@ record back. Every change keeps its history: who, when, before and after.
 
 Each write is one statement that also returns what readers get: SQLAlchemy's unit of work, and
 reading the record back, cost three times the CPU (docs/decisions/writing-records.md). SQL that
-belongs to a write may ride `along` in it (`statements.py`).
+belongs to a write may ride `along` in it (`sql.py`).
 """
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar, cast
@@ -25,7 +24,7 @@ from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import Record
 from liaison_kit.ids import uuid7
-from liaison_kit.records import custom, statements
+from liaison_kit.records import custom, sql
 from liaison_kit.records.held import Held, answer_of, held, values_of
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.references import unknown
@@ -44,7 +43,7 @@ def create(
     """A new record of this kind, stamped with who and when."""
     about = context(session)
     given = values.pop("custom", None)
-    if given is not None or kind.name in custom_required(session):
+    if given is not None or kind.name in custom.demanding(session):
         values["custom"] = custom.check(session, kind.name, given or {})
     principal = about.principal
     pointed = {name for name in kind.references if values.get(name) is not None}
@@ -62,8 +61,8 @@ def create(
         "updated_by": about.user,
     }
     columns = dict.fromkeys(kind.table.c.keys()) | {"custom": {}} | values | stamped
-    sql, more = along or (None, {})
-    written = _write(session, kind, columns, statements.insert(kind, sql), more, pointed)
+    part, more = along or (None, {})
+    written = _write(session, kind, columns, sql.insert(kind, part), more, pointed)
     return held(kind, model, columns, written)
 
 
@@ -77,27 +76,6 @@ def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> Non
             "out_of_sight",
             "Your role shows you some owners' records only, and this would no longer be one",
         )
-
-
-REMEMBERED_S = 5.0
-_required: dict[UUID, tuple[float, frozenset[str]]] = {}
-
-
-def custom_required(session: Session) -> frozenset[str]:
-    """The kinds of record for which this tenant has made some custom field required.
-
-    It rarely changes and every creation asks: an answer serves for five seconds.
-    """
-    tenant = context(session).tenant
-    until, found = _required.get(tenant, (0.0, frozenset[str]()))
-    if time.monotonic() < until:
-        return found
-    wanted = select(custom.CustomField.record).where(custom.CustomField.required)
-    found = frozenset(session.scalars(wanted))
-    if len(_required) > 10_000:
-        _required.clear()
-    _required[tenant] = (time.monotonic() + REMEMBERED_S, found)
-    return found
 
 
 def load(
@@ -119,7 +97,7 @@ def load_with(
 
     Their statement is remembered: `also` is declared once, and not made for each record.
     """
-    found = statements.lock(kind, also).run(session, {"id": id})
+    found = sql.lock(kind, also).run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
     row = _copy(kind, model, found[0]) if found else None
     if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
@@ -170,17 +148,17 @@ def change(
         return row, {}
     stamps = {"version": row.version + 1, "updated_at": about.now, "updated_by": about.user}
     columns = before | changed | stamps
-    sql, more = along or (None, {})
+    part, more = along or (None, {})
     more = {**more, **_kept(session, kind, columns["version"], "changed", told)}
     pointed = changed.keys() & kind.references
-    written = _write(session, kind, columns, statements.update(kind, sql), more, pointed)
+    written = _write(session, kind, columns, sql.update(kind, part), more, pointed)
     return held(kind, cast("type[R]", kind.model), columns, written), told
 
 
 def remove(session: Session, kind: RecordType, row: Held[Record]) -> None:
     """Delete the record; its history stays."""
     kept = _kept(session, kind, row.version + 1, "removed", {})
-    statements.delete(kind).run(session, {"id": row.id, **kept})
+    sql.delete(kind).run(session, {"id": row.id, **kept})
 
 
 def answer(session: Session, kind: RecordType, record: Held[Record] | UUID) -> tuple[bytes, int]:
@@ -219,7 +197,7 @@ def _write(
     """
     stay_in_sight(session, kind, columns.get("owner_id"))
     values = {**columns, **more}
-    for name in statements.json_columns(kind):
+    for name in sql.json_columns(kind):
         # What is cleared is NULL; JSON has a null of its own.
         if values[name] is not None:
             values[name] = to_json(values[name]).decode()

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from liaison_kit.database.statements import Statement, read_from, stand_in, text_of
+from liaison_kit.database.queries import read_from, stand_in, text_of
+from liaison_kit.database.statements import Statement
 from liaison_kit.records.recordtype import RecordType, as_json
 
 _STAYS = {"id", "tenant_id", "created_at", "created_by"}
