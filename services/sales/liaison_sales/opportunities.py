@@ -321,7 +321,7 @@ def _load(session: Session, id: UUID, version: int) -> tuple[Held[Opportunity], 
 
 
 def _unless_there(deal: Held[Opportunity], step: Step | None) -> Step | None:
-    """The stage to enter; it may be in the one that is asked for already."""
+    """The stage to enter; none if the opportunity is in it."""
     return None if step is None or step.id == str(deal.stage_id) else step
 
 
