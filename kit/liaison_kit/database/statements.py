@@ -25,7 +25,7 @@ class Statement:
 
     def run(self, session: Session, values: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values, each of a type that the driver knows or a list of such."""
-        given = tuple(_literal(values[name]) for name in self._names)
+        given = [_literal(values[name]) for name in self._names]
         assert isinstance(session, TenantSession)
         return session.fetch(self._prepared, given)
 
