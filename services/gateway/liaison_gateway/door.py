@@ -177,7 +177,9 @@ class Door:
         operation = route.operation
         caller = await self._caller(scope, operation, headers, trace)
         incoming = Incoming(headers, trace, self._timeout_s)
-        if caller is not ANONYMOUS:
+        if caller is ANONYMOUS:
+            incoming.source = _address(scope)
+        else:
             incoming.principal = caller.principal
         if values:
             for name, value in zip(route.params, values, strict=True):

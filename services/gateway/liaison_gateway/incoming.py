@@ -44,6 +44,7 @@ class Incoming:
         "path",
         "principal",
         "query",
+        "source",
         "timeout_s",
         "traceparent",
     )
@@ -59,6 +60,8 @@ class Incoming:
         self.principal = "null"
         self.ask_again: Callable[[], Awaitable[str]] | None = None
         """Gives the caller's principal as it is now; None as long as that is not needed."""
+        self.source: str | None = None
+        """The address that it came from, where nobody is signed in whom one could name instead."""
         self.hurried = False
         """The deadline is the caller's own: to miss it says nothing about a service."""
         if b"liaison-timeout" in headers:
@@ -105,6 +108,8 @@ class Incoming:
             text += f',"if_match":{self.if_match}'
         if self.idempotency_key is not None:
             text += f',"idempotency_key":{quoted(self.idempotency_key)}'
+        if self.source is not None:
+            text += f',"source":{quoted(self.source)}'
         if upload is not None:
             text += f',"upload":{json.dumps(upload)}'
         return (text + "}").encode()
