@@ -69,7 +69,7 @@ HTTPS_HEADERS: RawHeaders = [
     *SECURITY_HEADERS,
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
 ]
-ANONYMOUS = Caller(b"", {}, float("inf"))
+ANONYMOUS = Caller(b"", None, float("inf"))
 FREE = frozenset({b"/health/live"})
 """Asked by whoever keeps the gateway running, who must not hear that somebody asked too often."""
 
@@ -269,7 +269,7 @@ class Door:
         if caller is not None:
             self.rates.charge_token(token_hash)
         else:
-            caller = await self._look_up(_address(scope), token, token_hash, headers, trace)
+            caller = await self._look_up(_address(scope), token_hash, headers, trace)
         if by_cookie and scope["method"] not in SAFE_METHODS:
             self.doorman.check_browser(headers, token_hash)
         return caller
@@ -277,7 +277,6 @@ class Door:
     async def _look_up(
         self,
         address: str,
-        token: bytes,
         token_hash: bytes,
         headers: Mapping[bytes, bytes],
         trace: str,
@@ -286,14 +285,14 @@ class Door:
         if self.rates.has_met(token_hash):
             self.rates.charge_token(token_hash)
             try:
-                return await self._ask(token, token_hash, headers, trace)
+                return await self._ask(token_hash, headers, trace)
             except SignInFirst:
                 self.rates.forget(token_hash)
                 raise
         if token_hash in self._looked_up:
             # The question is under way, and to wait for its answer costs nothing more.
             try:
-                caller = await self._ask(token, token_hash, headers, trace)
+                caller = await self._ask(token_hash, headers, trace)
             except SignInFirst:
                 self.rates.charge_address(address)
                 raise
@@ -302,7 +301,7 @@ class Door:
         second_look = self.rates.charge_guess(address, token_hash)
         self._looked_up.add(token_hash)
         try:
-            caller = await self._ask(token, token_hash, headers, trace)
+            caller = await self._ask(token_hash, headers, trace)
         except SignInFirst:
             self.rates.guessed_wrong(second_look=second_look)
             raise
@@ -311,14 +310,12 @@ class Door:
         self.rates.guessed_right(address, token_hash, second_look=second_look)
         return caller
 
-    async def _ask(
-        self, token: bytes, token_hash: bytes, headers: Mapping[bytes, bytes], trace: str
-    ) -> Caller:
+    async def _ask(self, token_hash: bytes, headers: Mapping[bytes, bytes], trace: str) -> Caller:
         # Those who came with the same token share the question, so its time is nobody's own.
         question = Incoming({}, trace, self._timeout_s)
         try:
             async with asyncio.timeout(timeout_of(headers, self._timeout_s)):
-                return await self.doorman.ask(token, token_hash, question)
+                return await self.doorman.ask(token_hash, question)
         except TimeoutError:
             raise ModuleDown("The module identity did not answer in time.", "identity") from None
 
@@ -328,7 +325,7 @@ class Door:
             raise SignInFirst
         token_hash = hashlib.sha256(token).digest()
         caller = self.doorman.known(token_hash)
-        return caller or await self._ask(token, token_hash, {}, trace)
+        return caller or await self._ask(token_hash, {}, trace)
 
     def _asking_again(
         self, caller: Caller, headers: Mapping[bytes, bytes], trace: str

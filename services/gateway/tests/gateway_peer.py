@@ -10,6 +10,9 @@ from uuid import uuid4
 import pika
 from pika.exceptions import AMQPError
 
+from liaison_kit.testing import keyring
+from liaison_kit.trust.signatures import Signer
+
 ANNOUNCE_EVERY_S = 5.0
 
 Answer = tuple[dict[str, Any], bytes]
@@ -57,6 +60,7 @@ class Peer:
     ) -> None:
         self.url = url
         self.service = service
+        self._signer = Signer(keyring(service))
         self.manifest = {
             "service": service,
             "version": version,
@@ -90,19 +94,8 @@ class Peer:
 
     def stop(self) -> None:
         """Leave as a service does that is stopped."""
-        self._on_loop(
-            lambda: self._channel.basic_publish(
-                "liaison.manifests",
-                "",
-                json.dumps(
-                    {
-                        "service": self.service,
-                        "instance": self.manifest["instance"],
-                        "gone": True,
-                    }
-                ).encode(),
-            )
-        )
+        gone = {"service": self.service, "instance": self.manifest["instance"], "gone": True}
+        self._on_loop(lambda: self._tell(gone))
         self.die()
 
     def die(self) -> None:
@@ -135,10 +128,9 @@ class Peer:
             "key": key,
             "data": data,
         }
+        (signed,) = self._signer.sign("event", [json.dumps(envelope).encode()])
         self._on_loop(
-            lambda: self._channel.basic_publish(
-                f"{self.service}.events", f"{event_type}.3", json.dumps(envelope).encode()
-            )
+            lambda: self._channel.basic_publish(f"{self.service}.events", f"{event_type}.3", signed)
         )
         return event_id
 
@@ -194,8 +186,12 @@ class Peer:
         self._connection.call_later(ANNOUNCE_EVERY_S, self._keep_announcing)
 
     def _announce(self) -> None:
-        body = json.dumps(self.manifest).encode()
-        self._channel.basic_publish("liaison.manifests", "", body)
+        self._tell(self.manifest)
+
+    def _tell(self, announcement: dict[str, Any]) -> None:
+        text = json.dumps({**announcement, "at": time.time()}).encode()
+        (signed,) = self._signer.sign("announcement", [text])
+        self._channel.basic_publish("liaison.manifests", "", signed)
 
     def _answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)
