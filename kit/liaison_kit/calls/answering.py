@@ -52,11 +52,14 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
             else:
                 reply = problem(refused, traceparent)
         except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
-            log.warning("database unavailable", operation=name, error=type(error).__name__)
-            reply = problem(
-                Unavailable(f"The database of {service.name} does not answer"), traceparent
-            )
-            reply.headers["Retry-After"] = "2"
+            if bad_values.is_over_a_limit(error):
+                reply = _broken(operation, error, name, traceparent)
+            else:
+                log.warning("database unavailable", operation=name, error=type(error).__name__)
+                reply = problem(
+                    Unavailable(f"The database of {service.name} does not answer"), traceparent
+                )
+                reply.headers["Retry-After"] = "2"
         except Exception as error:
             reply = _broken(operation, error, name, traceparent)
     OPERATIONS.labels(service.name, operation.name, str(reply.status)).inc()

@@ -52,6 +52,11 @@ def sqlstate(error: BaseException) -> str | None:
     return code if isinstance(code, str) else None
 
 
+def is_over_a_limit(error: BaseException) -> bool:
+    """Whether PostgreSQL was asked for more than it can do: it is there, and we asked wrongly."""
+    return (sqlstate(error) or "").startswith("54")
+
+
 def named(error: BaseException) -> InvalidInput | None:
     """What the caller is told, when a value of theirs is what is wrong."""
     if isinstance(error, UnicodeEncodeError):

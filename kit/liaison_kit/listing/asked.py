@@ -111,7 +111,7 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
         terms,
     )
     after = None
-    if "cursor" in given and not errors:
+    if "cursor" in given:
         try:
             value, id = cursors.read(identity, given["cursor"])
             after = (value, UUID(id))

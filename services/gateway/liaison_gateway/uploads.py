@@ -30,6 +30,9 @@ LONGEST_HEADER = 2048
 """Bytes of a header that tells of a file."""
 
 _CONTENT_TYPE = re.compile(r"[!-~]+/[!-~]+( *;[ -~]*)?")
+_CHARSETS = ("utf-8", "iso-8859-1")
+"""What the name of a file may be encoded in (RFC 8187)."""
+
 _ANYTHING = "application/octet-stream"
 
 
@@ -304,9 +307,16 @@ def _disposition_name(headers: Mapping[bytes, bytes]) -> str:
     message = Message()
     try:
         message["content-disposition"] = given.decode("latin-1")
-        return message.get_filename() or ""
+        name = message.get_param("filename", "", "content-disposition")
+        if not isinstance(name, tuple):
+            return name
+        charset, _language, text = name
+        encoding = (charset or "").lower()
+        if encoding not in _CHARSETS:
+            # Python would decode a name with whatever of its codecs the name asks for.
+            raise _unreadable("Content-Disposition")
+        return text.encode("latin-1").decode(encoding)
     except (ValueError, MessageError):
-        # A name may say in which of Python's encodings it is, and some refuse what they are given.
         raise _unreadable("Content-Disposition") from None
 
 
