@@ -38,6 +38,7 @@ _THEIRS: dict[str, type[InvalidInput]] = {
     "22001": TextTooLong,
     "22003": NumberOutOfRange,
     "22008": TimeOutOfRange,
+    "22009": TimeOutOfRange,
     "22021": UnusableCharacters,
     "22P05": UnusableCharacters,
 }

@@ -133,7 +133,7 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if matched and field in kind.filters:
         return Filter(field, operator, _parts(name, field, operator, raw))
     if matched and field.startswith("custom."):
-        return Filter(field, operator, custom.filter_value(session, kind, field[7:], operator, raw))
+        return Filter(field, *custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)
     if not matched or info is None or not info.filterable:
         raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
@@ -179,12 +179,15 @@ def convert(info: FieldInfo, path: str, raw: str) -> Any:
                 return dt.date.fromisoformat(raw)
             case "datetime":
                 moment = dt.datetime.fromisoformat(raw)
-                return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+                if moment.tzinfo is None:
+                    return moment.replace(tzinfo=dt.UTC)
+                # PostgreSQL knows no zone that is further off than sixteen hours.
+                return moment.astimezone(dt.UTC)
             case "boolean":
                 return _boolean(path, raw)
             case "id":
                 return str(UUID(raw))
-    except (ValueError, InvalidOperation):
+    except (ValueError, OverflowError, InvalidOperation):
         raise InvalidInput.field(
             path, f"{info.kind}_parsing", f"{raw[:80]!r} is not a valid {info.kind}"
         ) from None

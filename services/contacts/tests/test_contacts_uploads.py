@@ -98,7 +98,7 @@ def test_a_key_that_comes_back_for_another_version_is_refused(sender: Sender) ->
     def change(version: int) -> Reply:
         return call(
             sender.service,
-            "update_contact",
+            "change_contact",
             sender.who.principal,
             b'{"title": "Dr"}',
             path={"id": str(sender.person)},
