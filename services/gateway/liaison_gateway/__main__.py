@@ -2,18 +2,22 @@
 
 import gc
 import logging
+import sys
 
 import uvloop
 
 from liaison_gateway.app import serve
-from liaison_kit.settings import settings
+from liaison_kit.settings import NotSecret, settings
 from liaison_kit.telemetry import start_logging, start_tracing, stop_tracing
 
 
 def main() -> None:
     """Serve until a signal says stop."""
     chosen = settings()
-    chosen.demand_own_secrets(database=False)
+    try:
+        chosen.demand_own_secrets(database=False)
+    except NotSecret as reason:
+        sys.exit(str(reason))
     start_logging(chosen, "gateway")
     start_tracing(chosen, "gateway")
     # pika tells the same story as the bus does, in many more words.

@@ -359,9 +359,7 @@ class Bus:
         channel = await self._channel(connection, RPC_CHANNEL)
         channel.add_on_return_callback(self._returned)
         if self._declares:
-            await _done(
-                channel.exchange_declare, RPC_EXCHANGE, exchange_type="topic", durable=True
-            )
+            await _done(channel.exchange_declare, RPC_EXCHANGE, exchange_type="topic", durable=True)
         # Replies are read by `Connection` before pika dispatches them; pika only needs a consumer.
         await _done(channel.basic_consume, REPLY_QUEUE, lambda *_: None, auto_ack=True)
 
