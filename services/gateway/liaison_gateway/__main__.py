@@ -9,6 +9,7 @@ import uvloop
 from liaison_gateway.app import serve
 from liaison_kit.settings import NotSecret, settings
 from liaison_kit.telemetry import start_logging, start_tracing, stop_tracing
+from liaison_kit.trust.keys import NoKeys
 
 
 def main() -> None:
@@ -26,7 +27,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
-    uvloop.run(serve(chosen))
+    try:
+        uvloop.run(serve(chosen))
+    except NoKeys as reason:
+        sys.exit(str(reason))
     stop_tracing()
 
 
