@@ -6,6 +6,7 @@ the same record number their events in the order of their commits.
 """
 
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -95,6 +96,11 @@ def send_to_queue(session: Session, queue: str, event_id: UUID, body: str, turn:
 def slot(key: str) -> int:
     """Where a key falls; stable for ever, since bindings of queues depend on it."""
     return zlib.crc32(key.encode()) % SLOTS
+
+
+def pending(session: Session) -> Sequence[Row]:
+    """What this transaction would send if it committed now."""
+    return tuple(session.info.get(_PENDING, ()))
 
 
 def _add(session: Session, row: Row) -> None:
