@@ -34,11 +34,12 @@ class WritingSession(Session):
     something, on the same connection and in the same transaction.
     """
 
-    def __init__(self, engine: Engine, context: Context) -> None:
+    def __init__(self, engine: Engine, context: Context, opening: str = "") -> None:
         super().__init__(engine, expire_on_commit=False)
         self.info["context"] = context
+        self.info["opening"] = opening
         self._engine = engine
-        self._begin = "BEGIN; " + _tenant_switch(context)
+        self._begin = "BEGIN; " + _tenant_switch(context) + opening
         self._pooled: PoolProxiedConnection | None = None
         self._joined: Connection | None = None
 
@@ -268,7 +269,7 @@ def _tenant_of_transaction(
         connection.info["tenant"] = _tenant_switch(found)
     elif not transaction.nested:
         # A savepoint begins as well, but its transaction has its tenant already.
-        connection.info["opening"] += _tenant_switch(found)
+        connection.info["opening"] += _tenant_switch(found) + session.info.get("opening", "")
 
 
 def _open(

@@ -21,7 +21,7 @@ from sqlalchemy import make_url, text
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.events.outbox import emit
-from liaison_kit.events.tables import statements
+from liaison_kit.events.tables import safer_statements, statements
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
@@ -279,7 +279,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     with Postgres(tmp_path_factory.mktemp("events-pg")) as server:
         run(server.tcp_url, "CREATE DATABASE liaison_flow")
         template = make_url(server.tcp_url).set(database="liaison_flow")
-        run(template.render_as_string(hide_password=False), *statements(), *EFFECTS.split(";"))
+        run(
+            template.render_as_string(hide_password=False),
+            *statements(),
+            *safer_statements(),
+            *EFFECTS.split(";"),
+        )
         yield server
 
 
