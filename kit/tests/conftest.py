@@ -20,6 +20,7 @@ from liaison_kit.database.migrations import (
     owner_url,
     prepare,
     record_indexes,
+    safer_events,
 )
 from liaison_kit.settings import Settings
 from liaison_kit.testing import about
@@ -137,6 +138,7 @@ def ground_settings(postgres: str) -> Settings:
     with owner.begin() as connection:
         op = Operations(MigrationContext.configure(connection))
         kit_tables(op)
+        safer_events(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
         for table in ("things", "makers", "gadgets"):

@@ -3,11 +3,11 @@
 For each handler an event is in one of five states; whoever moves it holds its key's lock, in a
 transaction whose statements look after the lock was had, and all of the move is that transaction:
 
-    new       no row                                   -> done, retrying, waiting, parked
-    retrying  a row, and a message with the row's turn -> done, retrying (turn + 1), parked
-    waiting   a row, and a message with the row's turn -> done, waiting or retrying (turn + 1)
-    parked    a row, no message                        -> retrying (turn + 1: replay), done (discard)
-    done      a row in the inbox, none elsewhere       (the end)
+    new       no row                                -> done, retrying, waiting, parked
+    retrying  a row; a message with the row's turn  -> done, retrying (turn + 1), parked
+    waiting   a row; a message with the row's turn  -> done, waiting or retrying (turn + 1), parked
+    parked    a row; no message                     -> retrying (turn + 1: replay), done (discard)
+    done      a row in the inbox                    (the end)
 
 A copy counts when it carries its row's turn, or none where there is no row; any other is dropped,
 as is a copy of what is done or parked. An event waits while an earlier one of its key is retrying
@@ -74,7 +74,7 @@ BEGUN_MOST = 3
 """How often an event may be begun and not ended, by a process or a database that went away."""
 
 LARGE = 1 << 16
-"""A body of more bytes than this is read again when it is handled: read, it takes many times that."""
+"""A larger body is read again when it is handled: as an object it takes many times its bytes."""
 
 _KEY_S, _KEY_TRIES = 0.3, 200
 _ERROR_CHARS = 4000

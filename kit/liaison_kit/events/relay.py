@@ -75,7 +75,8 @@ UNATTENDED = Gauge(
     ["service", "handler"],
 )
 
-# Of a key that has some waiting behind each other, no more are fetched: others get by. The sizes add up in the order of sending.
+# Of a key that has some waiting behind each other no more are fetched, so that others get by. The
+# sizes add up in the order of sending.
 _FETCH = """
 WITH gone AS (DELETE FROM outbox WHERE seq = ANY(%(gone)s::bigint[])), next AS (
     SELECT seq, event_id, to_queue, routing_key, body, turn, traceparent, key

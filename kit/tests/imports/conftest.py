@@ -16,6 +16,7 @@ from liaison_kit.database.migrations import (
     kit_tables,
     owner_url,
     prepare,
+    safer_events,
     search_view,
 )
 from liaison_kit.imports.models import import_tables
@@ -35,6 +36,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
         with owner.begin() as connection:
             op = Operations(MigrationContext.configure(connection))
             kit_tables(op)
+            safer_events(op)
             import_tables(op)
             for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
                 connection.execute(text(statement))
