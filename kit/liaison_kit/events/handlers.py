@@ -72,6 +72,7 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
         self._broker: Connection | None = None
         self._stopping = self._connected = self._arranged = False
         self._threads: list[Any] = []
+        self._at_home: set[EventHandler] = set()
 
     def register(self, handler: "EventHandler") -> None:
         """Have a handler's queues consumed from the start on."""
@@ -166,6 +167,10 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
             latest = replace(latest, types=handler.types)
             if leaving:
                 leaving = self._leave(handler, leaving, latest)
+            elif handler not in self._at_home:
+                # Who knew of no later generation may have written of an earlier one.
+                generations.bring_home(service.db, latest)
+                self._at_home.add(handler)
             left = left or bool(leaving)
             for plan in leaving[0].queues() if leaving else latest.queues():
                 wanted[plan.name] = (handler, plan, bool(leaving))

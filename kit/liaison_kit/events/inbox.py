@@ -440,7 +440,7 @@ class Handling:
         if ids:
             session.execute(_ENDED, {"handler": self.name, "ids": ids})
 
-    # --- how ---------------------------------------------------------------------------------------
+    # --- how --------------------------------------------------------------------------------------
 
     def _facts(self, arrival: Arrival) -> dict[str, Any]:
         known = arrival.envelope
