@@ -541,9 +541,11 @@ def describe(error: Exception) -> str:
 
 _NOBODY = UUID(int=0)
 
+# The last one has the server notice within a second that whoever asked is gone.
 _LIMITS = (
     "SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '30s';"
-    " SET LOCAL idle_in_transaction_session_timeout = '90s'; "
+    " SET LOCAL idle_in_transaction_session_timeout = '90s';"
+    " SET LOCAL client_connection_check_interval = '1s'; "
 )
 # A statement sees what was committed before it began: the locks are had by one of its own.
 _OPENING = (

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ WORKER = Path(__file__).parent / "worker.py"
 EFFECTS = """
 CREATE TABLE effects (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid,
     record text, number int, tenant uuid, pid int);
-CREATE TABLE broken (record text, number int);
+CREATE TABLE broken (record text, number int, how text NOT NULL DEFAULT 'raises');
 CREATE TABLE things (name text PRIMARY KEY, said int NOT NULL)
 """
 
@@ -48,6 +48,7 @@ class Said(Event):
     record: str
     number: int
     answer: bool = False
+    filling: str = ""
 
 
 def run(url: str, *statements: str) -> None:
@@ -136,8 +137,13 @@ class Flow:
 
     # --- processes -------------------------------------------------------------------------------
 
-    def start(self, roles: str = "events,relay", **environment: str) -> Process:
-        """Start a process and wait until it has started."""
+    def start(
+        self,
+        roles: str = "events,relay",
+        constants: Mapping[str, Any] | None = None,
+        **environment: str,
+    ) -> Process:
+        """Start a process and wait until it has started; constants are those of the kit's code."""
         log = self._folder / f"{self.service}-{len(self._processes)}.log"
         process = Process(
             self._nursery,
@@ -148,6 +154,7 @@ class Flow:
                 "AMQP_URL": self.broker.url,
                 "LIAISON_ROLES": roles,
                 "LIAISON_RETRY_DELAYS_S": "[0.1, 0.2, 0.3, 0.4]",
+                "TEST_CONSTANTS": json.dumps(constants or {}),
                 **environment,
             },
         )
