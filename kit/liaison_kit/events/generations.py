@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pika
+from pika.exceptions import ChannelClosedByBroker
 from sqlalchemy import text
 
 from liaison_kit.database.database import Database
@@ -138,13 +140,18 @@ def begin(db: Database, wished: Sequence[Generation]) -> None:
 
 
 def known(
-    db: Database, service: str, handlers: Sequence[str], delays: tuple[float, ...]
+    db: Database,
+    service: str,
+    handlers: Sequence[str],
+    delays: tuple[float, ...],
+    *,
+    attend: bool = True,
 ) -> dict[str, list[Generation]]:
     """The generations of some handlers, oldest first; says that somebody attends to them."""
     found: dict[str, list[Generation]] = {handler: [] for handler in handlers}
     with db.connection() as connection:
         rows = connection.execute(_KNOWN, {"handlers": list(handlers)}).all()
-        if any(row.unseen for row in rows):
+        if attend and any(row.unseen for row in rows):
             connection.execute(_ATTENDED, {"handlers": list(handlers)})
         connection.commit()
     for row in rows:
@@ -179,6 +186,60 @@ def end(db: Database, generation: Generation) -> None:
     with db.connection() as connection:
         connection.execute(_END, facts)
         connection.commit()
+
+
+def counts(broker: pika.BlockingConnection, queue: str) -> tuple[int, int] | None:
+    """How many messages wait in a queue and how many consume it; None where there is no queue."""
+    channel = broker.channel()
+    try:
+        declared = channel.queue_declare(queue, passive=True).method
+    except ChannelClosedByBroker:
+        return None
+    channel.close()
+    return declared.message_count, declared.consumer_count
+
+
+def forget(
+    db: Database, service: str, handler: str, amqp_url: str, delays: tuple[float, ...] = ()
+) -> int:
+    """Delete the queues of a handler that no release has any more; how many messages they held.
+
+    What it has failed on goes with them.
+    """
+    gone = known(db, service, [handler], delays, attend=False)[handler]
+    if not gone:
+        raise UnknownHandler(handler)
+    with db.connection() as connection:
+        if connection.execute(_IS_ATTENDED, {"handler": handler}).scalar():
+            raise StillAttended(handler)
+    thrown_away = 0
+    with pika.BlockingConnection(pika.URLParameters(amqp_url)) as broker:
+        channel = broker.channel()
+        for generation in gone:
+            for plan in generation.queues():
+                thrown_away += (counts(broker, plan.name) or (0, 0))[0]
+                plan.delete(channel)
+    with db.connection() as connection:
+        connection.execute(_FORGET, {"handler": handler})
+        connection.commit()
+    return thrown_away
+
+
+class UnknownHandler(Exception):
+    """There never was such a handler, or it is forgotten."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(f"no queues of a handler {handler} are known")
+
+
+class StillAttended(Exception):
+    """A process has worked on the handler's queues within the last minutes."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"{handler} is still handled: its queues can be forgotten"
+            f" {UNATTENDED_S // 60} minutes after the last process that knows it has ended"
+        )
 
 
 def _facts(generation: Generation) -> dict[str, Any]:
@@ -223,5 +284,13 @@ WHERE handler = :handler AND queue <> ALL(:homes) ORDER BY id LIMIT :limit
 _MOVE = text("""
 UPDATE failed_events AS f SET queue = moved.home
 FROM unnest(CAST(:ids AS uuid[]), CAST(:homes AS text[])) AS moved (id, home) WHERE f.id = moved.id
+""")
+_IS_ATTENDED = text(f"""
+SELECT max(attended_at) > now() - interval '{UNATTENDED_S} seconds' FROM event_queues
+WHERE handler = :handler
+""")
+_FORGET = text("""
+WITH failed AS (DELETE FROM failed_events WHERE handler = :handler)
+DELETE FROM event_queues WHERE handler = :handler
 """)
 _END = text("DELETE FROM event_queues WHERE handler = :handler AND generation = :number")

@@ -18,12 +18,12 @@ import eventlet
 import pika
 from nameko.containers import WorkerContext
 from nameko.extensions import Entrypoint, SharedExtension, register_entrypoint
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 from sqlalchemy import text
 
 from liaison_kit.events import generations
 from liaison_kit.events.broker import BrokerLost, Connection
-from liaison_kit.events.generations import Generation, QueuePlan
+from liaison_kit.events.generations import Generation, QueuePlan, counts
 from liaison_kit.events.inbox import Handling
 from liaison_kit.events.queue import InHand, Queue
 from liaison_kit.process.roles import plays
@@ -164,6 +164,11 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
         for handler in self._handlers:
             *leaving, latest = known[handler.method_name]
             handler.handling.home = latest.home
+            # What others have done away with meanwhile may have been declared again by us.
+            numbers = {generation.number for generation in known[handler.method_name]}
+            ended = [one for one in handler.worked_on if one.number not in numbers]
+            handler.worked_on = [*leaving, latest]
+            leaving = ended + leaving
             latest = replace(latest, types=handler.types)
             if leaving:
                 leaving = self._leave(handler, leaving, latest)
@@ -206,13 +211,13 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
                 plan.declare(channel)
             for generation in leaving:
                 for plan in generation.queues():
-                    if _counts(broker, plan.name) is not None:
+                    if counts(broker, plan.name) is not None:
                         plan.unbind(channel)
             for number, generation in enumerate(leaving):
                 plans = list(generation.queues())
-                counts = [_counts(broker, plan.name) for plan in plans]
-                if any(count not in (None, (0, 0)) for count in counts):
-                    self._finish(plans, counts)
+                found = [counts(broker, plan.name) for plan in plans]
+                if any(count not in (None, (0, 0)) for count in found):
+                    self._finish(plans, found)
                     return leaving[number:]
                 # Nobody consumes and nothing is left, so nothing is in anybody's hand either.
                 generations.bring_home(db, latest)
@@ -224,9 +229,9 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
                 )
         return []
 
-    def _finish(self, plans: list[QueuePlan], counts: list[tuple[int, int] | None]) -> None:
+    def _finish(self, plans: list[QueuePlan], found: list[tuple[int, int] | None]) -> None:
         """Consume what is left; consume no more where nothing is, which tells the others."""
-        for plan, count in zip(plans, counts, strict=True):
+        for plan, count in zip(plans, found, strict=True):
             queue, broker = self._queues.get(plan.name), self._broker
             if queue is None or broker is None:
                 continue
@@ -234,17 +239,6 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
                 queue.rest()
             elif queue.resting:
                 queue.wake(broker)
-
-
-def _counts(broker: pika.BlockingConnection, queue: str) -> tuple[int, int] | None:
-    """How many messages wait in a queue and how many consume it; None where there is no queue."""
-    channel = broker.channel()
-    try:
-        declared = channel.queue_declare(queue, passive=True).method
-    except ChannelClosedByBroker:
-        return None
-    channel.close()
-    return declared.message_count, declared.consumer_count
 
 
 class EventHandler(Entrypoint):  # type: ignore[misc]
@@ -256,6 +250,7 @@ class EventHandler(Entrypoint):  # type: ignore[misc]
         self.source = source
         self.events = tuple(events)
         self.by_type = {event.type: event for event in self.events}
+        self.worked_on: list[Generation] = []
         self._service: Any = None
         super().__init__()
 

@@ -167,19 +167,22 @@ class Flow:
         return log.read_text() if log.exists() else ""
 
     def declared(self, handler: str = "on_said") -> None:
-        """Wait until a handler's queue is there, so that nothing is published to nobody."""
-        assert wait_until(lambda: self.queue_length(handler) is not None, seconds=10), self.logs()
-        time.sleep(0.1)
+        """Wait until a handler's queue is consumed, so that nothing is published to nobody."""
+        assert wait_until(lambda: self._queue(handler)[1] > 0, seconds=30), self.logs()
 
     def queue_length(self, handler: str = "on_said") -> int | None:
         """Messages ready in a handler's queue; None when there is no queue."""
+        return self._queue(handler)[0]
+
+    def _queue(self, handler: str) -> tuple[int | None, int]:
+        """Messages ready in a handler's queue, and who consumes it."""
         with pika.BlockingConnection(pika.URLParameters(self.broker.url)) as connection:
             channel = connection.channel()
             try:
                 declared = channel.queue_declare(f"{self.service}.{handler}", passive=True)
             except pika.exceptions.ChannelClosedByBroker:
-                return None
-            return int(declared.method.message_count)
+                return None, 0
+            return declared.method.message_count, declared.method.consumer_count
 
     def close(self) -> None:
         for process in self._processes:
