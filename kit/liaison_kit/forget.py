@@ -2,13 +2,14 @@
 
 A release that no longer has a handler leaves its queues bound, so that the release before finds in
 them what it has missed when it comes back. They go on filling; the metric
-`liaison_event_queues_unattended_seconds` names them, and this ends it.
+`liaison_event_queues_unattended_seconds` names them, and this ends it. It runs with the settings of
+the service.
 """
 
 import argparse
 import sys
 
-from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import services
 from liaison_kit.events import generations
 from liaison_kit.settings import settings
@@ -21,10 +22,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("handler", help="as the metric names it, such as on_deal_won")
     given = parser.parse_args(arguments)
     chosen = settings()
-    db = Database(service_url(chosen, given.service), application="liaison-forget")
+    db = Database(chosen.database, application="liaison-forget")
     try:
         messages = generations.forget(
-            db, given.service, given.handler, chosen.amqp_url, chosen.retry_delays_s
+            db, given.service, given.handler, chosen.broker, chosen.retry_delays_s
         )
     except (generations.StillAttended, generations.UnknownHandler) as error:
         sys.stderr.write(f"{error}\n")

@@ -9,10 +9,9 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import psycopg2
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -20,18 +19,20 @@ from liaison_kit.calls import idempotency
 from liaison_kit.calls.arguments import arguments_of
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
-from liaison_kit.context import Context, Principal
-from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS
+from liaison_kit.context import NOBODY, Context, Principal
+from liaison_kit.database import bad_values
+from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS, REFUSED
+from liaison_kit.records import files
 from liaison_kit.telemetry import SpanKind, log, span, trace_id
+from liaison_kit.trust.principals import NotVouchedFor
+from liaison_kit.trust.sealing import unseal
 from liaison_sdk.errors import (
-    InvalidInput,
     LiaisonError,
     Unauthenticated,
     Unavailable,
 )
 
 DRIVER_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
-_NOBODY = UUID(int=0)
 
 
 def answer(operation: Operation, service: Any, call: Call) -> Reply:
@@ -45,17 +46,20 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
         except LiaisonError as error:
             reply = problem(error, traceparent)
         except (DataError, psycopg2.DataError, ValueError) as error:
-            # A value that passed the types but that PostgreSQL can't hold is still bad input.
-            if isinstance(error, ValueError) and not _is_nul(error):
+            refused = bad_values.named(error)
+            if refused is None:
                 reply = _broken(operation, error, name, traceparent)
             else:
-                reply = problem(InvalidInput("Some value is out of range"), traceparent)
+                reply = problem(refused, traceparent)
         except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
-            log.warning("database unavailable", operation=name, error=type(error).__name__)
-            reply = problem(
-                Unavailable(f"The database of {service.name} does not answer"), traceparent
-            )
-            reply.headers["Retry-After"] = "2"
+            if bad_values.is_over_a_limit(error):
+                reply = _broken(operation, error, name, traceparent)
+            else:
+                log.warning("database unavailable", operation=name, error=type(error).__name__)
+                reply = problem(
+                    Unavailable(f"The database of {service.name} does not answer"), traceparent
+                )
+                reply.headers["Retry-After"] = "2"
         except Exception as error:
             reply = _broken(operation, error, name, traceparent)
     OPERATIONS.labels(service.name, operation.name, str(reply.status)).inc()
@@ -64,13 +68,14 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
 
 
 def _broken(operation: Operation, error: Exception, name: str, traceparent: str | None) -> Reply:
-    # The message of a database error quotes values, which may be personal data.
-    text = None if isinstance(error, DBAPIError) else str(error)
+    # The message of such an error quotes values, which may be personal data.
+    quotes = isinstance(error, DBAPIError | psycopg2.Error | ValidationError | UnicodeError)
     log.error(
         "operation failed",
         operation=name,
         error=type(error).__name__,
-        detail=text,
+        detail=None if quotes else str(error),
+        sqlstate=bad_values.sqlstate(error),
         where=_where(error),
         trace_id=trace_id(traceparent),
     )
@@ -78,7 +83,9 @@ def _broken(operation: Operation, error: Exception, name: str, traceparent: str 
 
 
 def _run(operation: Operation, service: Any, call: Call, traceparent: str | None) -> Reply:
-    about = _context(operation, call.meta, traceparent)
+    about = _context(operation, service, call.meta, traceparent)
+    if operation.sealed:
+        call = Call(call.meta, unseal(service.keys, operation.name, call.body))
     arguments = arguments_of(operation, call)
     if operation.principal is not None:
         arguments[operation.principal] = about.principal
@@ -104,8 +111,11 @@ def _write(
     key = call.meta.get("idempotency_key")
     with service.db.session(about) as session:
         if key:
-            earlier = idempotency.claim(session, key, operation.name, call.body, _target(call))
+            earlier = idempotency.claim(session, key, operation.name, call)
             if earlier is not None:
+                if operation.upload is not None:
+                    files.drop(session, arguments[operation.upload].id)
+                    session.commit()
                 return earlier
         arguments[operation.session] = session
         reply = _reply(operation, operation.function(service, **arguments))
@@ -117,17 +127,20 @@ def _write(
         return reply
 
 
-def _target(call: Call) -> str:
-    return json.dumps([call.meta.get("path"), call.meta.get("query")], sort_keys=True)
-
-
-def _context(operation: Operation, meta: Mapping[str, Any], traceparent: str | None) -> Context:
+def _context(
+    operation: Operation, service: Any, meta: Mapping[str, Any], traceparent: str | None
+) -> Context:
     given = meta.get("principal")
     if given is None:
-        if not (operation.public or operation.internal):
+        if not operation.public:
             raise Unauthenticated()
-        return Context(tenant=_NOBODY, traceparent=traceparent)
-    principal = Principal.of(given)
+        return Context(tenant=NOBODY, traceparent=traceparent)
+    try:
+        principal: Principal = service.principals.read(given)
+    except NotVouchedFor as refused:
+        REFUSED.labels(service.name, "call", refused.reason).inc()
+        log.warning("call refused", operation=operation.name, reason=refused.reason)
+        raise
     if operation.allow is not None:
         principal.demand(operation.allow)
     return Context(tenant=principal.tenant, principal=principal, traceparent=traceparent)
@@ -173,8 +186,3 @@ def _where(error: Exception) -> str:
         return ""
     code = trace.tb_frame.f_code
     return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
-
-
-def _is_nul(error: Exception) -> bool:
-    # psycopg2 raises a plain ValueError for text with a NUL character.
-    return "NUL" in str(error) or "0x00" in str(error) or isinstance(error, DataError)

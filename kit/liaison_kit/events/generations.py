@@ -21,6 +21,7 @@ from sqlalchemy import text
 
 from liaison_kit.database.database import Database
 from liaison_kit.events.outbox import SLOTS, slot
+from liaison_kit.settings import settings
 
 UNATTENDED_S = 300
 """After so long without any process that knows the handler, its queues count as unattended."""
@@ -64,7 +65,8 @@ class QueuePlan:
                 durable=True,
                 arguments=kind | back | (sure if quorum else {}),
             )
-        channel.exchange_declare(self.exchange, "topic", durable=True)
+        if settings().declare_exchanges:
+            channel.exchange_declare(self.exchange, "topic", durable=True)
         for key in self.keys:
             channel.queue_bind(self.name, self.exchange, key)
 

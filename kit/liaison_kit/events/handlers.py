@@ -29,6 +29,7 @@ from liaison_kit.events.queue import InHand, Queue
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.signatures import Verifier
 from liaison_sdk.events import Event
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -106,7 +107,7 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
         pause = 0.1
         while not self._stopping:
             try:
-                self._broker = Connection(settings().amqp_url, f"{service} events", self._opened)
+                self._broker = Connection(settings().broker, f"{service} events", self._opened)
                 self._connected = False
                 self._broker.run()
             except (BrokerLost, AMQPError, OSError) as error:
@@ -192,7 +193,14 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
     def _queue(self, handler: "EventHandler", plan: QueuePlan, leaving: bool) -> Queue:
         service = self.container.service_cls
         queue = Queue(
-            plan, handler.by_type, handler.handling, handler.ping, self._in_hand, service.name
+            plan,
+            handler.by_type,
+            handler.handling,
+            handler.ping,
+            self._in_hand,
+            service.name,
+            handler.source,
+            Verifier(service.keys),
         )
         queue.leaving = leaving
         broker = self._broker
@@ -205,7 +213,7 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
     ) -> list[Generation]:
         """Have nothing more come to earlier generations' queues; those that are not worked off."""
         db = self.container.service_cls.db
-        with pika.BlockingConnection(pika.URLParameters(settings().amqp_url)) as broker:
+        with pika.BlockingConnection(pika.URLParameters(settings().broker)) as broker:
             channel = broker.channel()
             for plan in latest.queues():
                 plan.declare(channel)

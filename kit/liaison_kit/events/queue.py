@@ -14,6 +14,7 @@ from liaison_kit.events.generations import QueuePlan
 from liaison_kit.events.inbox import Arrival, Handling, NotNow, read
 from liaison_kit.events.lanes import Lanes
 from liaison_kit.telemetry import log
+from liaison_kit.trust.signatures import Verifier
 from liaison_sdk.events import Event
 
 WORKERS = 8
@@ -70,6 +71,8 @@ class Queue:
         answers: Callable[[], None],
         in_hand: InHand,
         service: str,
+        source: str,
+        verifier: Verifier,
     ) -> None:
         self.name = plan.name
         self.leaving = False
@@ -80,6 +83,8 @@ class Queue:
         self._answers = answers
         self._in_hand = in_hand
         self._service = service
+        self._source = source
+        self._verifier = verifier
         self._lanes = Lanes()
         self._pool = GreenPool(WORKERS)
         self._broker: Connection | None = None
@@ -124,7 +129,8 @@ class Queue:
         if self._in_hand.bytes + len(body) > IN_HAND_BYTES and self._outstanding:
             self._take_fewer()
             return
-        arrival = read(body, self.name, _turn(properties), self._events)
+        turn = _turn(properties)
+        arrival = read(body, self.name, turn, self._events, self._source, self._verifier)
         arrival.redelivered = method.redelivered
         arrival.size = len(body)
         self._in_hand.bytes += arrival.size

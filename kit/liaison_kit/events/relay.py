@@ -16,6 +16,7 @@ import itertools
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pika
@@ -33,6 +34,7 @@ from liaison_kit.events.outbox import CHANNEL
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, span, tracing
+from liaison_kit.trust.signatures import Signer
 
 BATCH = 500
 IN_FLIGHT = 1000
@@ -126,13 +128,13 @@ _PURGE_BEGUN = "DELETE FROM begun_events WHERE begun_at < now() - make_interval(
 
 
 class Message(NamedTuple):
-    """A row of the outbox."""
+    """A row of the outbox, with what is sent of it in place of its text."""
 
     seq: int
     event_id: str
     to_queue: str | None
     routing_key: str
-    body: str
+    body: bytes
     turn: int
     traceparent: str | None
     key: str | None
@@ -150,11 +152,12 @@ class Flying(NamedTuple):
 class OutboxRelay:
     """Relays one service's outbox until stopped; stands by while another one leads."""
 
-    def __init__(self, service: str, database: URL, amqp_url: str) -> None:
+    def __init__(self, service: str, database: URL, amqp_url: str, signer: Signer) -> None:
         self.service = service
         self.exchange = f"{service}.events"
         self._dsn = database.set(drivername="postgresql").render_as_string(hide_password=False)
         self._amqp_url = amqp_url
+        self._signer = signer
         self._stop = threading.Event()
         self._broker: Connection | None = None
         self.leads = False
@@ -348,14 +351,23 @@ class OutboxRelay:
             "limit": BATCH,
             "bytes": BATCH_BYTES - self._bytes,
         }
-        rows = [Message(*row) for row in self._execute(_FETCH, facts)]
+        rows = self._execute(_FETCH, facts)
         self._last_look = time.monotonic()
         self._listen(True)
-        for message in rows:
+        for message in self._messages(rows):
             self._take(message)
         if len(rows) == BATCH or not self._has_room():
             self._plan()
         self._notified()
+
+    def _messages(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Message]:
+        """What is sent of each: a new event signed, one that has travelled already as it is."""
+        # The sequence number is the row's, which its writer did not know yet.
+        new = [f'{{"seq":{row[0]},{row[4][1:]}'.encode() for row in rows if row[2] is None]
+        signed = iter(self._signer.sign("event", new))
+        for row in rows:
+            body = next(signed) if row[2] is None else row[4].encode()
+            yield Message(*row)._replace(body=body)
 
     def _take(self, message: Message) -> None:
         """Publish an event, or keep it behind the one of its key that is on its way."""
@@ -376,19 +388,16 @@ class OutboxRelay:
         self._tag += 1
         self._flying[self._tag] = Flying(message.seq, message.key, message.size)
         again = message.to_queue is not None
-        exchange, body = self.exchange, message.body
+        exchange, key = ("" if again else self.exchange), message.routing_key
         if again:
-            exchange, properties.headers = "", {"turn": message.turn}
-        else:
-            # The sequence number is the row's, which its writer did not know yet.
-            body = f'{{"seq":{message.seq},{body[1:]}'
-        key, traceparent = message.routing_key, message.traceparent
+            properties.headers = {"turn": message.turn}
         # That nobody listens to an event is no fault; that a handler's queue is not there is one.
-        if traceparent and tracing():
-            with span(f"publish {key.rpartition('.')[0]}", traceparent, SpanKind.PRODUCER):
-                self._channel.basic_publish(exchange, key, body.encode(), properties, again)
+        if message.traceparent and tracing():
+            name = f"publish {key.rpartition('.')[0]}"
+            with span(name, message.traceparent, SpanKind.PRODUCER):
+                self._channel.basic_publish(exchange, key, message.body, properties, again)
         else:
-            self._channel.basic_publish(exchange, key, body.encode(), properties, again)
+            self._channel.basic_publish(exchange, key, message.body, properties, again)
 
     def _on_return(self, _channel: Any, method: Any, _properties: Any, _body: bytes) -> None:
         # The failed event's row stays, so it is sent again when it is overdue.
@@ -481,7 +490,9 @@ class Relay(DependencyProvider):  # type: ignore[misc]
     def start(self) -> None:
         if plays("relay"):
             service = self.container.service_cls
-            self._relay = OutboxRelay(service.name, service.db.url, settings().amqp_url)
+            self._relay = OutboxRelay(
+                service.name, service.db.url, settings().broker, Signer(service.keys)
+            )
             service.db.relay = self._relay
             self._thread = self.container.spawn_managed_thread(self._relay.run)
 

@@ -31,7 +31,10 @@ from liaison_kit.context import Context
 from liaison_kit.events import inbox, parking, relay
 from liaison_kit.events.inbox import Handling, NotNow
 from liaison_kit.ids import uuid7
+from liaison_kit.testing import keyring
+from liaison_kit.trust.signatures import Signer, Verifier
 from liaison_sdk.errors import NotFound
+from liaison_sdk.events import Event
 
 from .conftest import Flow, Said
 
@@ -59,6 +62,7 @@ class Worker:
     """A process of the service: a thread that stops inside of its handler."""
 
     handling: Handling = field(init=False)
+    read: Callable[[Copy], inbox.Arrival] = field(init=False)
     gate: "SimpleQueue[str]" = field(default_factory=SimpleQueue)
     inside: UUID | None = None
     job: "Future[None] | None" = None
@@ -84,7 +88,7 @@ class Worker:
         self.hand = copies
         arrivals = []
         for copy in copies:
-            arrival = inbox.read(copy.body.encode(), QUEUE, copy.turn, {"said": Said})
+            arrival = self.read(copy)
             arrival.redelivered = copy.redelivered
             arrivals.append(arrival)
         self.job = pool.submit(self.handling.handle, arrivals)
@@ -101,6 +105,9 @@ class World:
         self.workers = [Worker(), Worker()]
         for worker in self.workers:
             worker.handling = Handling("s", "on_said", worker.call, flow.db, (0.0, 0.0))
+            worker.read = self.read
+        keys = keyring(flow.service)
+        self._signer, self._verifier = Signer(keys), Verifier(keys)
         self.pool = ThreadPoolExecutor(4)
         self.active: Worker = self.workers[0]
         self.ready: list[Copy] = []
@@ -114,16 +121,24 @@ class World:
         """One more event of a record."""
         self.seq += 1
         event = uuid7()
-        body = Flow.envelope(
-            id=str(event),
-            seq=self.seq,
-            key=key,
-            tenant=str(TENANT),
-            data={"record": key, "number": self.seq},
-        ).decode()
+        body = self.body(
+            id=str(event), seq=self.seq, key=key, data={"record": key, "number": self.seq}
+        )
         self.told[key].append(event)
         self.ready.append(Copy(event, body, 0))
         return event
+
+    def body(self, **about: Any) -> str:
+        """What the relay would send."""
+        (signed,) = self._signer.sign("event", [self.flow.envelope(tenant=str(TENANT), **about)])
+        return signed.decode()
+
+    def read(self, copy: Copy) -> inbox.Arrival:
+        """What the handler's queue makes of it."""
+        events: dict[str, type[Event]] = {"said": Said}
+        return inbox.read(
+            copy.body.encode(), QUEUE, copy.turn, events, self.flow.service, self._verifier
+        )
 
     def deliver(self, most: int) -> None:
         """The active consumer gets the oldest messages."""
@@ -319,9 +334,7 @@ def test_what_is_left_of_a_done_event_goes_when_its_copy_comes(world: World) -> 
         queue=QUEUE,
         event=event,
         tenant=TENANT,
-        body=Flow.envelope(
-            id=str(event), key="a", tenant=str(TENANT), data={"record": "a", "number": 1}
-        ).decode(),
+        body=world.body(id=str(event), key="a", data={"record": "a", "number": 1}),
     )
     world.tell("a")
 

@@ -10,6 +10,11 @@ from uuid import uuid4
 import pika
 from pika.exceptions import AMQPError
 
+from liaison_kit.testing import keyring
+from liaison_kit.trust.signatures import Signer
+
+ANNOUNCE_EVERY_S = 5.0
+
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Answer | None]
 """Given the `liaison` header and the body; None means: never answer."""
@@ -55,6 +60,7 @@ class Peer:
     ) -> None:
         self.url = url
         self.service = service
+        self._signer = Signer(keyring(service))
         self.manifest = {
             "service": service,
             "version": version,
@@ -69,6 +75,8 @@ class Peer:
         }
         self.handlers = handlers
         self.calls: list[tuple[str, dict[str, Any], bytes]] = []
+        self.discovered = 0
+        """How often it was asked to announce itself."""
         self._thread: threading.Thread | None = None
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
@@ -86,19 +94,8 @@ class Peer:
 
     def stop(self) -> None:
         """Leave as a service does that is stopped."""
-        self._on_loop(
-            lambda: self._channel.basic_publish(
-                "liaison.manifests",
-                "",
-                json.dumps(
-                    {
-                        "service": self.service,
-                        "instance": self.manifest["instance"],
-                        "gone": True,
-                    }
-                ).encode(),
-            )
-        )
+        gone = {"service": self.service, "instance": self.manifest["instance"], "gone": True}
+        self._on_loop(lambda: self._tell(gone))
         self.die()
 
     def die(self) -> None:
@@ -131,10 +128,9 @@ class Peer:
             "key": key,
             "data": data,
         }
+        (signed,) = self._signer.sign("event", [json.dumps(envelope).encode()])
         self._on_loop(
-            lambda: self._channel.basic_publish(
-                f"{self.service}.events", f"{event_type}.3", json.dumps(envelope).encode()
-            )
+            lambda: self._channel.basic_publish(f"{self.service}.events", f"{event_type}.3", signed)
         )
         return event_id
 
@@ -173,15 +169,29 @@ class Peer:
         mine = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(mine, "liaison.discovery")
         channel.basic_qos(prefetch_count=50)
-        channel.basic_consume(mine, lambda *_: self._announce(), auto_ack=True)
+        channel.basic_consume(mine, lambda *_: self._discovered(), auto_ack=True)
         channel.basic_consume(f"rpc-{self.service}", self._answer)
-        self._announce()
+        self._keep_announcing()
         self._up.set()
         channel.start_consuming()
 
+    def _discovered(self) -> None:
+        self.discovered += 1
+        self._announce()
+
+    def _keep_announcing(self) -> None:
+        # As services do, lest the gateway takes a long silence for an end.
+        self._announce()
+        assert self._connection is not None
+        self._connection.call_later(ANNOUNCE_EVERY_S, self._keep_announcing)
+
     def _announce(self) -> None:
-        body = json.dumps(self.manifest).encode()
-        self._channel.basic_publish("liaison.manifests", "", body)
+        self._tell(self.manifest)
+
+    def _tell(self, announcement: dict[str, Any]) -> None:
+        text = json.dumps({**announcement, "at": time.time()}).encode()
+        (signed,) = self._signer.sign("announcement", [text])
+        self._channel.basic_publish("liaison.manifests", "", signed)
 
     def _answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)
