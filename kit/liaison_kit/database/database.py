@@ -73,9 +73,13 @@ class Database:
             session.close()
 
     @contextmanager
-    def session(self, context: Context) -> Iterator[Session]:
-        """A session whose caller decides when to commit."""
-        session = sessions.WritingSession(self._writing, context)
+    def session(self, context: Context, opening: str = "") -> Iterator[Session]:
+        """A session whose caller decides when to commit.
+
+        `opening` is SQL that opens the transaction, in the round trip of its first statement: its
+        locks and limits. Each of its statements sees what is committed by then.
+        """
+        session = sessions.WritingSession(self._writing, context, opening)
         session.info["relay"] = self.relay
         try:
             yield session

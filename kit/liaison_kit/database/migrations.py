@@ -18,7 +18,7 @@ from psycopg2.extensions import encrypt_password
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection
 
-from liaison_kit.events.tables import EVENT_TABLE_NAMES
+from liaison_kit.events.tables import EVENT_TABLE_NAMES, SAFER_EVENTS_NAMES, safer_statements
 from liaison_kit.events.tables import statements as event_tables
 
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
@@ -229,6 +229,14 @@ def kit_tables(op: Op) -> None:
     op.execute(TIDY)
     op.execute("REVOKE EXECUTE ON FUNCTION tidy() FROM public")
     op.execute(f"GRANT EXECUTE ON FUNCTION tidy() TO {role}")
+
+
+def safer_events(op: Op) -> None:
+    """What events need to survive crashes, refusals of the broker and other numbers of shards."""
+    for statement in safer_statements():
+        op.execute(statement)
+    for table in SAFER_EVENTS_NAMES:
+        grant(op, table)
 
 
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.

@@ -101,11 +101,11 @@ class TenantSession(Session):
 
 
 class WritingSession(TenantSession):
-    """One transaction."""
+    """One transaction; `opening` is SQL that opens it, after its tenant."""
 
-    def __init__(self, engine: Engine, context: Context) -> None:
+    def __init__(self, engine: Engine, context: Context, opening: str = "") -> None:
         super().__init__(engine, context)
-        self._opening = BEGIN + self._opening
+        self._opening = BEGIN + self._opening + opening
 
     def commit(self) -> None:
         """Keep what was done; the events of the session tell of it as SQLAlchemy's do."""

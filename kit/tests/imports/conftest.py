@@ -15,6 +15,7 @@ from liaison_kit.database.migrations import (
     enable_tenancy,
     kit_tables,
     prepare,
+    safer_events,
     search_view,
 )
 from liaison_kit.imports.models import import_tables
@@ -36,6 +37,7 @@ def database(
         with owner.begin() as connection:
             op = Operations(MigrationContext.configure(connection))
             kit_tables(op)
+            safer_events(op)
             import_tables(op)
             for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
                 connection.execute(text(statement))
