@@ -67,7 +67,12 @@ class Service(CommonOperations, ImportOperations):
     def open(cls, settings: Settings) -> None:
         """Get ready to work: connect to the service's database, load the plugins."""
         cls.db = Database(
-            service_url(settings, cls.name), settings.pool_size, f"liaison-{cls.name}"
+            service_url(settings, cls.name),
+            settings.pool_size,
+            f"liaison-{cls.name}",
+            job_pool_size=settings.job_pool_size,
+            statement_timeout_s=settings.statement_timeout_s,
+            job_statement_timeout_s=settings.job_statement_timeout_s,
         )
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()

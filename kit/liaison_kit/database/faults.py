@@ -1,5 +1,6 @@
 """Whose fault an error is: the work's own, or the world's, so that it may succeed later."""
 
+from psycopg2.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -23,6 +24,12 @@ def is_not_now(error: BaseException) -> bool:
             return isinstance(error, OperationalError)
         return code.startswith(_NOT_NOW) or code == _READ_ONLY
     return False
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether PostgreSQL stopped a statement at its time limit: the work's own fault."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, QueryCanceled)
 
 
 # Connection lost, no room, shut down or starting, the machine's own errors.

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import PoolProxiedConnection
 
+from liaison_kit import sight
 from liaison_kit.context import Context
 from liaison_kit.telemetry import SpanKind, span
 
@@ -232,7 +233,8 @@ def _failed(
 
 
 def _tenant_switch(context: Context) -> str:
-    return f"SET LOCAL liaison.tenant = '{context.tenant}'; "
+    # The tenant last: what looks for a statement looks behind it.
+    return f"{sight.switch(context.principal)}SET LOCAL liaison.tenant = '{context.tenant}'; "
 
 
 def open_with_first(engine: Engine) -> None:

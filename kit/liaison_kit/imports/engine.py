@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -48,16 +48,25 @@ DISTINCT_LIMIT = 200_000
 FORMAT_SAMPLE = 5_000
 ROUNDS = 20
 
+T = TypeVar("T")
 
-class Steps(Protocol):
-    """A resumable job, as `liaison_kit.jobs.Run` is one."""
+
+class Looks(Protocol):
+    """Transactions to look at a file in."""
+
+    def step(self) -> AbstractContextManager[Session]:
+        """One transaction."""
+
+    def asking(self, work: Callable[[Session], T]) -> T:
+        """Work in one transaction that may have questions, which are asked outside of it."""
+
+
+class Steps(Looks, Protocol):
+    """A resumable job, as `liaison_kit.jobs.Run` is one; each transaction keeps the checkpoint."""
 
     checkpoint: dict[str, Any]
     done: int
     total: int | None
-
-    def step(self) -> AbstractContextManager[Session]:
-        """One transaction, kept together with the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +192,33 @@ def check(
     )
 
 
-def plan(
-    session: Session,
+@dataclass(slots=True)
+class Survey:
+    """A file and its mapping after the first pass over it: all that has to be settled."""
+
+    plan: Plan
+    value_map: Mapping[str, Mapping[str, str | None]]
+    options: Options
+    seen: dict[int, Seen]
+    """By position of a column: the values that name records or choices."""
+    samples: dict[int, set[str]]
+    """By position of a column: values to tell how it writes dates and numbers."""
+    names: set[str]
+    """What the records of this very file are called."""
+
+
+def survey(
     importable: Importable,
+    specs: Sequence[ImportField],
     table: Table,
     mapping: Mapping[str, str | None],
     value_map: Mapping[str, Mapping[str, str | None]],
     options: Options,
-    *,
-    writes: bool = False,
-) -> Plan:
-    """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
-    specs = importable.all_fields(session)
+) -> Survey:
+    """Read the whole file once: count it, and collect what must be settled for all of it.
+
+    It may take long, and needs no database. Raises what makes the file hopeless.
+    """
     fed, constants, key = check(importable, specs, table.header, mapping, value_map, options)
     given = {spec.name for _, spec in fed} | {spec.name for spec in constants}
     missing = [
@@ -208,24 +232,17 @@ def plan(
         Feed(spec, column, table.header.index(column), _unsettled, Formats())
         for column, spec in fed
     ]
-    found = Plan(importable, table, feeds, constants, key)
-    _resolve_defaults(session, found)
-    _first_pass(session, found, value_map, options, writes)
-    return found
+    surveyed = Survey(Plan(importable, table, feeds, constants, key), value_map, options, {}, {}, set())
+    _first_pass(surveyed)
+    return surveyed
 
 
 def _unsettled(column: Sequence[str]) -> Converted:
-    raise AssertionError("the first pass settles every converter")
+    raise AssertionError("settling gives every column its converter")
 
 
-def _first_pass(
-    session: Session,
-    found: Plan,
-    value_map: Mapping[str, Mapping[str, str | None]],
-    options: Options,
-    writes: bool,
-) -> None:
-    """Read the whole file once: count it, and collect what must be settled for all of it."""
+def _first_pass(surveyed: Survey) -> None:
+    found = surveyed.plan
     matched = [feed for feed in found.feeds if feed.spec.kind in ("reference", "choice")]
     formatted = [
         feed
@@ -238,9 +255,9 @@ def _first_pass(
         for feed in found.feeds
         if own and feed.spec.name in (*found.importable.keys, "name")
     ]
-    seen = {feed.position: Seen() for feed in matched}
-    samples: dict[int, set[str]] = {feed.position: set() for feed in formatted}
-    names: set[str] = set()
+    seen = surveyed.seen = {feed.position: Seen() for feed in matched}
+    samples = surveyed.samples = {feed.position: set() for feed in formatted}
+    names = surveyed.names
     if not seen and not samples:
         # Nothing to settle: spare the pass; the number of lines is near enough for progress.
         found.rows = found.table.lines()
@@ -261,6 +278,19 @@ def _first_pass(
                 sample.update(chunk.columns[position])
         for position in named:
             names.update(map(fold, chunk.columns[position]))
+
+
+def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
+    """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
+    before, options, samples = surveyed.plan, surveyed.options, surveyed.samples
+    found = dataclasses.replace(
+        before,
+        feeds=[dataclasses.replace(feed) for feed in before.feeds],
+        constants=list(before.constants),
+        unmatched=[],
+        waiting={},
+    )
+    _resolve_defaults(session, found)
     base = Formats(currency=options.currency, timezone=options.timezone)
     for feed in found.feeds:
         if feed.position in samples:
@@ -271,15 +301,16 @@ def _first_pass(
             )
         else:
             feed.formats = base
-        if feed in matched:
+        if feed.position in surveyed.seen:
+            own = feed.spec.reference == found.importable.record
             feed.matched = _match(
                 session,
                 found,
                 feed,
-                seen[feed.position],
-                value_map.get(feed.spec.name, {}),
+                surveyed.seen[feed.position],
+                surveyed.value_map.get(feed.spec.name, {}),
                 options,
-                (lambda text: fold(text) in names) if feed in own else None,
+                (lambda text: fold(text) in surveyed.names) if own else None,
                 writes,
             )
             feed.convert = feed.matched.convert
@@ -288,6 +319,7 @@ def _first_pass(
                 found.waiting[feed.column] = frozenset(feed.matched.waiting)
         else:
             feed.convert = converter(feed.spec, feed.formats)
+    return found
 
 
 def _match(
@@ -533,24 +565,24 @@ class Tally:
 
 
 def dry_run(
-    sessions: Callable[[], AbstractContextManager[Session]],
+    looks: Looks,
     importable: Importable,
     table: Table,
     mapping: Mapping[str, str | None],
     value_map: Mapping[str, Mapping[str, str | None]],
     options: Options,
 ) -> tuple[Plan, Tally]:
-    """Everything but the writes: what each row would become. `sessions` are rolled back."""
-    with sessions() as session:
-        found = plan(session, importable, table, mapping, value_map, options)
-        session.rollback()
+    """Everything but the writes: what each row would become. What `looks` begins is undone."""
+    with looks.step() as session:
+        specs = importable.all_fields(session)
+    surveyed = survey(importable, specs, table, mapping, value_map, options)
+    found = looks.asking(lambda session: settle(session, surveyed))
     writer = _writer(found, options, UUID(int=0), dry=True)
     converting = Converting(found, dry=True)
     tally = Tally()
     for prepared in ahead(table.chunks(), converting.prepare):
-        with sessions() as session:
+        with looks.step() as session:
             outcome = writer.write(session, prepared.columns, len(prepared.places))
-            session.rollback()
         tally.take(prepared, outcome)
     return found, tally
 
@@ -578,12 +610,14 @@ def run(
     """
     state = steps.checkpoint
     tally = Tally(Counter(state.get("counts", {})), dict(state.get("problems", {})))
+    with steps.step() as session:
+        specs = importable.all_fields(session)
+    surveyed = survey(importable, specs, table, mapping, value_map, options)
+    state.setdefault("round", 0)
+    state.setdefault("row", 0)
+    steps.total = surveyed.plan.rows
     while True:
-        with steps.step() as session:
-            found = plan(session, importable, table, mapping, value_map, options, writes=True)
-            state.setdefault("round", 0)
-            state.setdefault("row", 0)
-            steps.total = found.rows
+        found = steps.asking(lambda session: settle(session, surveyed, writes=True))
         only = None
         if state["round"] > 0:
             only = {column: frozenset(raws) for column, raws in state["waited"].items()}

@@ -26,6 +26,7 @@ from liaison_kit.context import context
 from liaison_kit.database.statements import Statement, read_from, text_of
 from liaison_kit.database.tables import Record
 from liaison_kit.ids import uuid7
+from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType, as_json
 from liaison_kit.records.references import unknown
@@ -66,11 +67,7 @@ def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> Non
     _, peers = listing.row_rule(session, kind)
     if peers is not None and str(owner) not in peers:
         assert kind.owner is not None
-        raise InvalidInput.field(
-            kind.owner.key,
-            "out_of_sight",
-            "Your role shows you some owners' records only, and this would no longer be one",
-        )
+        raise InvalidInput.field(kind.owner.key, *OUT_OF_SIGHT)
 
 
 REMEMBERED_S = 5.0
@@ -98,11 +95,12 @@ def load(
     session: Session, kind: RecordType, model: type[R], id: UUID, version: int | None = None
 ) -> R:
     """The record, locked for change; `NotFound`, also by row rule, or `StaleVersion`."""
-    found = _writing(kind).lock.run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
-    row = _copy(kind, model, found[0]) if found else None
-    if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
+    # What the caller may not see is not even locked: they would wait for it, or others for them.
+    found = _writing(kind).lock.run(session, {"id": id, "peers": peers})
+    if not found:
         raise NotFound(f"There is no such record in {kind.name}")
+    row = _copy(kind, model, found[0])
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
         raise StaleVersion(
@@ -210,7 +208,13 @@ class _Writing:
             for name, of in kind.references.items()
         )
         answer = f"SELECT answer.*{looks} FROM ({answer}) answer"
-        self.lock = Statement(f"SELECT {listed} FROM {table} WHERE id = %(id)s FOR NO KEY UPDATE")
+        mine = ""
+        if kind.owner is not None:
+            theirs = f"{kind.owner.key} = ANY(%(peers)s::uuid[])"
+            mine = f" AND (%(peers)s::uuid[] IS NULL OR {theirs})"
+        self.lock = Statement(
+            f"SELECT {listed} FROM {table} WHERE id = %(id)s{mine} FOR NO KEY UPDATE"
+        )
         self.insert = Statement(
             f"WITH written AS (INSERT INTO {table} ({listed}) VALUES ({places}) RETURNING *)"
             f" {answer}"
@@ -278,11 +282,19 @@ def _write(
 def _conflict(kind: RecordType, error: IntegrityError) -> Exception:
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
     if constraint.endswith("external_id"):
-        return Conflict(
-            f"Another of the {kind.name} has this external id",
-            [FieldError("external_id", "taken", "This external id is taken")],
-        )
+        return external_id_taken(kind)
     return error
+
+
+def external_id_taken(kind: RecordType) -> Conflict:
+    """An external id is another record's, perhaps of one that the caller may not see.
+
+    Whose it is isn't said; that it is taken can't be kept from who sends it (what-is-seen.md).
+    """
+    return Conflict(
+        f"Another of the {kind.name} has this external id",
+        [FieldError("external_id", "taken", "This external id is taken")],
+    )
 
 
 def _kept(

@@ -4,11 +4,13 @@ A change is two statements: one locks the row and looks up its stages, one write
 history and its stage change, and answers with the record as it is then.
 """
 
+import copy
 import datetime as dt
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,14 +24,14 @@ from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.events.outbox import emit
+from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
-from liaison_sales import metrics, moves, owners, pipelines, references
+from liaison_sales import accounts, metrics, moves, owners, pipelines, references
 from liaison_sales.models import (
-    Account,
     Opportunity,
     OpportunitySum,
     Product,
@@ -91,8 +93,8 @@ OPPORTUNITIES = RecordType(
         "product_name": select(Product.name)
         .where(Product.id == Opportunity.product_id)
         .scalar_subquery(),
-        "company_name": select(Account.name)
-        .where(Account.id == Opportunity.company_id, ~Account.removed)
+        "company_name": select(accounts.seen.c.name)
+        .where(accounts.seen.c.id == Opportunity.company_id)
         .scalar_subquery(),
         # Of who was gone before they were heard of, no name is known.
         "owner_name": func.nullif(_of_owner(Rep.name), ""),
@@ -103,6 +105,7 @@ OPPORTUNITIES = RecordType(
     filters=filters(Opportunity),
     search=Opportunity.search,
     owner=Opportunity.owner_id,
+    seen={"company_id": accounts.SEEN},
 )
 
 _PLAIN: Final = (
@@ -136,16 +139,14 @@ VALUES (%(tenant)s, %(id)s, %(stage)s, %(at)s, %(by)s)
 """)
 
 
-def create(
-    session: Session, hooks: Hooks, new: contract.NewOpportunity, *, contact_known: bool
-) -> Opportunity:
+def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> Opportunity:
     """Open an opportunity; without an owner, plugins are asked who it should be."""
     about = context(session)
+    home = references.check(
+        session, new.product_id, new.company_id, new.owner_id, new.contact_id
+    )
     pipeline_id, steps = pipelines.steps(session, new.pipeline_id)
     step = steps.named(new.stage_id, new.stage) or steps.first
-    home = references.check(
-        session, new.product_id, new.company_id, new.owner_id, contact_known=contact_known
-    )
     values: dict[str, Any] = {name: getattr(new, name) for name in _PLAIN}
     values |= _money(new.amount)
     values |= moves.opened(values, step, steps.first, about.now)
@@ -178,6 +179,7 @@ def create(
             owner_id=row.owner_id,
             stage=step.name,
             amount=new.amount,
+            record_version=row.version,
         ),
     )
     now = {name: getattr(row, name) for name in _COLUMNS}
@@ -199,7 +201,7 @@ def _suggested(
             amount=str(new.amount.amount) if new.amount else None,
             currency=new.amount.currency if new.amount else None,
             region=region,
-            custom=new.custom,
+            custom=MappingProxyType(copy.deepcopy(new.custom)),
         ),
     )
     if suggestion is None:
@@ -211,12 +213,7 @@ def _suggested(
 
 
 def change(
-    session: Session,
-    id: UUID,
-    version: int,
-    changes: contract.OpportunityChanges,
-    *,
-    contact_known: bool,
+    session: Session, id: UUID, version: int, changes: contract.OpportunityChanges
 ) -> tuple[bytes, int]:
     """Change what was sent, and nothing else; a stage among it is a move."""
     now, steps = _lock(session, id, version)
@@ -240,7 +237,7 @@ def change(
         values["custom"] = {name: value for name, value in merged.items() if value is not None}
     after = {**now, **values}
     moves.check(after, sent)
-    _check_references(session, now, values, contact_known)
+    _check_references(session, now, values)
     if {"name", "external_id"} & values.keys():
         values["search"] = found_by(after["name"], after["external_id"])
     if values.get("owner_id", now["owner_id"]) != now["owner_id"]:
@@ -302,7 +299,22 @@ def remove(session: Session, id: UUID, version: int) -> None:
     """Delete an opportunity; the history of its record stays."""
     row = records.load(session, OPPORTUNITIES, Opportunity, id, version)
     records.remove(session, OPPORTUNITIES, row)
-    emit(session, contract.OpportunitiesRemoved(opportunity_ids=[id]))
+    tell_removed(session, [id])
+
+
+def tell(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services whose these opportunities are."""
+    kept = (Opportunity.id, Opportunity.owner_id, Opportunity.version)
+    for some in batches(ids):
+        rows = session.execute(select(*kept).where(Opportunity.id.in_(some)))
+        told = [contract.OpportunityRef.model_construct(**row._mapping) for row in rows]
+        emit(session, contract.OpportunitiesSaved(opportunities=told))
+
+
+def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these opportunities are gone."""
+    for gone in batches(ids):
+        emit(session, contract.OpportunitiesRemoved(opportunity_ids=list(gone)))
 
 
 def stage_changes(session: Session, id: UUID) -> bytes:
@@ -343,20 +355,20 @@ SELECT {", ".join("o." + name for name in _COLUMNS)},
        (SELECT json_agg(json_build_array(s.id, s.code, s.name, s.position, s.probability,
                                          s.kind))
           FROM stages s WHERE s.pipeline_id = o.pipeline_id) AS stages
-  FROM opportunities o WHERE o.id = %(id)s FOR NO KEY UPDATE OF o
+  FROM opportunities o
+ WHERE o.id = %(id)s AND (%(peers)s::uuid[] IS NULL OR o.owner_id = ANY(%(peers)s::uuid[]))
+   FOR NO KEY UPDATE OF o
 """)
 
 
 def _lock(session: Session, id: UUID, version: int) -> tuple[dict[str, Any], Steps]:
     """The opportunity as it is, nobody else changing it, and the stages of its pipeline."""
-    found = _LOCK.run(session, {"id": id})
+    _, peers = listing.row_rule(session, OPPORTUNITIES)
+    found = _LOCK.run(session, {"id": id, "peers": peers})
     if not found:
         raise NotFound("There is no such opportunity")
     *values, stages = found[0]
     now = dict(zip(_COLUMNS, values, strict=True))
-    rule, peers = listing.row_rule(session, OPPORTUNITIES)
-    if rule != "all" and str(now["owner_id"]) not in (peers or ()):
-        raise NotFound("There is no such opportunity")
     if now["version"] != version:
         current = records.answer(session, OPPORTUNITIES, id)[0]
         raise StaleVersion(
@@ -465,26 +477,20 @@ def _plain(value: Any) -> Any:
 def _refused(error: IntegrityError) -> Exception:
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
     if constraint.endswith("external_id"):
-        return Conflict("Another of the opportunities has this external id")
+        return records.external_id_taken(OPPORTUNITIES)
     if constraint.endswith(("stage_id_fkey", "product_id_fkey")):
         return Conflict("The stage or the product has just been deleted")
     return error
 
 
 def _check_references(
-    session: Session, now: Mapping[str, Any], values: Mapping[str, Any], contact_known: bool
+    session: Session, now: Mapping[str, Any], values: Mapping[str, Any]
 ) -> None:
-    new = {
-        name: values[name] if values.get(name) not in (None, now[name]) else None
+    new = (
+        values[name] if values.get(name) not in (None, now[name]) else None
         for name in ("product_id", "company_id", "owner_id", "contact_id")
-    }
-    references.check(
-        session,
-        new["product_id"],
-        new["company_id"],
-        new["owner_id"],
-        contact_known=contact_known or new["contact_id"] is None,
     )
+    references.check(session, *new)
 
 
 def _money(amount: Money | None) -> dict[str, Any]:
@@ -507,6 +513,7 @@ def _tell(
     whose: dict[str, Any] = {
         "opportunity_id": now["id"],
         **{name: after[name] for name in ("name", "company_id", "contact_id", "owner_id")},
+        "record_version": now["version"] + 1,
     }
     if step is not None:
         left = steps.by_id(now["stage_id"])
@@ -521,7 +528,7 @@ def _tell(
                 kind=step.kind,
             ),
         )
-        _tell_end(session, after, step)
+        _tell_end(session, {**after, "version": now["version"] + 1}, step)
     rest = changed.keys() - moves.MOVED - {"search", "owner_reason"}
     if rest and (step is None or rest - {"amount_amount", "currency"}):
         names = {"amount" if n in ("amount_amount", "currency") else n for n in rest}
@@ -539,6 +546,7 @@ def _tell_end(session: Session, row: Mapping[str, Any], step: Step) -> None:
         "amount": None
         if row["amount_amount"] is None
         else Money(amount=row["amount_amount"], currency=row["currency"]),
+        "record_version": row["version"],
     }
     closed: dt.date = row["closed_on"]
     if step.kind == "won":
