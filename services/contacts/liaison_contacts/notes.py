@@ -109,19 +109,16 @@ def detach(session: Session, id: UUID) -> None:
 
 def _demand_above(session: Session, row: Hanging | None, verb: str) -> Hanging:
     """What hangs on a record is for whoever may do the same with the record itself."""
-    kind = None if row is None else _KINDS[row.about]
-    if row is None or kind is None or not _seen(session, kind, row.about_id):
-        raise NotFound("There is no such note or file")
+    missing = NotFound("There is no such note or file")
+    if row is None:
+        raise missing
+    kind = _KINDS[row.about]
     principal = context(session).principal
     if principal is not None:
         principal.demand(f"{kind.name}:{verb}")
+    if listing.read(session, kind, row.about_id) is None:
+        raise missing
     return row
-
-
-def _seen(session: Session, kind: RecordType, id: UUID) -> bool:
-    principal = context(session).principal
-    may = principal is None or principal.may(f"{kind.name}:read")
-    return may and listing.read(session, kind, id) is not None
 
 
 def _demand(session: Session, kind: RecordType, id: UUID) -> None:
