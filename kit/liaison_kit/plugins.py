@@ -8,7 +8,6 @@ a word.
 
 import dataclasses
 import itertools
-
 import signal
 import time
 import types

@@ -78,4 +78,3 @@ def everything(kind: str) -> str:
         f"(SELECT coalesce('{kind}:read' = ANY({PERMISSIONS}), true)"
         f" AND ({ROWS} -> '{kind}') IS NULL)"
     )
-

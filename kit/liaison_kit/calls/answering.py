@@ -56,7 +56,9 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
         except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
             log.warning("database unavailable", operation=name, error=type(error).__name__)
             if took_too_long(error):
-                reply = problem(TookTooLong(f"{service.name} needed too long for this"), traceparent)
+                reply = problem(
+                    TookTooLong(f"{service.name} needed too long for this"), traceparent
+                )
             else:
                 down = Unavailable(f"The database of {service.name} does not answer")
                 reply = problem(down, traceparent)
@@ -110,7 +112,7 @@ def _read(
     operation: Operation, service: Any, about: Context, arguments: dict[str, Any], known: Known
 ) -> Reply:
     assert operation.session is not None
-    with service.db.reading(about) as session:
+    with service.db.reading(about, strictly=True) as session:
         knows(session, known)
         arguments[operation.session] = session
         return _reply(operation, operation.function(service, **arguments))

@@ -43,7 +43,7 @@ class Database:
 
     Jobs write through connections of their own: however many are at work, people's are free. A
     statement that runs longer than its limit is cancelled, so that nothing holds a connection for
-    ever. Connections that read can't write.
+    ever.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Database:
                 raise
 
     @contextmanager
-    def reading(self, context: Context) -> Iterator[Session]:
-        """A session that may only look."""
-        session = sessions.ReadingSession(self._reading, context)
+    def reading(self, context: Context, *, strictly: bool = False) -> Iterator[Session]:
+        """A session to look with; strictly, so that PostgreSQL lets it do nothing else."""
+        session = sessions.ReadingSession(self._reading, context, strictly=strictly)
         try:
             yield session
         finally:
@@ -115,8 +115,6 @@ def _engine(
     url: URL, size: int, application: str, timeout_s: float, *, reads: bool = False
 ) -> Engine:
     options = f"-c timezone=UTC -c statement_timeout={round(timeout_s * 1000)}"
-    if reads:
-        options += " -c default_transaction_read_only=on"
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",

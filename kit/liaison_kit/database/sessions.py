@@ -109,25 +109,25 @@ class WritingSession(Session):
 class ReadingSession(Session):
     """A session that may only look; what is prepared for it goes straight to the driver."""
 
-    def __init__(self, engine: Engine, context: Context) -> None:
+    def __init__(self, engine: Engine, context: Context, *, strictly: bool = False) -> None:
         super().__init__(engine, autoflush=False, expire_on_commit=False)
         self.info["context"] = context
         self.info["reading"] = True
         self._engine = engine
-        self._switch = _tenant_switch(context)
+        self.switch = _READ_ONLY * strictly + _tenant_switch(context)
         self._pooled: PoolProxiedConnection | None = None
 
     def fetch(self, statement: "Prepared", values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Run a prepared statement and return its rows; errors are SQLAlchemy's."""
         if self.in_transaction():
-            return _fetch(self.connection(), self._engine, statement, values, self._switch)
+            return _fetch(self.connection(), self._engine, statement, values, self.switch)
         try:
-            return _fetch(self._hold(), self._engine, statement, values, self._switch)
+            return _fetch(self._hold(), self._engine, statement, values, self.switch)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             self._pooled = None
-            return _fetch(self._hold(), self._engine, statement, values, self._switch)
+            return _fetch(self._hold(), self._engine, statement, values, self.switch)
 
     def _hold(self) -> PoolProxiedConnection:
         if self._pooled is None:
@@ -232,6 +232,9 @@ def _failed(
     return wrapped
 
 
+_READ_ONLY = "SET LOCAL transaction_read_only = on; "
+
+
 def _tenant_switch(context: Context) -> str:
     # The tenant last: what looks for a statement looks behind it.
     return f"{sight.switch(context.principal)}SET LOCAL liaison.tenant = '{context.tenant}'; "
@@ -267,7 +270,8 @@ def _tenant_of_transaction(
     if found is None:
         return
     if session.info.get("reading"):
-        connection.info["tenant"] = _tenant_switch(found)
+        assert isinstance(session, ReadingSession)
+        connection.info["tenant"] = session.switch
     elif not transaction.nested:
         # A savepoint begins as well, but its transaction has its tenant already.
         connection.info["opening"] += _tenant_switch(found)

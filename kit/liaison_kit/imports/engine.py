@@ -232,7 +232,9 @@ def survey(
         Feed(spec, column, table.header.index(column), _unsettled, Formats())
         for column, spec in fed
     ]
-    surveyed = Survey(Plan(importable, table, feeds, constants, key), value_map, options, {}, {}, set())
+    surveyed = Survey(
+        Plan(importable, table, feeds, constants, key), value_map, options, {}, {}, set()
+    )
     _first_pass(surveyed)
     return surveyed
 

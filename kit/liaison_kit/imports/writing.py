@@ -194,7 +194,9 @@ class Writer:
             seen = f" AND {self._owner('t')} = ANY(%(peers)s::uuid[])"
             if self.key in self.importable.unique_keys:
                 new = f" WHEN t.id IS NULL AND EXISTS (SELECT FROM {source} t WHERE {met}) THEN 'h'"
-            new += f" WHEN t.id IS NULL THEN CASE {self._out_of_sight(names, new=True)} ELSE 'c' END"
+            new += (
+                f" WHEN t.id IS NULL THEN CASE {self._out_of_sight(names, new=True)} ELSE 'c' END"
+            )
             if self.owner in names:
                 old = f" {self._out_of_sight(names, new=False)}"
         return (

@@ -22,7 +22,14 @@ from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.files import EmptyFile
 from liaison_kit.jobs import Cancelled, JobRow, Run
 from liaison_kit.records import files
-from liaison_sdk.errors import Conflict, Forbidden, InvalidInput, NotFound, StaleVersion, Unavailable
+from liaison_sdk.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StaleVersion,
+    Unavailable,
+)
 
 from .book import DEALS, FIRMS, PEOPLE, about
 
@@ -70,9 +77,7 @@ def hand_in(
             piece = content[part : part + files.PART_BYTES]
             files.put(session, upload.id, part // files.PART_BYTES, piece)
     who = context.principal
-    answer = asked(
-        book, context, lambda session: book.create_import(session, record, upload, who)
-    )
+    answer = asked(book, context, lambda session: book.create_import(session, record, upload, who))
     return ImportShape.model_validate_json(answer.body)
 
 

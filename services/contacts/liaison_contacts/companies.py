@@ -104,9 +104,7 @@ def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
 def known(session: Session, ids: Sequence[UUID]) -> list[contract.CompanyRef]:
     """What others keep of these companies, as far as who asks may see them."""
     seen = select(parties.companies_seen.c.id)
-    rows = session.execute(
-        select(*_REFERENCE).where(Company.id.in_(ids), Company.id.in_(seen))
-    )
+    rows = session.execute(select(*_REFERENCE).where(Company.id.in_(ids), Company.id.in_(seen)))
     return [contract.CompanyRef.model_construct(**row._mapping) for row in rows]
 
 

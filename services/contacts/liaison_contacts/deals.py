@@ -13,9 +13,7 @@ from liaison_contacts.people import PEOPLE
 from liaison_contacts.timeline import Entry, Subject
 from liaison_sdk.contracts import sales
 
-Happened = (
-    sales.OpportunityOpened | sales.OpportunityMoved | sales.DealWon | sales.DealLost
-)
+Happened = sales.OpportunityOpened | sales.OpportunityMoved | sales.DealWon | sales.DealLost
 
 
 def opened(session: Session, event: sales.OpportunityOpened) -> None:

@@ -16,7 +16,6 @@ from liaison_kit.records.search import digits, fold, search_text
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
-
 COMPANIES_SEEN = Seen("companies", "seen_companies")
 companies_seen = table(
     COMPANIES_SEEN.view, column("id", Uuid), column("name", Text), column("external_id", Text)

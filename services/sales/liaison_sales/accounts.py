@@ -17,7 +17,9 @@ from liaison_sdk.contracts.contacts import CompanyRef
 
 SEEN = Seen("companies", "seen_accounts")
 seen = table(
-    SEEN.view, *(column(name, Text) for name in ("name", "folded", "external_id")), column("id", Uuid)
+    SEEN.view,
+    *(column(name, Text) for name in ("name", "folded", "external_id")),
+    column("id", Uuid),
 )
 """The companies that the person who asks may see."""
 

@@ -142,9 +142,7 @@ VALUES (%(tenant)s, %(id)s, %(stage)s, %(at)s, %(by)s)
 def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> Opportunity:
     """Open an opportunity; without an owner, plugins are asked who it should be."""
     about = context(session)
-    home = references.check(
-        session, new.product_id, new.company_id, new.owner_id, new.contact_id
-    )
+    home = references.check(session, new.product_id, new.company_id, new.owner_id, new.contact_id)
     pipeline_id, steps = pipelines.steps(session, new.pipeline_id)
     step = steps.named(new.stage_id, new.stage) or steps.first
     values: dict[str, Any] = {name: getattr(new, name) for name in _PLAIN}
@@ -483,9 +481,7 @@ def _refused(error: IntegrityError) -> Exception:
     return error
 
 
-def _check_references(
-    session: Session, now: Mapping[str, Any], values: Mapping[str, Any]
-) -> None:
+def _check_references(session: Session, now: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     new = (
         values[name] if values.get(name) not in (None, now[name]) else None
         for name in ("product_id", "company_id", "owner_id", "contact_id")

@@ -91,4 +91,3 @@ def _causes() -> None:
         " ELSE changes - 'because_id' - 'customer_because' END AS changes FROM history"
     )
     op.execute("GRANT SELECT ON seen_history TO " + application_role(op))
-
