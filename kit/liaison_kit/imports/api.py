@@ -335,6 +335,7 @@ class ImportOperations:
                 row.errors_file = row.errors_file or uuid7()
                 ids = row.id, row.errors_file
                 importable, choices = self._importable(row.record), _choices(row)
+                _demand(session, importable)
             with _file(run.look(), row.file_id) as table:
                 found, tally = engine.run(work, importable, table, *choices, *ids)
         except Cancelled:
@@ -354,6 +355,7 @@ class ImportOperations:
         with run.look() as session:
             row = _find(session, run.about_id)
             importable, columns, id = self._importable(row.record), list(row.columns), row.id
+            _demand(session, importable)
         counts = roll_back(_Asking(run, self.ask), importable, id, columns)
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
@@ -465,6 +467,13 @@ def _find(session: Session, id: UUID | None, lock: bool = False) -> Import:
 
 def _start(session: Session, kind: str, row: Import) -> UUID:
     return jobs.start(session, kind, row.file_name, about_id=row.id, record=row.record)
+
+
+def _demand(session: Session, importable: Importable) -> None:
+    """Who started it may have lost the right meanwhile."""
+    principal = context(session).principal
+    if principal is not None:
+        principal.demand(importable.permission)
 
 
 def _demand_status(row: Import, *wanted: str) -> None:

@@ -211,7 +211,8 @@ class Writer:
     def owner(self) -> str:
         """The table's column that says whose a record is."""
         kind = self.importable.kind
-        assert kind is not None and kind.owner is not None
+        assert kind is not None
+        assert kind.owner is not None
         return str(kind.owner.key)
 
     def _owner(self, row: str) -> str:

@@ -392,8 +392,9 @@ def test_a_hopeless_mapping_names_everything_that_is_wrong(db: Database, tmp_pat
         ("options.key", "not_a_key"),
         ("options.timezone", "unknown"),
     }
-    with db.writing(about()) as session, pytest.raises(InvalidInput) as caught:
+    with db.writing(about()) as session:
         fields = PEOPLE.all_fields(session)
+    with pytest.raises(InvalidInput) as caught:
         engine.survey(PEOPLE, fields, table, {"id": "external_id"}, {}, Options())
     assert [e.path for e in caught.value.errors] == ["mapping.last_name"]
 
