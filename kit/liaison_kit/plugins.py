@@ -103,7 +103,7 @@ def _of_several(hints: Sequence[Any], value: Any) -> Any:
 def _listed(origin: type, inside: Sequence[Any], value: Any) -> Any:
     if not isinstance(value, origin):
         raise BadAnswer(f"a {type(value).__name__} is no {origin.__name__}")
-    pairs = value.items() if isinstance(value, Mapping) else value
+    pairs: Any = value.items() if isinstance(value, Mapping) else value
     parts = list(itertools.islice(iter(pairs), MOST + 1))
     if len(parts) > MOST:
         raise BadAnswer(f"more than {MOST} at once")

@@ -328,7 +328,12 @@ CONTACTS = Importable(
     references={"companies": CompaniesByName(), "users": ByNameOrEmail()},
     columns=_people_columns,
     covers=_COVERED | {"first_name", "last_name", "full_name"},
-    on_insert=_EMPTY,
+    # A first or a last name is the least to know of somebody.
+    on_insert=_EMPTY
+    | {
+        "first_name": "CASE WHEN s.last_name IS NOT NULL THEN '' END",
+        "last_name": "CASE WHEN s.first_name IS NOT NULL THEN '' END",
+    },
     after_chunk=_people_saved,
     after_rollback=_people_taken_back,
     fields=(

@@ -5,16 +5,24 @@ not known here may have been added a moment ago, so its owner is asked, who also
 caller may see: a record that is hidden from them is answered like one that never was.
 """
 
+import re
 from typing import cast
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from liaison_kit.calls.outside import answer_to
+from liaison_kit.context import NOBODY, context
 from liaison_kit.database.statements import Statement
+from liaison_kit.listing.asked import ListQuery
 from liaison_kit.records.references import unknown
+from liaison_kit.sight import peers_of
 from liaison_sales import accounts, reps
 from liaison_sdk.contracts.questions import Ids, KnownCompanies, KnownUsers
+from liaison_sdk.contracts.sales import Opportunity
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_MOST = 1000
 
 _CHECK = Statement("""
     SELECT %(product)s::uuid IS NULL OR EXISTS (SELECT FROM products WHERE id = %(product)s),
@@ -53,6 +61,33 @@ def check(
     if missing:
         raise unknown(missing)
     return region
+
+
+def seen(session: Session, query: ListQuery[Opportunity]) -> ListQuery[Opportunity]:
+    """The list's parameters, in which people whom the caller may not see are nobody's ids.
+
+    Which people there are contacts knows alone, and it is asked only for who may not see all.
+    """
+    principal = context(session).principal
+    if principal is None or peers_of(principal, "contacts") is None:
+        return query
+    pairs = [
+        (name, _seen(session, value)) if name.partition("[")[0] == "contact_id" else (name, value)
+        for name, value in query.pairs
+    ]
+    return ListQuery(pairs)
+
+
+def _seen(session: Session, value: str) -> str:
+    parts = value.split(",")
+    ids = {part: UUID(part) for part in parts if _UUID.fullmatch(part)}
+    if not ids:
+        return value
+    question = Ids(ids=list(ids.values())[:_MOST]).model_dump_json().encode()
+    answer = answer_to(session, "contacts", "known_people", question)
+    known = set(Ids.model_validate_json(answer).ids)
+    hidden = {part for part, id in ids.items() if id not in known}
+    return ",".join(str(NOBODY) if part in hidden else part for part in parts)
 
 
 def _found(

@@ -11,7 +11,7 @@ from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_sales import accounts, opportunities, pipelines, products, reps
+from liaison_sales import accounts, opportunities, pipelines, products, references, reps
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
@@ -164,7 +164,7 @@ class Sales(Service):
         self, session: Session, query: ListQuery[Opportunity]
     ) -> Raw[Page[Opportunity]]:
         """Opportunities, filtered, searched and sorted."""
-        return Raw(listing.page(session, OPPORTUNITIES, query))
+        return Raw(listing.page(session, OPPORTUNITIES, references.seen(session, query)))
 
     @post("/opportunities", allow="opportunities:write", problems=[409])
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
@@ -235,7 +235,7 @@ class Sales(Service):
 
         Takes the filters of the list of opportunities, but not its search, order and pages.
         """
-        return Raw(summary(session, by, query))
+        return Raw(summary(session, by, references.seen(session, query)))
 
     # --- what other services tell ----------------------------------------------------------------
 
