@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.calls.wire import Upload, Version
-from liaison_kit.context import Context
+from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.api import ChangeImport, ImportOperations, ImportOptions, ImportShape
@@ -66,6 +66,13 @@ def nobody_answers(*_question: Any) -> bytes:
     raise Unavailable("There are no other services")
 
 
+def rights_of(_signed: str) -> Principal:
+    """What the person may do now: as much as before."""
+    principal = about().principal
+    assert principal is not None
+    return principal
+
+
 def hand_in(
     book: Book, record: str, content: bytes, name: str = "file.csv", context: Context | None = None
 ) -> ImportShape:
@@ -105,7 +112,7 @@ def work(book: Book, operation: str, id: UUID, cancel_after: int | None = None) 
         assert row is not None
         row.worker, row.status = worker, "running"
         row.cancel = cancel_after == 0
-    run = Run(book.db, row, worker)
+    run = Run(book.db, row, worker, rights_of)
     jobs = {
         method.job_kind: method
         for method in (book.import_job, book.import_dry_run_job, book.import_rollback_job)
