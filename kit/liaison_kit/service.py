@@ -72,7 +72,14 @@ class Service(CommonOperations, ImportOperations):
         """Get ready to work: connect to the service's database, load the plugins."""
         cls.keys = Keyring(cls.name, settings.key_file, settings.trust_dir)
         cls.principals = Principals(cls.keys)
-        cls.db = Database(settings.database, settings.pool_size, f"liaison-{cls.name}")
+        cls.db = Database(
+            settings.database,
+            settings.pool_size,
+            f"liaison-{cls.name}",
+            job_pool_size=settings.job_pool_size,
+            statement_timeout_s=settings.statement_timeout_s,
+            job_statement_timeout_s=settings.job_statement_timeout_s,
+        )
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
 

@@ -1,6 +1,7 @@
 """Whose fault an error is: the work's own, or the world's, so that it may succeed later."""
 
 import psycopg2
+from psycopg2.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -36,6 +37,12 @@ def is_database_away(error: BaseException) -> bool:
     if isinstance(error, psycopg2.Error):
         return _is_away(error.pgcode, isinstance(error, psycopg2.OperationalError))
     return False
+
+
+def took_too_long(error: BaseException) -> bool:
+    """Whether PostgreSQL stopped a statement at its time limit: the work's own fault."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, QueryCanceled)
 
 
 # Connection lost, no room, shut down or starting, the machine's own errors.

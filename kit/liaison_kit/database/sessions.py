@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
+from liaison_kit import sight
 from liaison_kit.context import Context
 from liaison_kit.database.prepared import Prepared
 from liaison_kit.database.transactions import BEGIN, OPENING, is_open, opening_of, undo
@@ -36,7 +37,9 @@ class TenantSession(Session):
         super().__init__(engine, autoflush=autoflush, expire_on_commit=False)
         self.info["context"] = context
         self._engine = engine
-        self._opening = f"SET LOCAL liaison.tenant = '{context.tenant}'; "
+        seen = sight.switch(context.principal)
+        # The tenant last: what looks for a statement looks behind it.
+        self._opening = f"{seen}SET LOCAL liaison.tenant = '{context.tenant}'; "
         self._pooled: PoolProxiedConnection | None = None
         self._joined: Connection | None = None
 
@@ -138,10 +141,12 @@ class WritingSession(TenantSession):
 
 
 class ReadingSession(TenantSession):
-    """A session that may only look."""
+    """A session that may only look; strictly, PostgreSQL sees to it."""
 
-    def __init__(self, engine: Engine, context: Context) -> None:
+    def __init__(self, engine: Engine, context: Context, *, strictly: bool = False) -> None:
         super().__init__(engine, context, autoflush=False)
+        if strictly:
+            self._opening = "SET LOCAL transaction_read_only = on; " + self._opening
 
     def fetch(
         self, statement: Prepared, values: Sequence[Any], ending: str = ""
