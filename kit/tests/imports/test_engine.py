@@ -15,7 +15,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.imports import engine
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.mapping import suggest
-from liaison_kit.imports.planning import Options, Plan
+from liaison_kit.imports.planning import Options, Plan, survey
 from liaison_kit.imports.reading import Table, open_table
 from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back

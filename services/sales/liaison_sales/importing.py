@@ -20,7 +20,7 @@ from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
 from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
 from liaison_kit.records.search import fold
-from liaison_sales import accounts, metrics, pipelines, products, reps
+from liaison_sales import accounts, metrics, pipelines, products, reps, telling
 from liaison_sales.models import Opportunity, Product
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.products import PRODUCTS
