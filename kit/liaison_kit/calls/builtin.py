@@ -131,12 +131,18 @@ class CommonOperations:
         session: Session,
         principal: Principal,
         handler: str | None = None,
+        state: parking.State = "parked",
         limit: Limit = 50,
         cursor: UUID | None = None,
     ) -> Page[ParkedEvent]:
-        """Events that a handler has given up on, latest first."""
+        """Events that a handler has given up on, latest first; or is retrying, or lets wait."""
         found = parking.parked(
-            session, principal.tenant, handler=handler, before=cursor, limit=limit + 1
+            session,
+            principal.tenant,
+            state=state,
+            handler=handler,
+            before=cursor,
+            limit=limit + 1,
         )
         after = str(found[limit - 1].id) if len(found) > limit else None
         return Page[ParkedEvent](items=found[:limit], next=after)
