@@ -29,7 +29,7 @@ from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import Roles, migrate, prepare, services
-from liaison_kit.database.sessions import fetch_listeners
+from liaison_kit.database.prepared import fetch_listeners
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Run
 from liaison_kit.run.credentials import Credentials

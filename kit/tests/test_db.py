@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
-from liaison_kit.database.sessions import Prepared
+from liaison_kit.database.prepared import Prepared
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.events.outbox import emit

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
-from sqlalchemy import Text, Uuid, cast
+from sqlalchemy import Text, Uuid, cast, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -25,7 +26,7 @@ from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
 from liaison_kit.ids import uuid7
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.run.process import wait_until
-from liaison_kit.testing import about, principal
+from liaison_kit.testing import about, principal, statements
 from liaison_sdk.errors import Conflict, InvalidInput, NotFound, StaleVersion
 from liaison_sdk.labels import Label
 
@@ -88,6 +89,7 @@ GADGETS = RecordType(
     owner=Gadget.owner_id,
     references={"maker_id": "makers"},
 )
+NOTED = replace(GADGETS, derived=frozenset({"notes"}))
 BLANK = dict.fromkeys(
     ("owner_id", "maker_id", "price", "weight", "made_on", "tags", "friends", "notes")
 ) | {"name": "x", "external_id": None}
@@ -111,7 +113,7 @@ FEW = settings(
 )
 
 
-def create(session: Session, **values: Any) -> Gadget:
+def create(session: Session, **values: Any) -> records.Held[Gadget]:
     return records.create(session, GADGETS, Gadget, **BLANK | values)
 
 
@@ -124,7 +126,7 @@ def change(db: Database, who: Context, id: UUID, version: int | None = None, **t
     """Load a gadget and change it in a transaction of its own; what has changed."""
     with db.writing(who) as session:
         gadget = records.load(session, GADGETS, Gadget, id, version)
-        return records.change(session, GADGETS, gadget, to)
+        return records.change(session, GADGETS, gadget, to)[1]
 
 
 def remove(db: Database, who: Context, id: UUID) -> None:
@@ -177,7 +179,7 @@ def test_a_change_answers_what_is_read_and_keeps_what_was(
     id = created(db, someone, **before)
     with db.writing(someone) as session:
         gadget = records.load(session, GADGETS, Gadget, id)
-        changed = records.change(session, GADGETS, gadget, after)
+        gadget, changed = records.change(session, GADGETS, gadget, after)
         answered = records.answer(session, GADGETS, gadget)
 
     different = {name for name in before if before[name] != after[name]}
@@ -223,6 +225,83 @@ def test_none_clears_a_field_of_any_type(ground: Ground, db: Database, someone: 
     assert ground.look(f"SELECT {empty} FROM gadgets") == [(True,)]
 
 
+def test_a_record_in_hand_is_how_it_was_whatever_becomes_of_it(
+    db: Database, someone: Context
+) -> None:
+    with db.writing(someone) as session:
+        first = create(session, name="first")
+        second, changed = records.change(session, GADGETS, first, {"name": "second"})
+        with pytest.raises(AssertionError, match="has been changed"):
+            records.change(session, GADGETS, first, {"price": Decimal(1)})
+        records.remove(session, GADGETS, second)
+
+    assert changed == {"name": ("first", "second")}
+    assert (first.name, first.version) == ("first", 1)
+    assert (second.name, second.version) == ("second", 2)
+    assert not isinstance(first, Gadget)
+
+
+def test_a_record_has_no_other_columns_than_its_kind(db: Database, someone: Context) -> None:
+    with pytest.raises(TypeError, match="no colour"), db.writing(someone) as session:
+        create(session, colour="red")
+    id = created(db, someone)
+    with pytest.raises(KeyError, match="colour"):
+        change(db, someone, id, colour="red")
+
+
+def test_what_is_derived_makes_no_history(db: Database, someone: Context) -> None:
+    id = created(db, someone, notes="a")
+
+    with db.writing(someone) as session:
+        gadget = records.load(session, NOTED, Gadget, id)
+        _, derived = records.change(session, NOTED, gadget, {"notes": "b"})
+        gadget, told = records.change(session, NOTED, gadget, {"notes": "b", "name": "b"})
+
+    assert (derived, told) == ({}, {"name": ("x", "b")})
+    assert (gadget.notes, gadget.version) == ("b", 2)
+
+
+def test_sql_that_belongs_to_a_write_rides_along_or_is_undone_with_it(
+    ground: Ground, db: Database, someone: Context
+) -> None:
+    along = "INSERT INTO things (id, said) SELECT %(number)s, version || written.name FROM written"
+    with db.writing(someone) as session:
+        gadget = records.create(
+            session, GADGETS, Gadget, along=(along, {"number": 1}), **BLANK | {"name": "a"}
+        )
+    with db.writing(someone) as session:
+        loaded = records.load(session, GADGETS, Gadget, gadget.id)
+        loaded, _ = records.change(
+            session, GADGETS, loaded, {"name": "b"}, along=(along, {"number": 2})
+        )
+        records.change(session, GADGETS, loaded, {"name": "b"}, along=(along, {"number": 3}))
+
+    def say_again(session: Session) -> None:
+        loaded = records.load(session, GADGETS, Gadget, gadget.id)
+        records.change(session, GADGETS, loaded, {"name": "c"}, along=(along, {"number": 2}))
+
+    with pytest.raises(IntegrityError), db.writing(someone) as session:
+        say_again(session)
+    assert ground.look("SELECT id, said FROM things ORDER BY id") == [(1, "1a"), (2, "2b")]
+    assert len(history(db, someone, gadget.id)) == 1
+
+
+def test_what_is_to_be_known_with_a_record_is_looked_up_where_it_is_locked(
+    ground: Ground, db: Database, someone: Context
+) -> None:
+    maker = uuid7()
+    ground.look("INSERT INTO makers VALUES (%s, %s)", str(maker), str(someone.tenant))
+    id = created(db, someone, maker_id=maker)
+    made_by = select(Maker.id).where(Maker.id == Gadget.maker_id).scalar_subquery()
+
+    with statements(db) as seen, db.writing(someone) as session:
+        gadget, also = records.load_with(session, GADGETS, Gadget, id, 1, made_by, made_by)
+
+    assert gadget.maker_id == maker
+    assert list(also) == [maker, maker]
+    assert len([each for each in seen if "gadgets" in each]) == 1
+
+
 def test_setting_an_attribute_fails_and_changes_nothing(db: Database, someone: Context) -> None:
     with db.writing(someone) as session:
         gadget = create(session, name="x")
@@ -241,7 +320,7 @@ def test_what_changes_beside_the_row_makes_a_version_too(db: Database, someone: 
 
     with db.writing(someone) as session:
         gadget = records.load(session, GADGETS, Gadget, id)
-        records.change(session, GADGETS, gadget, {}, {"parts": ([], ["wheel"])})
+        records.change(session, GADGETS, gadget, {}, beside={"parts": ([], ["wheel"])})
 
     (entry,) = history(db, someone, id)
     assert (entry["version"], entry["changes"]) == (2, {"parts": [[], ["wheel"]]})
@@ -253,7 +332,7 @@ def test_one_record_may_be_changed_again_and_again_in_a_transaction(
     with db.writing(someone) as session:
         gadget = create(session)
         for name in "abc":
-            records.change(session, GADGETS, gadget, {"name": name})
+            gadget, _ = records.change(session, GADGETS, gadget, {"name": name})
         assert json.loads(records.answer(session, GADGETS, gadget)[0])["name"] == "c"
         again = records.load(session, GADGETS, Gadget, gadget.id, version=4)
         records.change(session, GADGETS, again, {"price": Decimal(1)})

@@ -9,12 +9,29 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Text, bindparam, cast, column, func, literal, select, table
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    select,
+)
 
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
-from liaison_kit.database.statements import Statement, read_from, text_of
+from liaison_kit.database.queries import read_from, stand_in, text_of
+from liaison_kit.database.statements import Statement
 from liaison_kit.ids import uuid7
+
+from .conftest import Ground
 
 # What PostgreSQL's text can hold.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
@@ -139,11 +156,13 @@ def test_a_querys_constants_are_written_out_and_its_parameters_are_places(
     db: Database, someone: Context, value: Any
 ) -> None:
     wanted = func.concat("<", column("wanted"), ">")
-    things = select(column("wanted")).select_from(func.unnest(["a", "b"]).alias("wanted"))
+    things = select(column("wanted")).select_from(
+        func.unnest(literal(["a", "b"], ARRAY(Text))).alias("wanted")
+    )
     rows = select(literal(value), wanted).select_from(things.subquery())
 
     with db.session(someone) as session:
-        found = Statement(text_of(rows)).run(session, {})
+        found = Statement(rows).run(session, {})
 
     assert found == [(value, "<a>"), (value, "<b>")]
 
@@ -152,16 +171,45 @@ def test_a_place_without_a_value_stays_a_place(db: Database, someone: Context) -
     rows = select(literal("100%"), cast(bindparam("a"), Text), cast(bindparam("b"), Text))
 
     with db.session(someone) as session:
-        found = Statement(text_of(rows)).run(session, {"a": "%(b)s", "b": None})
+        found = Statement(rows).run(session, {"a": "%(b)s", "b": None})
 
     assert found == [("100%", "%(b)s", None)]
 
 
 def test_a_query_reads_from_what_stands_in_for_its_table() -> None:
-    things, again = table("things", column("id")), table("things", column("id")).alias("again")
-    once = text_of(select(things.c.id).where(things.c.id == again.c.id))
-    twice = text_of(select(things.c.id, select(func.count()).select_from(things).scalar_subquery()))
+    things = Table("things", MetaData(), Column("id", Integer), Column("above", Integer))
+    again = things.alias("again")
+    above = select(again.c.id).where(again.c.id == things.c.above).scalar_subquery()
+    rows = select(things.c.id, above.label("above")).where(things.c.id > 1)
 
-    assert "FROM written AS things" in read_from("written", "things", once)
-    with pytest.raises(AssertionError):
-        read_from("written", "things", twice)
+    found = text_of(read_from(rows, things, stand_in("written", things)))
+
+    assert " ".join(found.split()) == (
+        "SELECT things.id, (SELECT again.id FROM things AS again"
+        " WHERE again.id = things.above) AS above FROM written AS things WHERE things.id > 1"
+    )
+
+
+def test_a_query_may_read_several_times_from_what_stands_in(
+    ground: Ground, db: Database, someone: Context
+) -> None:
+    things = Table("things", MetaData(), Column("id", BigInteger))
+    ground.look("INSERT INTO things (id, tenant_id) VALUES (1, %s)", str(someone.tenant))
+    both = select(things.c.id, select(func.count(things.c.id)).correlate(None).scalar_subquery())
+
+    with db.session(someone) as session:
+        assert Statement(both).run(session, {}) == [(1, 1)]
+        two = select(literal(2).label("id")).union_all(select(literal(3))).subquery("things")
+        assert Statement(read_from(both, things, two)).run(session, {}) == [(2, 2), (3, 2)]
+
+
+@pytest.mark.parametrize("constants", [[], ["a"], ["%(a)s", "'", "\\"]])
+def test_constants_among_which_a_value_is_looked_for_are_written_out(
+    db: Database, someone: Context, constants: list[str]
+) -> None:
+    rows = select(*(cast(bindparam(name), Text).in_(constants) for name in ("a", "b")))
+
+    with db.session(someone) as session:
+        found = Statement(rows).run(session, {"a": (constants or ["a"])[-1], "b": "other"})
+
+    assert found == [(bool(constants), False)]

@@ -22,7 +22,7 @@ from liaison_kit.context import Principal
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.records.recordtype import RecordType
 
-Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PATCH", "DELETE"]
 Shared = Literal["id", "record", "merge"]
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import Context
-from liaison_kit.database import sessions
+from liaison_kit.database import sessions, transactions
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
@@ -43,12 +43,12 @@ class Database:
         self.relay: Any = None
         """The relay in this process, if there is one (`outbox.LocalRelay`)."""
         self._writing = create_engine(url, isolation_level="AUTOCOMMIT", **options)
-        sessions.end_with_last(self._writing)
+        transactions.begin_and_end(self._writing)
         self._reading = create_engine(
             url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
         )
+        transactions.only_look(self._reading)
         for engine in (self._writing, self._reading):
-            sessions.open_with_first(engine)
             event.listen(engine, "checkin", _put_back)
             event.listen(engine, "checkout", _make_sure)
 

@@ -1,13 +1,12 @@
 """What tables are declared with: rows that have a tenant, records that have versions."""
 
 import datetime as dt
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
     DateTime,
-    MetaData,
     Numeric,
     Text,
 )
@@ -16,19 +15,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from liaison_kit.ids import uuid7
 
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
 
 class Base(DeclarativeBase):
     """Where a service's tables are declared; each service process has its own one service."""
 
-    metadata = MetaData(naming_convention=NAMING)
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         str: Text,
         int: BigInteger,
@@ -55,9 +45,6 @@ class Record(TenantRow):
     created_by: Mapped[UUID | None]
     updated_at: Mapped[dt.datetime]
     updated_by: Mapped[UUID | None]
-
-    _answer = cast("tuple[bytes, int] | None", None)
-    """What readers get of the record, and its version, as its last write returned them."""
 
 
 MoneyAmount = Numeric(18, 2)

@@ -15,7 +15,9 @@ from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from liaison_kit.context import context
-from liaison_kit.database.sessions import AND_COMMIT, Prepared, WritingSession
+from liaison_kit.database.prepared import Prepared
+from liaison_kit.database.sessions import WritingSession
+from liaison_kit.database.transactions import AND_COMMIT
 from liaison_kit.ids import uuid7
 from liaison_sdk.events import Event
 

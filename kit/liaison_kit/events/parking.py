@@ -76,14 +76,6 @@ def replay(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
     return found
 
 
-def replay_all(session: Session, tenant: UUID | None, handler: str, limit: int = 1000) -> int:
-    """Put up to `limit` parked events of a handler through it again, oldest first; how many."""
-    ids = session.scalars(_IDS, {"tenant": tenant, "handler": handler, "limit": limit}).all()
-    _replay(session, ids)
-    log.info("parked events replayed", handler=handler, events=len(ids))
-    return len(ids)
-
-
 def discard(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
     """Give an event up for good: its handler will not see it again."""
     found = find(session, tenant, id)
@@ -135,12 +127,6 @@ _LIST = text(
     AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"""
 )
 _FIND = text(_SHOWN + " AND state = 'parked' AND id = :id FOR UPDATE OF f")
-_IDS = text("""
-SELECT id FROM failed_events
-WHERE state = 'parked' AND handler = :handler
-    AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)
-ORDER BY seq LIMIT :limit FOR UPDATE
-""")
 _RELEASE = text("""
 UPDATE failed_events
 SET state = 'retrying', attempt = 0, turn = turn + 1, next_try_at = now()

@@ -2,6 +2,7 @@
 
 A service declares what can be imported (`fields`). `reading` turns a CSV or XLSX file into columns
 of text; `mapping` suggests which column feeds which field; `converting` and `matching` make values
-of the text; `engine` and `writing` put them into the table chunk by chunk; `rollback` takes that
-back. `api` holds the operations that the kit gives to each such service.
+of the text, as `planning` has settled for the whole file. `engine` runs it: `preparing` makes table
+columns of a chunk, `writing` writes them, `reporting` keeps what became of the rows; `rollback`
+takes it all back. `api` holds the operations that the kit gives to each such service.
 """

@@ -22,12 +22,14 @@ from liaison_kit.calls.operations import get, patch, post
 from liaison_kit.calls.wire import Accepted, Download, Raw, Upload, Version
 from liaison_kit.context import Principal, context
 from liaison_kit.ids import uuid7
-from liaison_kit.imports import engine
+from liaison_kit.imports import engine, planning
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.matching import Unmatched
 from liaison_kit.imports.models import Import
+from liaison_kit.imports.preparing import show
 from liaison_kit.imports.reading import Table, open_table, spool
+from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
 from liaison_kit.jobs.work import Cancelled, Run, job
 from liaison_kit.listing.asked import Page
@@ -243,7 +245,7 @@ class ImportOperations:
         importable = self._importable(row.record)
         session.info["ask"] = self.ask
         with _file(session, row.file_id) as table:
-            found = engine.plan(session, importable, table, *_choices(row))
+            found = planning.plan(session, importable, table, *_choices(row))
             preview = _preview(found)
         if row.status == "draft":
             row.status = "previewed"
@@ -458,24 +460,24 @@ def _describe(session: Session, importable: Importable, table: Table) -> dict[st
 
 def _choices(
     row: Import,
-) -> tuple[Mapping[str, str | None], Mapping[str, Mapping[str, str | None]], engine.Options]:
+) -> tuple[Mapping[str, str | None], Mapping[str, Mapping[str, str | None]], planning.Options]:
     given = ImportOptions.model_validate(row.options).model_dump(exclude_none=True)
-    return row.mapping, row.value_map, engine.Options(**given)
+    return row.mapping, row.value_map, planning.Options(**given)
 
 
 def _check(session: Session, importable: Importable, row: Import) -> None:
-    engine.check(
+    planning.check(
         importable, importable.all_fields(session), row.file_info["header"], *_choices(row)
     )
 
 
-def _preview(found: engine.Plan) -> Preview:
+def _preview(found: planning.Plan) -> Preview:
     chunk = next(found.table.chunks(size=SHOWN_ROWS), None)
     rows: list[PreviewRow] = []
     if chunk is not None:
         rows = [
             PreviewRow(row=number, values=values, errors=errors)
-            for number, values, errors in engine.show(found, chunk)
+            for number, values, errors in show(found, chunk)
         ]
     formats = {
         feed.column: {
@@ -502,12 +504,12 @@ def _preview(found: engine.Plan) -> Preview:
     )
 
 
-def _counted(tally: engine.Tally) -> dict[str, int]:
+def _counted(tally: Tally) -> dict[str, int]:
     verbs = {"created": "create", "updated": "update", "unchanged": "leave", "failed": "fail"}
     return {verb: tally.counts.get(count, 0) for count, verb in verbs.items()}
 
 
-def _problems(tally: engine.Tally, unmatched: Sequence[Unmatched]) -> list[dict[str, Any]]:
+def _problems(tally: Tally, unmatched: Sequence[Unmatched]) -> list[dict[str, Any]]:
     found = [
         {
             "code": "unknown_value",

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from json.encoder import encode_basestring as _json
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -108,17 +107,6 @@ class Batch:
         """A field's values; blanks when no column feeds it."""
         return self.values.get(name) or [""] * self.size
 
-    def objects(self, key: str, *names: str) -> list[str]:
-        """Row by row, a JSON list of `{key: value}` of these fields' values; blank when all are."""
-        found: list[list[str]] = []
-        for name in names:
-            if name in self.values:
-                found.append([f'{{"{key}":{_json(v)}}}' if v else "" for v in self.values[name]])
-        if len(found) == 1:
-            return [f"[{item}]" if item else "" for item in found[0]]
-        joined = (",".join(filter(None, row)) for row in zip(*found, strict=True))
-        return [f"[{items}]" if items else "" for items in joined] or [""] * self.size
-
     def gathered(self, *names: str) -> Sequence[Sequence[str]]:
         """Row by row, the values of several fields: for a column that holds a list."""
         return list(zip(*(self.get(name) for name in names), strict=True))
@@ -147,15 +135,8 @@ class Importable:
     unique_keys: frozenset[str] = frozenset({"external_id"})
     match: Mapping[str, str] = field(default_factory=dict)
     """SQL by which a key meets a record, where it isn't `t.<column> = s.<column>`; indexed."""
-    lookup: str | None = None
-    """Where to look keys up, when row-level security would keep an expression's index from being
-    used: the table's `_found` view."""
     references: Mapping[str, Reference] = field(default_factory=dict)
     """By field's `reference`. One that names this very record may wait for rows of the file."""
-    choices: Mapping[str, Callable[[Session], Mapping[str, Sequence[str]]]] = field(
-        default_factory=dict
-    )
-    """By field: a list of choices that the tenant may change."""
     columns: Columns | None = None
     """Table columns of the fields that are not a column themselves (several e-mails in one)."""
     covers: frozenset[str] = frozenset()

@@ -17,12 +17,6 @@ class EmptyFile(BadFile):
     code, title = "empty_file", "The file is empty"
 
 
-class NoRows(BadFile):
-    """There is a header and nothing under it."""
-
-    code, title = "no_rows", "The file has a header but no rows"
-
-
 class UnreadableEncoding(BadFile):
     """The bytes are not text in any encoding that we know."""
 

@@ -43,18 +43,6 @@ class Import(TenantRow, Base):
     updated_at: Mapped[dt.datetime]
 
 
-class ImportChange(TenantRow, Base):
-    """One record that an import created or updated: what it was, and the version it has since."""
-
-    __tablename__ = "import_changes"
-
-    import_id: Mapped[UUID] = mapped_column(primary_key=True)
-    record_id: Mapped[UUID] = mapped_column(primary_key=True)
-    action: Mapped[str]
-    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    version: Mapped[int]
-
-
 TABLES = """
 CREATE TABLE imports (
     id uuid PRIMARY KEY,

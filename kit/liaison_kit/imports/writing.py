@@ -76,7 +76,7 @@ class Writer:
         self.clashes = False
         """Some rows have what must be unique: from then on each is looked up before it is written,
         which costs a tenth of the insert."""
-        indexed = key is None or key in importable.unique_keys or importable.lookup is not None
+        indexed = key is None or key in importable.unique_keys
         self.ways = _BY_INDEX if indexed else _BY_HASH
 
     def write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
@@ -194,7 +194,7 @@ class Writer:
             " SELECT s.*, t.id AS _old_id, t.version AS _old_version,"
             f" CASE WHEN t.id IS NULL THEN 'c'{forbidden}"
             f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS _action"
-            f" FROM ({incoming}) s LEFT JOIN {_quoted(self.importable.lookup or table.name)} t"
+            f" FROM ({incoming}) s LEFT JOIN {_quoted(table.name)} t"
             f" ON t.tenant_id = %(tenant)s::uuid AND {met}; "
         )
 

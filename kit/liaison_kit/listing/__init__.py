@@ -1,4 +1,8 @@
-"""Lists: filters, search, sort, keyset cursors and counts, written once for every record."""
+"""Lists: filters, search, sort, keyset cursors and counts, written once for every record.
+
+`asked` checks what is wanted, `composing` makes SQL of it, `pages` answers; `row_rules` say whose
+records are seen.
+"""
 
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.listing.pages import aggregate, page, read

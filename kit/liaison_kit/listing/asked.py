@@ -69,6 +69,8 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """A list as it is asked for, checked: what it shows, in which order, from where on."""
+
     filters: tuple[Filter, ...]
     terms: tuple[str, ...]
     sort: str
@@ -84,6 +86,7 @@ _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$
 
 
 def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool = True) -> Plan:
+    """What a query's parameters ask for; every bad one is named."""
     errors: list[FieldError] = []
     filters: list[Filter] = []
     given: dict[str, str] = {}
@@ -234,4 +237,5 @@ def _limit(raw: str | None, errors: list[FieldError]) -> int:
 
 
 def cursor_at(plan: Plan, value: str | None, id: str) -> str:
+    """Where the next page starts: behind the row of this value and id."""
     return cursors.written(plan.identity, (value, id))

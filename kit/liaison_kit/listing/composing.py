@@ -19,7 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from liaison_kit.database.statements import Statement, read_from, text_of
+from liaison_kit.database.queries import Rows, read_from, stand_in, text_of
+from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import Filter, Plan
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType, as_json
@@ -34,17 +35,18 @@ class Composed:
     index before the policy. The view belongs to the owner and has the tenant's condition itself.
     """
 
-    def __init__(self, sql: str, searched: RecordType | None) -> None:
-        self._search: str | None = None
+    def __init__(self, rows: Rows, searched: RecordType | None) -> None:
+        self._prepared: Statement | None = None
+        self._search = ""
         if searched is None:
-            self._prepared = Statement(sql)
+            self._prepared = Statement(rows)
         else:
-            table = searched.table.name
-            self._search = read_from(f"{table}_found", table, sql)
+            table = searched.table
+            self._search = text_of(read_from(rows, table, stand_in(f"{table.name}_found", table)))
 
     def run(self, session: Session, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values."""
-        if self._search is None:
+        if self._prepared is not None:
             return self._prepared.run(session, values)
         return session.connection().exec_driver_sql(self._search, values).fetchall()
 
@@ -53,7 +55,7 @@ _statements: OrderedDict[tuple[Any, ...], Composed] = OrderedDict()
 
 
 def statement_of(
-    shape: tuple[Any, ...], compose: Callable[[], str], searched: RecordType | None = None
+    shape: tuple[Any, ...], compose: Callable[[], Rows], searched: RecordType | None = None
 ) -> Composed:
     """The statement of a shape, composed once: SQLAlchemy's own cache walks it each time."""
     found = _statements.get(shape)
@@ -64,17 +66,19 @@ def statement_of(
     return found
 
 
-def one_record(kind: RecordType, rule: tuple[str, Any]) -> str:
+def one_record(kind: RecordType, rule: tuple[str, Any]) -> Rows:
+    """The record of an id, if its row is one that may be seen."""
     rows = kind.select().where(kind.model.id == bindparam("id", type_=kind.model.id.type))
     if rule[1] is not None:
         assert kind.owner is not None
         rows = rows.where(any_of(kind.owner, "peers"))
-    return text_of(as_json(rows, "version"))
+    return as_json(rows, "version")
 
 
 def conditions_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> list[ColumnElement[bool]]:
+    """What narrows a list: its filters, its search, the row rule, and what the caller adds."""
     found = [_condition(kind, f, i) for i, f in enumerate(plan.filters)] + list(extra)
     if plan.terms:
         assert kind.search is not None
@@ -87,7 +91,8 @@ def conditions_of(
 
 def page_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
-) -> str:
+) -> Rows:
+    """One page, each record as JSON with the value that it is sorted by."""
     key = kind.order(plan.sort)
     id = kind.model.id
     rows = kind.select().where(*conditions_of(kind, plan, rule, extra))
@@ -100,23 +105,24 @@ def page_of(
         id.desc() if plan.descending else id.asc(),
     )
     rows = rows.order_by(*order).limit(cast(bindparam("limit"), postgresql.BIGINT))
-    if kind.fields[plan.sort].kind != "money":
-        return text_of(as_json(rows, plan.sort, "id"))
-    # No index keeps amounts in order, and PostgreSQL would sort what it has built the JSON of: the
-    # page's rows are picked first. The backslashes are for `re`, which puts them in.
-    picked = text_of(rows.with_only_columns(*kind.table.c)).replace("\\", r"\\")
-    shown = as_json(kind.select().order_by(*order), plan.sort, "id")
-    return read_from(f"({picked})", kind.table.name, text_of(shown))
+    if kind.fields[plan.sort].kind == "money":
+        # No index keeps amounts in order, and PostgreSQL would sort what it has built the JSON of:
+        # the page's rows are picked first.
+        picked = rows.with_only_columns(*kind.table.c).subquery(kind.table.name)
+        rows = read_from(kind.select().order_by(*order), kind.table, picked)
+    return as_json(rows, plan.sort, "id")
 
 
 def count_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
-) -> str:
+) -> Rows:
+    """How many records there are on all pages."""
     rows = select(func.count()).select_from(kind.model)
-    return text_of(rows.where(*conditions_of(kind, plan, rule, extra)))
+    return rows.where(*conditions_of(kind, plan, rule, extra))
 
 
 def is_search(kind: RecordType, plan: Plan) -> bool:
+    """Whether it is answered by an index that row-level security would hide (`Composed`)."""
     return bool(plan.terms) or any(f.field in kind.indexed_filters for f in plan.filters)
 
 
@@ -139,6 +145,7 @@ def _nullable(kind: RecordType, name: str) -> bool:
 
 
 def any_of(column: Any, name: str) -> ColumnElement[bool]:
+    """Whether a column has one of the values of the list that is given under a name."""
     among: ColumnElement[bool] = column == func.any(cast(bindparam(name), ARRAY(column.type)))
     return among
 
@@ -172,6 +179,7 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
 
 
 def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
+    """The values of a composed list's places."""
     values: dict[str, Any] = {}
     for i, f in enumerate(plan.filters):
         if isinstance(f.value, tuple):

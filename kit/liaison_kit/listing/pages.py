@@ -1,4 +1,4 @@
-"""Lists: filters, search, sort, keyset cursors and counts, written once for every record.
+"""Pages: what a list answers.
 
 `GET /contacts?stage=won&amount[gte]=100&q=dupont&sort=-updated_at&limit=50&cursor=…&count=true`
 
@@ -10,12 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-)
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
-from liaison_kit.database.statements import Rows, text_of
+from liaison_kit.database.queries import Rows
 from liaison_kit.listing.asked import ListQuery, cursor_at, parse
 from liaison_kit.listing.composing import (
     conditions_of,
@@ -90,7 +88,7 @@ def aggregate(
     plan = parse(session, kind, query, paged=False)
     rule = row_rule(session, kind)
     shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
-    statement = statement_of(shape, lambda: text_of(build(conditions_of(kind, plan, rule, []))))
+    statement = statement_of(shape, lambda: build(conditions_of(kind, plan, rule, [])))
     return statement.run(session, values_of(plan, rule))
 
 

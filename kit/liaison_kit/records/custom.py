@@ -2,6 +2,7 @@
 
 import datetime as dt
 import operator as operators
+import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -132,6 +133,26 @@ def fields(session: Session, record: str | None = None) -> list[CustomField]:
     if record is not None:
         wanted = wanted.where(CustomField.record == record)
     return list(session.scalars(wanted))
+
+
+REMEMBERED_S = 5.0
+_demanding: dict[UUID, tuple[float, frozenset[str]]] = {}
+
+
+def demanding(session: Session) -> frozenset[str]:
+    """The kinds of record for which this tenant has made some field required.
+
+    It rarely changes and every creation asks: an answer serves for five seconds.
+    """
+    tenant = context(session).tenant
+    until, found = _demanding.get(tenant, (0.0, frozenset[str]()))
+    if time.monotonic() < until:
+        return found
+    found = frozenset(session.scalars(select(CustomField.record).where(CustomField.required)))
+    if len(_demanding) > 10_000:
+        _demanding.clear()
+    _demanding[tenant] = (time.monotonic() + REMEMBERED_S, found)
+    return found
 
 
 def remove(session: Session, id: UUID) -> None:

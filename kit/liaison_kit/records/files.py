@@ -7,7 +7,7 @@ are dropped at once, or swept away after a day if whoever was to drop them died.
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from uuid import UUID
 
 from sqlalchemy import LargeBinary, delete, func, select, update
@@ -125,21 +125,6 @@ def drop(session: Session, file_id: UUID) -> None:
     session.execute(
         delete(FilePart).where(FilePart.file_id == file_id, FilePart.claimed.is_(False))
     )
-
-
-def store(session: Session, file_id: UUID, pieces: Iterable[bytes]) -> int:
-    """Write a file of our own making; returns how many parts it took."""
-    part, held = 0, b""
-    for piece in pieces:
-        held += piece
-        while len(held) >= PART_BYTES:
-            put(session, file_id, part, held[:PART_BYTES])
-            held, part = held[PART_BYTES:], part + 1
-    if held:
-        put(session, file_id, part, held)
-        part += 1
-    claim(session, file_id)
-    return part
 
 
 def discard(session: Session, file_id: UUID) -> None:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
-from liaison_kit.database.statements import Rows
+from liaison_kit.database.queries import Rows
 from liaison_kit.database.tables import Record
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Money
@@ -75,7 +75,7 @@ class RecordType:
     list filters that are not fields. `indexed_filters` are those of them that need an index whose
     operators row-level security would keep from being used; they read through the table's `_found`
     view. `references` are the columns that must point at a row of the tenant, and in which table
-    or view.
+    or view. `derived` are the columns that follow from others: history does not tell of them.
     """
 
     name: str
@@ -90,6 +90,7 @@ class RecordType:
     search: InstrumentedAttribute[Any] | None = None
     owner: InstrumentedAttribute[Any] | None = None
     references: Mapping[str, str] = field(default_factory=dict)
+    derived: frozenset[str] = frozenset({"search", "keys"})
     default_sort: str = "-updated_at"
 
     @cached_property

@@ -29,6 +29,7 @@ def demand(session: Session, **references: tuple[type[TenantRow], UUID | None]) 
 
 
 def unknown(paths: Iterable[str]) -> InvalidInput:
+    """These fields point at nothing."""
     return InvalidInput(
         "Some references point at nothing",
         [

@@ -120,19 +120,6 @@ def test_a_discarded_event_stays_away(running: Flow) -> None:
     assert running.effects("a") == [2]
 
 
-def test_all_parked_events_of_a_handler_can_be_replayed_in_order(running: Flow) -> None:
-    running.rows("INSERT INTO broken SELECT 'a', n FROM generate_series(1, 3) AS n")
-    running.say("a", 1, 2, 3, 4)
-    assert wait_until(lambda: running.failed() == [("parked", 5)] * 3, seconds=15), running.failed()
-    running.rows("DELETE FROM broken")
-
-    with running.db.writing(Context(tenant=running.tenant)) as session:
-        assert parking.replay_all(session, running.tenant, "on_said") == 3
-
-    running.settles(4)
-    assert running.effects("a") == [4, 1, 2, 3]
-
-
 def test_what_can_not_be_read_is_parked_and_the_rest_goes_on(running: Flow) -> None:
     broken = [
         b"\xff\x00 not json}",

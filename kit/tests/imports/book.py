@@ -159,7 +159,6 @@ FIRMS = Importable(
     table=_table(Firm),
     keys=("external_id", "name"),
     match={"name": "lower(t.name) = lower(s.name)"},
-    lookup="book_firms_found",
     references={"firms": ByName()},
     fields=(
         ImportField("external_id", _label("Reference", "Référence"), aliases=("customer id", "id")),
@@ -197,7 +196,9 @@ FIRMS = Importable(
 
 
 def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
-    return {"emails": batch.objects("address", "email", "email_2")}
+    rows = batch.gathered("email", "email_2")
+    lists = ([{"address": address} for address in row if address] for row in rows)
+    return {"emails": [json.dumps(found) if found else "" for found in lists]}
 
 
 PEOPLE = Importable(

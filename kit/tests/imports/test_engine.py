@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.database.database import Database
 from liaison_kit.imports import engine
-from liaison_kit.imports.engine import Options, Plan, Tally
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.mapping import suggest
+from liaison_kit.imports.planning import Options, Plan, plan
 from liaison_kit.imports.reading import Table, open_table
+from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
 from liaison_kit.records import files
 from liaison_sdk.errors import InvalidInput
@@ -380,9 +381,7 @@ def test_a_hopeless_mapping_names_everything_that_is_wrong(db: Database, tmp_pat
     mapping = {"id": "last_name", "Nom": "last_name", "nowhere": "phone"}
 
     with db.writing(about()) as session, pytest.raises(InvalidInput) as caught:
-        engine.plan(
-            session, PEOPLE, table, mapping, {"what": {}}, Options(key="job", timezone="Mars/X")
-        )
+        plan(session, PEOPLE, table, mapping, {"what": {}}, Options(key="job", timezone="Mars/X"))
 
     assert {(e.path, e.code) for e in caught.value.errors} == {
         ("mapping.Nom", "fed_twice"),
@@ -392,7 +391,7 @@ def test_a_hopeless_mapping_names_everything_that_is_wrong(db: Database, tmp_pat
         ("options.timezone", "unknown"),
     }
     with db.writing(about()) as session, pytest.raises(InvalidInput) as caught:
-        engine.plan(session, PEOPLE, table, {"id": "external_id"}, {}, Options())
+        plan(session, PEOPLE, table, {"id": "external_id"}, {}, Options())
     assert [e.path for e in caught.value.errors] == ["mapping.last_name"]
 
 

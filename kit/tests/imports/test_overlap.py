@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.database.database import Database
 from liaison_kit.imports import engine, overlap
-from liaison_kit.imports.engine import Options
 from liaison_kit.imports.overlap import Turn, ahead, in_turn
+from liaison_kit.imports.planning import Options
 from liaison_kit.imports.reading import open_table
 from liaison_kit.run.process import wait_until
 

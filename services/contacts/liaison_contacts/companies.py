@@ -12,6 +12,7 @@ from liaison_contacts.models import Company, Person
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import batches
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, money
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import Conflict, InvalidInput
@@ -42,7 +43,7 @@ COMPANIES = RecordType(
 )
 
 
-def create(session: Session, new: contract.NewCompany) -> Company:
+def create(session: Session, new: contract.NewCompany) -> Held[Company]:
     """Add a company."""
     values = _stored(new, set(type(new).model_fields) - {"custom"})
     company = records.create(
@@ -58,7 +59,9 @@ def create(session: Session, new: contract.NewCompany) -> Company:
     return company
 
 
-def change(session: Session, id: UUID, version: int, changes: contract.CompanyChanges) -> Company:
+def change(
+    session: Session, id: UUID, version: int, changes: contract.CompanyChanges
+) -> Held[Company]:
     """Change what was sent, and nothing else."""
     company = records.load(session, COMPANIES, Company, id, version)
     sent = changes.model_fields_set
@@ -72,10 +75,11 @@ def change(session: Session, id: UUID, version: int, changes: contract.CompanyCh
     values["search"] = parties.found_by((name,), reached)
     values["keys"] = parties.keys((name,), reached)
     stage = values.pop("stage", company.stage)
-    if records.change(session, COMPANIES, company, values):
+    company, changed = records.change(session, COMPANIES, company, values)
+    if changed:
         emit(session, contract.CompaniesSaved(companies=[reference(company)]))
     if stage != company.stage:
-        lifecycle.move(session, COMPANIES, company, stage, because="changed by hand")
+        return lifecycle.move(session, COMPANIES, company, stage, because="changed by hand")
     return company
 
 
@@ -114,7 +118,7 @@ def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
         emit(session, contract.CompanyRemoved(company_id=id))
 
 
-def reference(company: Company) -> contract.CompanyRef:
+def reference(company: Held[Company]) -> contract.CompanyRef:
     """The company as other services keep it."""
     return contract.CompanyRef(
         id=company.id,

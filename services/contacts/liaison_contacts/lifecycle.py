@@ -1,8 +1,7 @@
 """The lifecycle: how far the relation with a person or company has come, since when and why."""
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 from uuid import UUID
 
 from sqlalchemy import or_
@@ -12,29 +11,31 @@ from liaison_contacts.models import Company, Party, Person
 from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events.outbox import emit
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts.contacts import LifecycleMoved, LifecycleStage
 
-ORDER: Sequence[str] = ("subscriber", "lead", "opportunity", "customer", "former_customer")
+P = TypeVar("P", bound=Party)
 
 
 def move(
     session: Session,
     kind: RecordType,
-    party: Party,
+    party: Held[P],
     stage: str,
     *,
     because: str,
     on: dt.date | None = None,
-) -> None:
+) -> Held[P]:
     """Move to a stage; becoming a customer keeps the date and the cause."""
     before = party.stage
     values: dict[str, object] = {"stage": stage}
     if stage == "customer":
         values["customer_since"] = on or context(session).now.date()
         values["customer_because"] = because
-    if not records.change(session, kind, party, values):
-        return
+    party, changed = records.change(session, kind, party, values)
+    if not changed:
+        return party
     emit(
         session,
         LifecycleMoved(
@@ -45,6 +46,7 @@ def move(
             because=because,
         ),
     )
+    return party
 
 
 def won(session: Session, kind: RecordType, ids: dict[UUID, tuple[dt.date, str]]) -> None:

@@ -12,7 +12,7 @@ from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
 from liaison_kit.calls.wire import Download, Upload
 from liaison_kit.context import context
-from liaison_kit.records import files
+from liaison_kit.records import Held, files
 from liaison_kit.records.recordtype import RecordType, as_json
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import NotFound
@@ -30,18 +30,17 @@ Hanging = TypeVar("Hanging", Note, Attachment)
 _KINDS = {kind.name: kind for kind in (PEOPLE, COMPANIES)}
 
 
-def add(session: Session, kind: RecordType, id: UUID, new: contract.NewNote) -> Note:
+def add(session: Session, kind: RecordType, id: UUID, new: contract.NewNote) -> Held[Note]:
     """Add a note about a record."""
     _demand(session, kind, id)
     return records.create(session, NOTES, Note, about=kind.name, about_id=id, body=new.body)
 
 
-def change(session: Session, id: UUID, version: int, new: contract.NewNote) -> Note:
+def change(session: Session, id: UUID, version: int, new: contract.NewNote) -> Held[Note]:
     """Rewrite a note."""
     _demand_above(session, session.get(Note, id), "write")
     note = records.load(session, NOTES, Note, id, version)
-    records.change(session, NOTES, note, {"body": new.body})
-    return note
+    return records.change(session, NOTES, note, {"body": new.body})[0]
 
 
 def remove(session: Session, id: UUID, version: int) -> None:

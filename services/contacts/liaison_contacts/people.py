@@ -13,6 +13,7 @@ from liaison_kit import records
 from liaison_kit.database.statements import Statement
 from liaison_kit.events.outbox import emit, emit_json
 from liaison_kit.events.resend import batches
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import InvalidInput
@@ -42,7 +43,7 @@ PEOPLE = RecordType(
 )
 
 
-def create(session: Session, new: contract.NewContact) -> Person:
+def create(session: Session, new: contract.NewContact) -> Held[Person]:
     """Add a person."""
     values = parties.stored(new, set(type(new).model_fields) - {"custom"})
     person = records.create(
@@ -58,7 +59,9 @@ def create(session: Session, new: contract.NewContact) -> Person:
     return person
 
 
-def change(session: Session, id: UUID, version: int, changes: contract.ContactChanges) -> Person:
+def change(
+    session: Session, id: UUID, version: int, changes: contract.ContactChanges
+) -> Held[Person]:
     """Change what was sent, and nothing else."""
     person = records.load(session, PEOPLE, Person, id, version)
     sent = changes.model_fields_set
@@ -73,10 +76,11 @@ def change(session: Session, id: UUID, version: int, changes: contract.ContactCh
     values["search"] = parties.found_by((first, last), reached)
     values["keys"] = parties.keys((first, last), reached)
     stage = values.pop("stage", person.stage)
-    if records.change(session, PEOPLE, person, values):
+    person, changed = records.change(session, PEOPLE, person, values)
+    if changed:
         emit(session, contract.PeopleSaved(people=[reference(person)]))
     if stage != person.stage:
-        lifecycle.move(session, PEOPLE, person, stage, because="changed by hand")
+        return lifecycle.move(session, PEOPLE, person, stage, because="changed by hand")
     return person
 
 
@@ -88,7 +92,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
 
 
 def answer(
-    session: Session, person: Person, duplicates: list[contract.PossibleDuplicate]
+    session: Session, person: Held[Person], duplicates: list[contract.PossibleDuplicate]
 ) -> tuple[bytes, int]:
     """The person just added as JSON, with the warning about who they may be."""
     body, version = records.answer(session, PEOPLE, person)
@@ -122,7 +126,7 @@ def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
         emit(session, contract.PersonRemoved(person_id=id))
 
 
-def reference(person: Person) -> contract.PersonRef:
+def reference(person: Held[Person]) -> contract.PersonRef:
     """The person as other services keep them."""
     return contract.PersonRef(
         id=person.id,

@@ -11,6 +11,7 @@ from liaison_identity.models import Role, User
 from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events import emit
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import NewRole, RoleChanges, RoleSaved
@@ -32,7 +33,7 @@ class RoleInUse(Conflict):
     code, title = "role_in_use", "Somebody has this role"
 
 
-def create(session: Session, role: NewRole) -> Role:
+def create(session: Session, role: NewRole) -> Held[Role]:
     """A new role; it may not allow more than its maker is allowed."""
     grants.demand(context(session).principal, role.permissions, role.rows)
     values = role.model_dump() | {"permissions": _sorted(role.permissions)}
@@ -57,7 +58,7 @@ def change(session: Session, id: UUID, changes: RoleChanges, version: int) -> No
         principal, values.get("permissions", row.permissions), values.get("rows", row.rows)
     )
     with taken.named(ROLES, _UNIQUE):
-        changed = records.change(session, ROLES, row, values)
+        _, changed = records.change(session, ROLES, row, values)
     if not changed:
         return
     if grants.EVERYTHING in changed.get("permissions", ((), ()))[0]:

@@ -10,6 +10,7 @@ from liaison_identity import audit, taken
 from liaison_identity.models import Team, User
 from liaison_kit import records
 from liaison_kit.events import emit
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import NewTeam, TeamChanges, TeamSaved
@@ -34,13 +35,13 @@ TEAMS = RecordType(
 _UNIQUE = {"uq_teams_name": "name"}
 
 
-def create(session: Session, team: NewTeam) -> Team:
+def create(session: Session, team: NewTeam) -> Held[Team]:
     """A new team."""
     records.demand(session, manager_id=(User, team.manager_id))
     return add(session, **team.model_dump())
 
 
-def add(session: Session, name: str, region: str | None, **values: Any) -> Team:
+def add(session: Session, name: str, region: str | None, **values: Any) -> Held[Team]:
     """A team with these fields, told and audited."""
     with taken.named(TEAMS, _UNIQUE):
         row = records.create(session, TEAMS, Team, name=name, region=region or None, **values)
@@ -60,7 +61,7 @@ def change(session: Session, id: UUID, changes: TeamChanges, version: int) -> No
     if "manager_id" in values:
         records.demand(session, manager_id=(User, values["manager_id"]))
     with taken.named(TEAMS, _UNIQUE):
-        changed = records.change(session, TEAMS, row, values)
+        _, changed = records.change(session, TEAMS, row, values)
     if not changed:
         return
     audit.record(session, "team_changed", "teams", id, fields=sorted(changed))

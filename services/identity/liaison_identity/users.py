@@ -13,6 +13,7 @@ from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events import emit
 from liaison_kit.events.resend import batches
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import search_text
 from liaison_sdk.contracts import identity as contracts
@@ -60,7 +61,7 @@ class NoEmail(InvalidInput):
     code = "no_email"
 
 
-def create(session: Session, user: NewUser) -> User:
+def create(session: Session, user: NewUser) -> Held[User]:
     """A new user; their roles may not allow more than their maker is allowed."""
     if user.password is not None and user.email is None:
         raise NoEmail.field("email", "missing", "A password needs an e-mail to sign in with")
@@ -109,7 +110,7 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> No
         [values.get(name, getattr(row, name)) for name in ("name", "email", "title")]
     )
     with taken.named(USERS, UNIQUE):
-        changed = records.change(session, USERS, row, values)
+        row, changed = records.change(session, USERS, row, values)
     if not changed:
         return
     if changed.keys() & _GUARDED:
@@ -232,7 +233,7 @@ def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
         emit(session, UserRemoved(user_id=id))
 
 
-def _held(session: Session, row: User) -> tuple[set[str], dict[str, contracts.RowRule]]:
+def _held(session: Session, row: Held[User]) -> tuple[set[str], dict[str, contracts.RowRule]]:
     return roles.allowed(roles.chosen(session, row.role_ids))
 
 

@@ -18,6 +18,7 @@ from liaison_identity.importing import IMPORTED_USERS
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
+from liaison_kit.imports.planning import Options
 from liaison_kit.imports.reading import open_table
 
 Who = dict[str, Any]
@@ -56,7 +57,7 @@ def run(company: Company, who: Who, path: Path, **mapping: str) -> dict[str, int
         table,
         mapping,
         {},
-        engine.Options(on_missing=create),
+        Options(on_missing=create),
         uuid7(),
         uuid7(),
     )

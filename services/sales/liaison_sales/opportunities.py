@@ -1,33 +1,24 @@
 """Opportunities: opened, changed, moved from stage to stage, won, lost, reopened.
 
-A change is two statements: one locks the row and looks up its stages, one writes the row, its
-history and its stage change, and answers with the record as it is then.
+A change is two statements: one locks the row and looks up the stages of its pipeline, one writes
+the row, its history and the stage that it enters, and answers with the record as it is then.
 """
 
-import datetime as dt
-import json
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
-from functools import cache, lru_cache
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
-from pydantic_core import to_jsonable_python
 from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from liaison_kit import listing, records
 from liaison_kit.context import context
-from liaison_kit.database.statements import Statement
 from liaison_kit.events.outbox import emit
-from liaison_kit.ids import uuid7
 from liaison_kit.plugins import Hooks
-from liaison_kit.records import custom
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
-from liaison_sales import metrics, moves, owners, pipelines, references
+from liaison_sales import moves, owners, pipelines, references, telling
 from liaison_sales.models import (
     Account,
     Opportunity,
@@ -40,7 +31,7 @@ from liaison_sales.models import (
 from liaison_sales.pipelines import Step, Steps
 from liaison_sales.products import CENT, refuse_nulls
 from liaison_sdk.contracts import sales as contract
-from liaison_sdk.errors import Conflict, NotFound, StaleVersion
+from liaison_sdk.errors import NotFound
 from liaison_sdk.hooks import OpportunityFacts
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Money
@@ -103,6 +94,7 @@ OPPORTUNITIES = RecordType(
     filters=filters(Opportunity),
     search=Opportunity.search,
     owner=Opportunity.owner_id,
+    derived=frozenset({"search", "stage_since"}),
 )
 
 _PLAIN: Final = (
@@ -120,7 +112,24 @@ _PLAIN: Final = (
     "lost_reason",
     "external_id",
 )
-_OF_MOVES: Final = moves.MOVED | {"amount_amount", "currency"}
+_STAGES: Final = (
+    select(
+        func.json_agg(
+            func.json_build_array(
+                Stage.id, Stage.code, Stage.name, Stage.position, Stage.probability, Stage.kind
+            )
+        )
+    )
+    .where(Stage.pipeline_id == Opportunity.pipeline_id)
+    .scalar_subquery()
+)
+"""The stages of an opportunity's pipeline, as `Step` takes them."""
+
+_ENTERED: Final = """
+INSERT INTO stage_changes (tenant_id, opportunity_id, from_stage_id, to_stage_id, at, by, seconds)
+SELECT tenant_id, id, %(left)s::uuid, stage_id, stage_since, updated_by, %(seconds)s::bigint
+  FROM written
+"""
 
 
 def found_by(name: str, external_id: str | None) -> str:
@@ -130,17 +139,11 @@ def found_by(name: str, external_id: str | None) -> str:
 
 # --- opening ------------------------------------------------------------------------------------
 
-_FIRST_STAGE: Final = Statement("""
-INSERT INTO stage_changes (tenant_id, opportunity_id, to_stage_id, at, by)
-VALUES (%(tenant)s, %(id)s, %(stage)s, %(at)s, %(by)s)
-""")
-
 
 def create(
     session: Session, hooks: Hooks, new: contract.NewOpportunity, *, contact_known: bool
-) -> Opportunity:
+) -> Held[Opportunity]:
     """Open an opportunity; without an owner, plugins are asked who it should be."""
-    about = context(session)
     pipeline_id, steps = pipelines.steps(session, new.pipeline_id)
     step = steps.named(new.stage_id, new.stage) or steps.first
     home = references.check(
@@ -148,7 +151,7 @@ def create(
     )
     values: dict[str, Any] = {name: getattr(new, name) for name in _PLAIN}
     values |= _money(new.amount)
-    values |= moves.opened(values, step, steps.first, about.now)
+    values |= moves.opened(values, step, steps.first, context(session).now)
     moves.check(
         values,
         new.model_fields_set - {"closed_on"} if step.kind != "open" else new.model_fields_set,
@@ -156,33 +159,18 @@ def create(
     values["region"] = new.region or home
     if new.owner_id is None:
         values |= _suggested(session, hooks, new, values["region"])
-    row = records.create(
+    deal = records.create(
         session,
         OPPORTUNITIES,
         Opportunity,
+        along=_entered(None, None),
         **values,
         pipeline_id=pipeline_id,
         search=found_by(new.name, new.external_id),
         custom=new.custom or None,
     )
-    first = {"tenant": about.tenant, "id": row.id, "stage": row.stage_id, "by": about.user}
-    _FIRST_STAGE.run(session, first | {"at": row.stage_since})
-    metrics.count(session, "opened")
-    emit(
-        session,
-        contract.OpportunityOpened(
-            opportunity_id=row.id,
-            name=row.name,
-            company_id=row.company_id,
-            contact_id=row.contact_id,
-            owner_id=row.owner_id,
-            stage=step.name,
-            amount=new.amount,
-        ),
-    )
-    now = {name: getattr(row, name) for name in _COLUMNS}
-    _tell_end(session, now, step)
-    return row
+    telling.opened(session, deal, step)
+    return deal
 
 
 def _suggested(
@@ -217,74 +205,64 @@ def change(
     changes: contract.OpportunityChanges,
     *,
     contact_known: bool,
-) -> tuple[bytes, int]:
+) -> Held[Opportunity]:
     """Change what was sent, and nothing else; a stage among it is a move."""
-    now, steps = _lock(session, id, version)
+    deal, steps = _load(session, id, version)
     refuse_nulls(changes, "name", "custom")
     sent = changes.model_fields_set
+    now = records.values_of(deal)
     values: dict[str, Any] = {name: getattr(changes, name) for name in _PLAIN if name in sent}
-    step = steps.named(changes.stage_id, changes.stage)
-    if step is not None and step.id != str(now["stage_id"]):
+    step = _unless_there(deal, steps.named(changes.stage_id, changes.stage))
+    if step is not None:
         # The day of closing, if it is sent along, is the day of the move.
-        moved = moves.moved(
-            {**now, **values}, step, steps.first, context(session).now, on=changes.closed_on
+        entered = moves.moved(
+            now | values, step, steps.first, context(session).now, on=changes.closed_on
         )
-        values = {**moved, **values}
-    else:
-        step = None
+        values = entered | values
     if "amount" in sent:
         values |= _money(changes.amount)
-    if "custom" in sent:
-        checked = custom.check(session, OPPORTUNITIES.name, changes.custom, partial=True)
-        merged = {**now["custom"], **checked}
-        values["custom"] = {name: value for name, value in merged.items() if value is not None}
-    after = {**now, **values}
+    after = now | values
     moves.check(after, sent)
     _check_references(session, now, values, contact_known)
-    if {"name", "external_id"} & values.keys():
-        values["search"] = found_by(after["name"], after["external_id"])
-    if values.get("owner_id", now["owner_id"]) != now["owner_id"]:
+    if "custom" in sent:
+        values["custom"] = changes.custom
+    values["search"] = found_by(after["name"], after["external_id"])
+    if after["owner_id"] != deal.owner_id:
         values["owner_reason"] = None
-    return _write(session, now, values, step, steps)
+    return _write(session, deal, steps, values, step)
 
 
-def move(session: Session, id: UUID, version: int, wanted: contract.Move) -> tuple[bytes, int]:
+def move(session: Session, id: UUID, version: int, wanted: contract.Move) -> Held[Opportunity]:
     """Bring an open opportunity to another stage; a won or lost one closes it."""
-    now, steps = _lock(session, id, version)
-    step = steps.named(wanted.stage_id, wanted.stage)
-    if step is None or step.id == str(now["stage_id"]):
-        return _write(session, now, {}, None, steps)
-    values = moves.moved(
-        now, step, steps.first, context(session).now, on=wanted.on, reason=wanted.reason
-    )
-    return _write(session, now, values, step, steps)
+    deal, steps = _load(session, id, version)
+    step = _unless_there(deal, steps.named(wanted.stage_id, wanted.stage))
+    if step is None:
+        return deal
+    return _write(session, deal, steps, _moved(session, deal, steps, step, wanted), step)
 
 
-def win(session: Session, id: UUID, version: int, win: contract.Win) -> tuple[bytes, int]:
+def win(session: Session, id: UUID, version: int, win: contract.Win) -> Held[Opportunity]:
     """An open opportunity is won."""
-    now, steps = _lock(session, id, version)
+    deal, steps = _load(session, id, version)
     step = steps.of_kind("won")
-    values = moves.moved(now, step, steps.first, context(session).now, on=win.on, reason=win.reason)
+    values = _moved(session, deal, steps, step, win)
     if win.amount is not None:
         values |= _money(win.amount)
-    return _write(session, now, values, step, steps)
+    return _write(session, deal, steps, values, step)
 
 
-def lose(session: Session, id: UUID, version: int, loss: contract.Loss) -> tuple[bytes, int]:
+def lose(session: Session, id: UUID, version: int, loss: contract.Loss) -> Held[Opportunity]:
     """An open opportunity is lost."""
-    now, steps = _lock(session, id, version)
+    deal, steps = _load(session, id, version)
     step = steps.of_kind("lost")
-    values = moves.moved(
-        now, step, steps.first, context(session).now, on=loss.on, reason=loss.reason
-    )
-    return _write(session, now, values, step, steps)
+    return _write(session, deal, steps, _moved(session, deal, steps, step, loss), step)
 
 
 def reopen(
     session: Session, id: UUID, version: int, wanted: contract.Reopening
-) -> tuple[bytes, int]:
+) -> Held[Opportunity]:
     """A closed opportunity is worked on again."""
-    now, steps = _lock(session, id, version)
+    deal, steps = _load(session, id, version)
     step = steps.named(wanted.stage_id, wanted.stage)
     if step is None:
         been = session.scalars(
@@ -294,14 +272,14 @@ def reopen(
         )
         known = (steps.by_id(stage) for stage in been)
         step = next((s for s in known if s is not None and s.kind == "open"), steps.first)
-    values = moves.reopened(now, step, context(session).now)
-    return _write(session, now, values, step, steps)
+    values = moves.reopened(records.values_of(deal), step, context(session).now)
+    return _write(session, deal, steps, values, step)
 
 
 def remove(session: Session, id: UUID, version: int) -> None:
     """Delete an opportunity; the history of its record stays."""
-    row = records.load(session, OPPORTUNITIES, Opportunity, id, version)
-    records.remove(session, OPPORTUNITIES, row)
+    deal = records.load(session, OPPORTUNITIES, Opportunity, id, version)
+    records.remove(session, OPPORTUNITIES, deal)
     emit(session, contract.OpportunitiesRemoved(opportunity_ids=[id]))
 
 
@@ -333,142 +311,53 @@ def stage_changes(session: Session, id: UUID) -> bytes:
     return b'{"items":[%b],"next":null}' % ",".join(items).encode()
 
 
-# --- the two statements of a change -------------------------------------------------------------
-
-_COLUMNS: Final = tuple(
-    column.name for column in Opportunity.__table__.columns if column.name not in ("tenant_id",)
-)
-_LOCK: Final = Statement(f"""
-SELECT {", ".join("o." + name for name in _COLUMNS)},
-       (SELECT json_agg(json_build_array(s.id, s.code, s.name, s.position, s.probability,
-                                         s.kind))
-          FROM stages s WHERE s.pipeline_id = o.pipeline_id) AS stages
-  FROM opportunities o WHERE o.id = %(id)s FOR NO KEY UPDATE OF o
-""")
+# --- what changes have in common ----------------------------------------------------------------
 
 
-def _lock(session: Session, id: UUID, version: int) -> tuple[dict[str, Any], Steps]:
+def _load(session: Session, id: UUID, version: int) -> tuple[Held[Opportunity], Steps]:
     """The opportunity as it is, nobody else changing it, and the stages of its pipeline."""
-    found = _LOCK.run(session, {"id": id})
-    if not found:
-        raise NotFound("There is no such opportunity")
-    *values, stages = found[0]
-    now = dict(zip(_COLUMNS, values, strict=True))
-    rule, peers = listing.row_rule(session, OPPORTUNITIES)
-    if rule != "all" and str(now["owner_id"]) not in (peers or ()):
-        raise NotFound("There is no such opportunity")
-    if now["version"] != version:
-        current = records.answer(session, OPPORTUNITIES, id)[0]
-        raise StaleVersion(
-            f"You changed version {version}; it is at version {now['version']} now", current
-        )
-    return now, Steps([Step(*stage) for stage in stages])
+    deal, (stages,) = records.load_with(session, OPPORTUNITIES, Opportunity, id, version, _STAGES)
+    return deal, Steps([Step(*stage) for stage in stages])
+
+
+def _unless_there(deal: Held[Opportunity], step: Step | None) -> Step | None:
+    """The stage to enter; none if the opportunity is in it."""
+    return None if step is None or step.id == str(deal.stage_id) else step
+
+
+def _moved(
+    session: Session,
+    deal: Held[Opportunity],
+    steps: Steps,
+    step: Step,
+    wanted: contract.Move | contract.Win | contract.Loss,
+) -> dict[str, Any]:
+    now = context(session).now
+    values = records.values_of(deal)
+    return moves.moved(values, step, steps.first, now, on=wanted.on, reason=wanted.reason)
 
 
 def _write(
     session: Session,
-    now: Mapping[str, Any],
+    deal: Held[Opportunity],
+    steps: Steps,
     values: Mapping[str, Any],
     step: Step | None,
-    steps: Steps,
-) -> tuple[bytes, int]:
-    """Write what differs, with its history, and tell it; the record as it is then."""
-    changed = {name: after for name, after in values.items() if now[name] != after}
-    if not changed:
-        return records.answer(session, OPPORTUNITIES, now["id"])
-    about = context(session)
-    after = {**now, **changed}
-    records.stay_in_sight(session, OPPORTUNITIES, after["owner_id"])
-    parameters = {name: _stored(value) for name, value in changed.items()} | {
-        "id": str(now["id"]),
-        "tenant": str(about.tenant),
-        "now": about.now,
-        "user": str(about.user) if about.user else None,
-        "history_id": str(uuid7()),
-        "version": now["version"] + 1,
-        "changes": json.dumps(
-            {
-                name: [_plain(now[name]), _plain(value)]
-                for name, value in changed.items()
-                if name not in ("search", "stage_since")
-            }
-        ),
-        "from_stage": str(now["stage_id"]),
-        "to_stage": str(after["stage_id"]),
-        "moved_at": after["stage_since"],
-        "seconds": max(0, int((after["stage_since"] - now["stage_since"]).total_seconds())),
-    }
-    try:
-        row = _run_update(session, tuple(sorted(changed)), step is not None, parameters)
-    except IntegrityError as error:
-        raise _refused(error) from None
-    _tell(session, now, after, changed, step, steps)
-    body, written = row[0], row[1]
-    return body.encode(), int(written)
+) -> Held[Opportunity]:
+    """Write what differs, with the stage that is entered, and tell it."""
+    along = None
+    if step is not None:
+        spent = values["stage_since"] - deal.stage_since
+        along = _entered(deal.stage_id, max(0, int(spent.total_seconds())))
+    after, changed = records.change(session, OPPORTUNITIES, deal, values, along=along)
+    if changed:
+        telling.changed(session, deal, after, changed.keys(), steps, step)
+    return after
 
 
-def _run_update(
-    session: Session, names: tuple[str, ...], moves_stage: bool, parameters: dict[str, Any]
-) -> Sequence[Any]:
-    if moves_stage and _OF_MOVES.issuperset(names):
-        (row,) = _move(names).run(session, parameters)
-        return row
-    # Changes of other columns come in too many combinations to keep a plan of each.
-    return session.connection().exec_driver_sql(_update(names, moves_stage), parameters).one()
-
-
-@cache
-def _move(names: tuple[str, ...]) -> Statement:
-    return Statement(_update(names, moves_stage=True))
-
-
-@lru_cache(maxsize=500)
-def _update(names: tuple[str, ...], moves_stage: bool) -> str:
-    """The statement that changes these columns.
-
-    The CTE takes the table's name, so that the answer is selected from the row as it has become.
-    """
-    answer = as_json(OPPORTUNITIES.select(), "version").compile(
-        dialect=postgresql.dialect(paramstyle="pyformat"),  # type: ignore[no-untyped-call]
-        compile_kwargs={"literal_binds": True},
-    )
-    assigned = "".join(f"{name} = %({name})s, " for name in names)
-    moved = ""
-    if moves_stage:
-        moved = """, moved AS (
-            INSERT INTO stage_changes (tenant_id, opportunity_id, from_stage_id, to_stage_id,
-                                       at, by, seconds)
-            VALUES (%(tenant)s, %(id)s, %(from_stage)s, %(to_stage)s, %(moved_at)s, %(user)s,
-                    %(seconds)s))"""
-    return f"""
-        WITH opportunities AS (
-            UPDATE opportunities SET {assigned} version = %(version)s, updated_at = %(now)s,
-                   updated_by = %(user)s
-             WHERE id = %(id)s RETURNING *
-        ), kept AS (
-            INSERT INTO history (id, tenant_id, record, record_id, version, action, at, by, changes)
-            VALUES (%(history_id)s, %(tenant)s, 'opportunities', %(id)s, %(version)s, 'changed',
-                    %(now)s, %(user)s, %(changes)s)
-        ){moved} {answer}"""
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, UUID):
-        return str(value)
-    return json.dumps(value) if isinstance(value, dict) else value
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Decimal) else to_jsonable_python(value)
-
-
-def _refused(error: IntegrityError) -> Exception:
-    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
-    if constraint.endswith("external_id"):
-        return Conflict("Another of the opportunities has this external id")
-    if constraint.endswith(("stage_id_fkey", "product_id_fkey")):
-        return Conflict("The stage or the product has just been deleted")
-    return error
+def _entered(left: UUID | None, seconds: int | None) -> records.Along:
+    """The entry of a stage, in the statement that writes the opportunity."""
+    return _ENTERED, {"left": left, "seconds": seconds}
 
 
 def _check_references(
@@ -491,57 +380,3 @@ def _money(amount: Money | None) -> dict[str, Any]:
     if amount is None:
         return {"amount_amount": None, "currency": None}
     return {"amount_amount": amount.amount.quantize(CENT), "currency": str(amount.currency)}
-
-
-# --- telling ------------------------------------------------------------------------------------
-
-
-def _tell(
-    session: Session,
-    now: Mapping[str, Any],
-    after: Mapping[str, Any],
-    changed: Mapping[str, Any],
-    step: Step | None,
-    steps: Steps,
-) -> None:
-    whose: dict[str, Any] = {
-        "opportunity_id": now["id"],
-        **{name: after[name] for name in ("name", "company_id", "contact_id", "owner_id")},
-    }
-    if step is not None:
-        left = steps.by_id(now["stage_id"])
-        emit(
-            session,
-            contract.OpportunityMoved(
-                **whose,
-                from_stage_id=now["stage_id"],
-                from_stage=left.name if left else "",
-                to_stage_id=after["stage_id"],
-                to_stage=step.name,
-                kind=step.kind,
-            ),
-        )
-        _tell_end(session, after, step)
-    rest = changed.keys() - moves.MOVED - {"search", "owner_reason"}
-    if rest and (step is None or rest - {"amount_amount", "currency"}):
-        names = {"amount" if n in ("amount_amount", "currency") else n for n in rest}
-        emit(session, contract.OpportunityChanged(**whose, changed=sorted(names)))
-
-
-def _tell_end(session: Session, row: Mapping[str, Any], step: Step) -> None:
-    """A deal that is won or lost now: told and counted."""
-    if step.kind == "open":
-        return
-    metrics.count(session, step.kind)
-    whose: dict[str, Any] = {
-        "opportunity_id": row["id"],
-        **{name: row[name] for name in ("name", "company_id", "contact_id", "owner_id")},
-        "amount": None
-        if row["amount_amount"] is None
-        else Money(amount=row["amount_amount"], currency=row["currency"]),
-    }
-    closed: dt.date = row["closed_on"]
-    if step.kind == "won":
-        emit(session, contract.DealWon(**whose, won_on=closed, reason=row["win_reason"]))
-    else:
-        emit(session, contract.DealLost(**whose, lost_on=closed, reason=row["lost_reason"]))

@@ -16,6 +16,7 @@ from liaison_kit.context import context
 from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
 from liaison_kit.listing.asked import ListQuery
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import fold
 from liaison_sales.models import Opportunity, Pipeline, Stage
@@ -185,7 +186,7 @@ def steps(session: Session, pipeline_id: UUID | None) -> tuple[UUID, Steps]:
     return rows[0].pipeline, Steps([_step(row.Stage) for row in rows])
 
 
-def create(session: Session, new: contract.NewPipeline) -> Pipeline:
+def create(session: Session, new: contract.NewPipeline) -> Held[Pipeline]:
     """Add a pipeline; one that shall be the default takes that place over."""
     ensure_default(session)
     stages = new.stages if new.stages is not None else _usual_stages(session)
@@ -208,7 +209,9 @@ def create(session: Session, new: contract.NewPipeline) -> Pipeline:
     return pipeline
 
 
-def change(session: Session, id: UUID, version: int, changes: contract.PipelineChanges) -> Pipeline:
+def change(
+    session: Session, id: UUID, version: int, changes: contract.PipelineChanges
+) -> Held[Pipeline]:
     """Change what was sent; a list of stages replaces the one that is there."""
     pipeline = records.load(session, PIPELINES, Pipeline, id, version)
     refuse_nulls(changes, "name", "currency", "is_default", "stages", "custom")
@@ -222,7 +225,8 @@ def change(session: Session, id: UUID, version: int, changes: contract.PipelineC
     values = {name: getattr(changes, name) for name in sent - {"stages"}}
     moved = _change_stages(session, pipeline, changes.stages) if "stages" in sent else None
     beside = None if moved is None else {"stages": moved}
-    if records.change(session, PIPELINES, pipeline, values, beside):
+    pipeline, changed = records.change(session, PIPELINES, pipeline, values, beside=beside)
+    if changed:
         emit(session, contract.PipelinesSaved(pipeline_ids=[pipeline.id]))
     return pipeline
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import batches
+from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, money
 from liaison_kit.records.search import search_text
 from liaison_sales.models import Opportunity, Product
@@ -31,7 +32,7 @@ PRODUCTS = RecordType(
 )
 
 
-def create(session: Session, new: contract.NewProduct) -> Product:
+def create(session: Session, new: contract.NewProduct) -> Held[Product]:
     """Add a product."""
     values = _stored(new, set(type(new).model_fields) - {"custom"})
     values["search"] = found_by(values.get("name"), values.get("code"), values.get("family"))
@@ -40,7 +41,9 @@ def create(session: Session, new: contract.NewProduct) -> Product:
     return product
 
 
-def change(session: Session, id: UUID, version: int, changes: contract.ProductChanges) -> Product:
+def change(
+    session: Session, id: UUID, version: int, changes: contract.ProductChanges
+) -> Held[Product]:
     """Change what was sent, and nothing else."""
     product = records.load(session, PRODUCTS, Product, id, version)
     sent = changes.model_fields_set
@@ -51,7 +54,8 @@ def change(session: Session, id: UUID, version: int, changes: contract.ProductCh
     )
     if "custom" in sent:
         values["custom"] = changes.custom
-    if records.change(session, PRODUCTS, product, values):
+    product, changed = records.change(session, PRODUCTS, product, values)
+    if changed:
         emit(session, contract.ProductsSaved(products=[reference(product)]))
     return product
 
@@ -80,7 +84,7 @@ def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
         emit(session, contract.ProductRemoved(product_id=id))
 
 
-def reference(product: Product) -> contract.ProductRef:
+def reference(product: Held[Product]) -> contract.ProductRef:
     """The product as other services keep it."""
     return contract.ProductRef(
         id=product.id,

@@ -167,8 +167,8 @@ class Sales(Service):
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
         """Open an opportunity; without an owner, `owner_reason` tells why it got the one it has."""
         known = references.contact_known(self.ask, session, opportunity.contact_id)
-        row = opportunities.create(session, self.hooks, opportunity, contact_known=known)
-        return Raw(*records.answer(session, OPPORTUNITIES, row))
+        deal = opportunities.create(session, self.hooks, opportunity, contact_known=known)
+        return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @get("/opportunities/{id}", allow="opportunities:read", problems=[404])
     def get_opportunity(self, session: Session, id: UUID) -> Raw[Opportunity]:
@@ -184,7 +184,8 @@ class Sales(Service):
     ) -> Raw[Opportunity]:
         """Change what is sent of an opportunity; a stage among it is a move."""
         known = references.contact_known(self.ask, session, changes.contact_id)
-        return Raw(*opportunities.change(session, id, version, changes, contact_known=known))
+        deal = opportunities.change(session, id, version, changes, contact_known=known)
+        return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @delete("/opportunities/{id}", allow="opportunities:write", problems=[404])
     def delete_opportunity(self, session: Session, id: UUID, version: Version) -> None:
@@ -196,21 +197,24 @@ class Sales(Service):
         self, session: Session, id: UUID, move: Move, version: Version
     ) -> Raw[Opportunity]:
         """Bring an open opportunity to another stage; a won or lost one closes it."""
-        return Raw(*opportunities.move(session, id, version, move))
+        deal = opportunities.move(session, id, version, move)
+        return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @post("/opportunities/{id}/win", allow="opportunities:write", status=200, problems=[404, 409])
     def win_opportunity(
         self, session: Session, id: UUID, win: Win, version: Version
     ) -> Raw[Opportunity]:
         """Win an open opportunity, for this amount if it is another than it had."""
-        return Raw(*opportunities.win(session, id, version, win))
+        deal = opportunities.win(session, id, version, win)
+        return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @post("/opportunities/{id}/lose", allow="opportunities:write", status=200, problems=[404, 409])
     def lose_opportunity(
         self, session: Session, id: UUID, loss: Loss, version: Version
     ) -> Raw[Opportunity]:
         """Lose an open opportunity, and say why."""
-        return Raw(*opportunities.lose(session, id, version, loss))
+        deal = opportunities.lose(session, id, version, loss)
+        return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @post(
         "/opportunities/{id}/reopen", allow="opportunities:write", status=200, problems=[404, 409]
@@ -219,7 +223,8 @@ class Sales(Service):
         self, session: Session, id: UUID, reopening: Reopening, version: Version
     ) -> Raw[Opportunity]:
         """Work on a closed opportunity again, in the stage that it was in or the one sent."""
-        return Raw(*opportunities.reopen(session, id, version, reopening))
+        deal = opportunities.reopen(session, id, version, reopening)
+        return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @get("/opportunities/{id}/stages", allow="opportunities:read", problems=[404])
     def list_stage_changes(self, session: Session, id: UUID) -> Raw[Page[StageChange]]:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from liaison_kit.calls.manifest import manifest
 from liaison_kit.context import Context
 from liaison_kit.ids import uuid7
+from liaison_kit.run.process import wait_until
 from liaison_kit.testing import principal, statements
 from liaison_sales.service import Sales
 from liaison_sdk.hooks import OwnerSuggestion, hook
@@ -116,6 +118,41 @@ def test_a_move_costs_two_statements_and_the_outbox(desk: Any) -> None:
         moved(desk, deal, "engaging")
 
     assert len(seen) == 3
+
+
+def test_a_new_one_and_its_first_stage_are_one_statement(desk: Any) -> None:
+    opened(desk)
+
+    with statements(desk.db) as seen:
+        opened(desk)
+
+    # One looks up the pipeline, one writes and answers, one writes the event and commits.
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("operation", ["create_opportunity", "change_opportunity"])
+def test_a_product_that_is_deleted_meanwhile_is_a_conflict(desk: Any, operation: str) -> None:
+    deal = opened(desk)
+    product = send(desk, "create_product", {"name": "GTX"})
+
+    def waits() -> bool:
+        with desk.db.connection() as connection:
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            return bool(connection.execute(text(waiting)).scalar_one())
+
+    def name_it() -> Any:
+        known = {} if operation == "create_opportunity" else {"id": deal["id"], "if_match": 1}
+        return refused(desk, operation, {"name": "Late", "product_id": product["id"]}, **known)
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        with desk.db.writing(desk.context()) as session:
+            session.execute(text("DELETE FROM products WHERE id = :id"), {"id": product["id"]})
+            problem = elsewhere.submit(name_it)
+            assert wait_until(waits, seconds=20, every=0.02)
+
+        assert problem.result()["status"] == 409
+    names = [item["name"] for item in json.loads(desk.call("list_opportunities").body)["items"]]
+    assert names == ["Ten robots"]
 
 
 def test_time_in_a_first_stage_runs_from_the_day_of_engagement(desk: Any) -> None:

@@ -24,6 +24,7 @@ from liaison_kit.calls.manifest import manifest
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
+from liaison_kit.imports.planning import Options
 from liaison_kit.imports.reading import open_table
 from liaison_kit.testing import principal, statements
 from liaison_sales.importing import IMPORTABLES
@@ -293,7 +294,7 @@ def brought_in(
         fields = importable.all_fields(session)
     mapping = {s.column: s.field for s in suggest(table.header, {}, fields)}
     plan, tally = engine.run(
-        Steps(desk), importable, table, mapping, value_map or {}, engine.Options(), uuid7(), uuid7()
+        Steps(desk), importable, table, mapping, value_map or {}, Options(), uuid7(), uuid7()
     )
     return plan, {name: number for name, number in tally.counts.items() if number}
 

@@ -1,0 +1,297 @@
+"""The plan of an import: what feeds what, and all that is settled for the whole file beforehand.
+
+It is made once per run: a first pass over the file settles formats, references and choices.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sqlalchemy.orm import Session
+
+from liaison_kit.imports.converting import (
+    Convert,
+    Converted,
+    Formats,
+    converter,
+    detect_formats,
+    fold,
+)
+from liaison_kit.imports.fields import Importable, ImportField, Reference
+from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
+from liaison_kit.imports.reading import Table
+from liaison_sdk.errors import FieldError, InvalidInput
+
+DISTINCT_LIMIT = 200_000
+FORMAT_SAMPLE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to import: everything that is not which column feeds which field."""
+
+    key: str | None = None
+    create_only: bool = False
+    blanks: str = "keep"
+    on_missing: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    currency: str = "EUR"
+    timezone: str = "UTC"
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Feed:
+    """A column and the field that it feeds."""
+
+    spec: ImportField
+    column: str
+    position: int
+    convert: Convert
+    formats: Formats
+    matched: Matched | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """A file, its mapping, and all that was settled for it from the first pass."""
+
+    importable: Importable
+    table: Table
+    feeds: list[Feed]
+    constants: list[ImportField]
+    key: str | None
+    rows: int = 0
+    unreadable: int = 0
+    unmatched: list[Unmatched] = field(default_factory=list)
+    waiting: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def specs(self) -> list[ImportField]:
+        """The fields that get a value, by column or by default."""
+        return [feed.spec for feed in self.feeds] + self.constants
+
+
+def check(
+    importable: Importable,
+    specs: Sequence[ImportField],
+    header: Sequence[str],
+    mapping: Mapping[str, str | None],
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+) -> tuple[list[tuple[str, ImportField]], list[ImportField], str | None]:
+    """What feeds what, the fields of a constant, and the key; raises naming all that is wrong.
+
+    A required field without a column is told when the import is looked at, not while it is edited.
+    """
+    known = {spec.name: spec for spec in specs}
+    errors: list[FieldError] = []
+    fed: dict[str, str] = {}
+    for column, name in mapping.items():
+        if column not in header:
+            errors.append(FieldError(f"mapping.{column}", "unknown_column", "No such column"))
+        elif name is None:
+            continue
+        elif name not in known:
+            errors.append(FieldError(f"mapping.{column}", "unknown_field", f"No field {name}"))
+        elif name in fed:
+            errors.append(FieldError(f"mapping.{column}", "fed_twice", f"Two columns feed {name}"))
+        else:
+            fed[name] = column
+    for part, names in (
+        ("value_map", value_map),
+        ("options.on_missing", options.on_missing),
+        ("options.defaults", options.defaults),
+    ):
+        errors += [
+            FieldError(f"{part}.{name}", "unknown_field", f"No field {name}")
+            for name in names
+            if name not in known
+        ]
+    try:
+        ZoneInfo(options.timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        errors.append(FieldError("options.timezone", "unknown", f"No zone {options.timezone}"))
+    key = next((key for key in importable.keys if key in fed), None)
+    if options.key is not None:
+        key = options.key
+        if key not in importable.keys or key not in fed:
+            errors.append(FieldError("options.key", "not_a_key", f"{key} is no key or not fed"))
+    given = {
+        name: dataclasses.replace(spec, default=options.defaults.get(name, spec.default))
+        for name, spec in known.items()
+    }
+    for name, text in options.defaults.items():
+        if name in known and known[name].kind not in ("choice", "reference"):
+            converted = converter(known[name], Formats())([text])
+            for problem in converted.problems.values():
+                errors.append(FieldError(f"options.defaults.{name}", problem.code, problem.message))
+            given[name] = dataclasses.replace(given[name], default=converted.values[0])
+    if errors:
+        raise InvalidInput("The import needs another look", errors)
+    return (
+        [(column, given[name]) for name, column in fed.items()],
+        [spec for name, spec in given.items() if spec.default and name not in fed],
+        None if options.create_only else key,
+    )
+
+
+def plan(
+    session: Session,
+    importable: Importable,
+    table: Table,
+    mapping: Mapping[str, str | None],
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+    *,
+    writes: bool = False,
+) -> Plan:
+    """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
+    specs = importable.all_fields(session)
+    fed, constants, key = check(importable, specs, table.header, mapping, value_map, options)
+    given = {spec.name for _, spec in fed} | {spec.name for spec in constants}
+    missing = [
+        FieldError(f"mapping.{spec.name}", "missing", f"{spec.label['en']} is required")
+        for spec in specs
+        if spec.required and spec.name not in given
+    ]
+    if missing or not fed:
+        raise InvalidInput("A required field has no column", missing)
+    feeds = [
+        Feed(spec, column, table.header.index(column), _unsettled, Formats())
+        for column, spec in fed
+    ]
+    found = Plan(importable, table, feeds, constants, key)
+    _resolve_defaults(session, found)
+    _first_pass(session, found, value_map, options, writes)
+    return found
+
+
+def _unsettled(column: Sequence[str]) -> Converted:
+    raise AssertionError("the first pass settles every converter")
+
+
+def _first_pass(
+    session: Session,
+    found: Plan,
+    value_map: Mapping[str, Mapping[str, str | None]],
+    options: Options,
+    writes: bool,
+) -> None:
+    """Read the whole file once: count it, and collect what must be settled for all of it."""
+    matched = [feed for feed in found.feeds if feed.spec.kind in ("reference", "choice")]
+    formatted = [
+        feed
+        for feed in found.feeds
+        if feed.spec.kind in ("date", "datetime", "integer", "decimal", "money")
+    ]
+    own = [feed for feed in matched if feed.spec.reference == found.importable.record]
+    named = [
+        feed.position
+        for feed in found.feeds
+        if own and feed.spec.name in (*found.importable.keys, "name")
+    ]
+    seen = {feed.position: Seen() for feed in matched}
+    samples: dict[int, set[str]] = {feed.position: set() for feed in formatted}
+    names: set[str] = set()
+    if not seen and not samples:
+        # Nothing to settle: spare the pass; the number of lines is near enough for progress.
+        found.rows = found.table.lines()
+    for chunk in found.table.chunks() if seen or samples else ():
+        time.sleep(0)
+        found.rows += len(chunk.numbers) + len(chunk.bad)
+        found.unreadable += len(chunk.bad)
+        for position, values in seen.items():
+            values.add(chunk.numbers, chunk.columns[position])
+            if len(values.counts) > DISTINCT_LIMIT:
+                raise InvalidInput.field(
+                    f"mapping.{found.table.header[position]}",
+                    "too_many_values",
+                    f"The column refers to more than {DISTINCT_LIMIT} different things",
+                )
+        for position, sample in samples.items():
+            if len(sample) < FORMAT_SAMPLE:
+                sample.update(chunk.columns[position])
+        for position in named:
+            names.update(map(fold, chunk.columns[position]))
+    base = Formats(currency=options.currency, timezone=options.timezone)
+    for feed in found.feeds:
+        if feed.position in samples:
+            detected = detect_formats(feed.spec, sorted(samples[feed.position]), base)
+            feed.formats = dataclasses.replace(
+                detected,
+                **options.formats.get(feed.column, {}),  # type: ignore[arg-type]
+            )
+        else:
+            feed.formats = base
+        if feed in matched:
+            feed.matched = _match(
+                session,
+                found,
+                feed,
+                seen[feed.position],
+                value_map.get(feed.spec.name, {}),
+                options,
+                (lambda text: fold(text) in names) if feed in own else None,
+                writes,
+            )
+            feed.convert = feed.matched.convert
+            found.unmatched += feed.matched.unmatched
+            if feed.matched.waiting:
+                found.waiting[feed.column] = frozenset(feed.matched.waiting)
+        else:
+            feed.convert = converter(feed.spec, feed.formats)
+
+
+def _match(
+    session: Session,
+    found: Plan,
+    feed: Feed,
+    seen: Seen,
+    value_map: Mapping[str, str | None],
+    options: Options,
+    within_file: Callable[[str], bool] | None,
+    writes: bool,
+) -> Matched:
+    spec = feed.spec
+    reference = _reference(found.importable, spec)
+    usual: str = getattr(reference, "on_missing", "report")
+    return match_values(
+        session,
+        spec.name,
+        feed.column,
+        seen,
+        reference,
+        value_map=value_map,
+        on_missing=options.on_missing.get(spec.name, usual),
+        within_file=within_file,
+        writes=writes,
+    )
+
+
+def _reference(importable: Importable, spec: ImportField) -> Reference | Choices:
+    if spec.kind == "choice":
+        return Choices(spec.choices or {})
+    return importable.references[spec.reference or ""]
+
+
+def _resolve_defaults(session: Session, found: Plan) -> None:
+    """A default that names a choice or a record is settled like the values of a column."""
+    errors: list[FieldError] = []
+
+    def resolved(spec: ImportField) -> ImportField:
+        if not spec.default or spec.kind not in ("choice", "reference"):
+            return spec
+        known = _reference(found.importable, spec).resolve(session, [spec.default])
+        if spec.default not in known:
+            where = f"options.defaults.{spec.name}"
+            errors.append(FieldError(where, "unknown_value", f"{spec.default} matches nothing"))
+        return dataclasses.replace(spec, default=known.get(spec.default, ""))
+
+    found.constants = [resolved(spec) for spec in found.constants]
+    for feed in found.feeds:
+        feed.spec = resolved(feed.spec)
+    if errors:
+        raise InvalidInput("A default needs another look", errors)

@@ -1,0 +1,163 @@
+"""Preparing: a chunk of the file becomes table columns, column by column.
+
+What fails on the way is told by row; rows that have to wait for others of the file are left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any, NamedTuple
+
+from liaison_kit.imports.converting import Invalid
+from liaison_kit.imports.fields import Batch, table_columns
+from liaison_kit.imports.planning import Feed, Plan
+from liaison_kit.imports.reading import Chunk
+
+
+class Problem(NamedTuple):
+    """Why a row fails: the column of the file (none for the row as such), a code, what to read."""
+
+    column: str
+    code: str
+    message: str
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A chunk turned into table columns, with the rows that failed on the way."""
+
+    chunk: Chunk
+    places: Sequence[int]
+    """Of each row to write, its place in the chunk."""
+    columns: dict[str, Sequence[str]]
+    failed: dict[int, list[Problem]]
+    """By place in the chunk."""
+
+
+class Preparing:
+    """Turns chunks into table columns; remembers the keys it has seen in this file."""
+
+    def __init__(
+        self, found: Plan, only: Mapping[str, frozenset[str]] | None = None, dry: bool = False
+    ) -> None:
+        self.plan = found
+        self.only = only
+        """In a later round: the values that rows waited for; all other rows are done."""
+        self.dry = dry
+        self.first_seen: dict[str, int] = {}
+
+    def prepare(self, chunk: Chunk) -> Prepared:
+        """Convert one chunk, column by column."""
+        found = self.plan
+        size = len(chunk.numbers)
+        failed: dict[int, list[Problem]] = {}
+        values: dict[str, Sequence[str]] = {}
+        skipped: set[int] = set()
+        if self.only is not None:
+            skipped |= set(range(size)) - self._places(chunk, self.only)
+        if found.waiting and not self.dry:
+            skipped |= self._places(chunk, found.waiting)
+        for feed in found.feeds:
+            spec = feed.spec
+            converted = feed.convert(chunk.columns[feed.position])
+            column: Sequence[str] = converted.values
+            for place, problem in converted.problems.items():
+                if place not in skipped:
+                    failed.setdefault(place, []).append(
+                        Problem(feed.column, problem.code, problem.message)
+                    )
+            if spec.default and "" in column:
+                column = [value or spec.default for value in column]
+            if spec.required and "" in column:
+                self._demand(feed, column, converted.problems, skipped, failed)
+            values[spec.name] = column
+            if converted.currencies is not None:
+                values[f"{spec.name} currency"] = converted.currencies
+        for spec in found.constants:
+            values[spec.name] = [spec.default] * size
+        if found.key is not None:
+            self._check_keys(chunk, values[found.key], skipped, failed)
+        places: Sequence[int] = range(size)
+        if failed or skipped:
+            keep = [place not in failed and place not in skipped for place in range(size)]
+            places = list(compress(range(size), keep))
+            values = {name: list(compress(column, keep)) for name, column in values.items()}
+        batch = Batch(len(places), values)
+        columns = table_columns(found.importable, found.specs, batch)
+        return Prepared(chunk, places, columns, failed)
+
+    def _places(self, chunk: Chunk, raws: Mapping[str, frozenset[str]]) -> set[int]:
+        places: set[int] = set()
+        for feed in self.plan.feeds:
+            wanted = raws.get(feed.column)
+            if wanted:
+                column = chunk.columns[feed.position]
+                places |= {place for place, raw in enumerate(column) if raw in wanted}
+        return places
+
+    @staticmethod
+    def _demand(
+        feed: Feed,
+        column: Sequence[str],
+        problems: Mapping[int, Invalid],
+        skipped: set[int],
+        failed: dict[int, list[Problem]],
+    ) -> None:
+        message = f"{feed.spec.label['en']} is required"
+        for place, value in enumerate(column):
+            if not value and place not in problems and place not in skipped:
+                failed.setdefault(place, []).append(Problem(feed.column, "missing", message))
+
+    def _check_keys(
+        self,
+        chunk: Chunk,
+        keys: Sequence[str],
+        skipped: set[int],
+        failed: dict[int, list[Problem]],
+    ) -> None:
+        name = self.plan.key or ""
+        column = next(feed.column for feed in self.plan.feeds if feed.spec.name == name)
+        first_seen = self.first_seen
+        fresh = dict(zip(keys, chunk.numbers, strict=True))
+        if (
+            len(fresh) == len(keys)
+            and not skipped
+            and "" not in fresh
+            and name not in self.plan.importable.match
+            and first_seen.keys().isdisjoint(fresh)
+        ):
+            first_seen |= fresh
+            return
+        # A key that a service matches in its own way is taken to ignore case.
+        folded = [k.casefold() for k in keys] if name in self.plan.importable.match else keys
+        for place, (key, number) in enumerate(zip(folded, chunk.numbers, strict=True)):
+            if place in skipped:
+                continue
+            if not key:
+                failed.setdefault(place, []).append(
+                    Problem(column, "missing_key", "The row has no key to recognise it by")
+                )
+            elif (first := first_seen.setdefault(key, number)) != number:
+                failed.setdefault(place, []).append(
+                    Problem(column, "duplicate_key", f"Row {first} has the same {column}")
+                )
+
+
+def show(found: Plan, chunk: Chunk) -> list[tuple[int, dict[str, str], list[dict[str, Any]]]]:
+    """A few rows for a person to look at: number, values by field, errors."""
+    preparing = Preparing(found, dry=True)
+    prepared = preparing.prepare(chunk)
+    shown = []
+    values = {
+        feed.spec.name: chunk.columns[feed.position]
+        # A name tells a person more than the id that it stands for.
+        if feed.spec.kind == "reference"
+        else feed.convert(chunk.columns[feed.position]).values
+        for feed in found.feeds
+    }
+    for place, number in enumerate(chunk.numbers):
+        errors = [problem._asdict() for problem in prepared.failed.get(place, ())]
+        shown.append((number, {name: column[place] for name, column in values.items()}, errors))
+    for bad in chunk.bad:
+        shown.append((bad.number, {}, [Problem("", bad.code, bad.message)._asdict()]))
+    return sorted(shown, key=lambda row: row[0])
