@@ -11,6 +11,8 @@ import pytest
 from tests.system import Api, System, Tenant, run, wait_for
 
 from liaison_kit.events.outbox import slot
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.signatures import Signer
 
 POISON = "Poisoned deal"
 
@@ -127,9 +129,12 @@ def test_what_can_not_be_read_is_parked_and_holds_nobody_up(
     company = api.make("/companies", name="Unhindered")["id"]
     before = _unreadable(running)
     of_later_code = _envelope(tenant.id, version=99)
+    ours = running.ground.credentials
+    keys = Keyring("sales", ours.folder / "sales" / "keys.json", ours.trusted)
+    bodies = [b"\xff\x00 not JSON}", json.dumps(of_later_code).encode()]
     with pika.BlockingConnection(pika.URLParameters(running.rabbitmq.url)) as broker:
         channel = broker.channel()
-        for body in (b"\xff\x00 not JSON", json.dumps(of_later_code).encode()):
+        for body in Signer(keys).sign("event", bodies):
             key = f"deal_won.{slot(of_later_code['key'])}"
             channel.basic_publish("sales.events", key, body)
 

@@ -163,10 +163,11 @@ class CommonOperations:
         session: Session,
         principal: Principal,
         handler: str | None = None,
+        state: parking.State = "parked",
         limit: Limit = 50,
         cursor: UUID | None = None,
     ) -> Page[ParkedEvent]:
-        """Events that a handler has given up on, latest first.
+        """Events that a handler has given up on, latest first; or is retrying, or lets wait.
 
         A handler is called as its service and itself: `contacts.on_deal_won`.
         """
@@ -177,7 +178,12 @@ class CommonOperations:
         if service != self.name:
             return Page[ParkedEvent](items=[], next=None)
         found = parking.parked(
-            session, principal.tenant, handler=name or None, before=cursor, limit=limit + 1
+            session,
+            principal.tenant,
+            state=state,
+            handler=name or None,
+            before=cursor,
+            limit=limit + 1,
         )
         after = str(found[limit - 1].id) if len(found) > limit else None
         items = [self._named(event) for event in found[:limit]]

@@ -31,7 +31,8 @@ def test_an_event_is_retried_parked_and_replayed_on_quorum_queues(quorum: Flow) 
     assert wait_until(lambda: quorum.failed() == [("parked", 5)], seconds=30), quorum.failed()
     quorum.rows("DELETE FROM broken")
     with quorum.db.writing(Context(tenant=quorum.tenant)) as session:
-        assert parking.replay_all(session, quorum.tenant, "on_said") == 1
+        (parked,) = parking.parked(session, quorum.tenant)
+        parking.replay(session, quorum.tenant, parked.id)
 
     quorum.settles(7)
     assert quorum.effects("b") == [1, 2, 3]
