@@ -1,6 +1,7 @@
 """On whose behalf a piece of work runs: the tenant, the person, their rights, the trace."""
 
 import datetime as dt
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,9 +10,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from liaison_kit.ids import uuid7
-from liaison_sdk.errors import Forbidden
+from liaison_sdk.errors import Forbidden, Unavailable
 
 RowRule = Literal["own", "team", "all"]
+
+
+class CallerLeft(Unavailable):
+    """Whoever asked for this has stopped waiting for it."""
+
+    title = "This came too late to be of use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,16 @@ class Context:
     correlation_id: UUID = field(default_factory=uuid7)
     causation_id: UUID | None = None
     traceparent: str | None = None
+    deadline: float | None = None
+    """Until when its caller waits, in seconds since 1970."""
     now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     committing: bool = False
     """Set just before the commit: what fails from there on may have been kept."""
+
+    def demand_time(self) -> None:
+        """Raise `CallerLeft` when nobody waits for this any more."""
+        if self.deadline is not None and self.deadline < time.time():
+            raise CallerLeft()
 
     @property
     def user(self) -> UUID | None:

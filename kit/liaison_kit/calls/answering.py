@@ -20,8 +20,8 @@ from liaison_kit.calls import idempotency
 from liaison_kit.calls.arguments import arguments_of
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
-from liaison_kit.context import Context, Principal
-from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS
+from liaison_kit.context import CallerLeft, Context, Principal
+from liaison_kit.process.metrics import EXPIRED, OPERATION_SECONDS, OPERATIONS
 from liaison_kit.telemetry import SpanKind, log, span, trace_id
 from liaison_sdk.errors import (
     InvalidInput,
@@ -42,6 +42,9 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
     with span(name, meta.get("traceparent"), SpanKind.SERVER) as traceparent:
         try:
             reply = _run(operation, service, call, traceparent)
+        except CallerLeft as error:
+            EXPIRED.labels(service.name).inc()
+            reply = problem(error, traceparent)
         except LiaisonError as error:
             reply = problem(error, traceparent)
         except (DataError, psycopg2.DataError, ValueError) as error:
@@ -79,6 +82,8 @@ def _broken(operation: Operation, error: Exception, name: str, traceparent: str 
 
 def _run(operation: Operation, service: Any, call: Call, traceparent: str | None) -> Reply:
     about = _context(operation, call.meta, traceparent)
+    about.deadline = call.meta.get("deadline")
+    about.demand_time()
     arguments = arguments_of(operation, call)
     if operation.principal is not None:
         arguments[operation.principal] = about.principal

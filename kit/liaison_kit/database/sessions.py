@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import PoolProxiedConnection
 
-from liaison_kit.context import Context
+from liaison_kit.context import CallerLeft, Context
 from liaison_kit.telemetry import SpanKind, span
 
 
@@ -99,7 +99,7 @@ class WritingSession(Session):
 
     def _hold(self) -> PoolProxiedConnection:
         if self._pooled is None:
-            self._pooled = self._engine.raw_connection()
+            self._pooled = _take(self._engine, self.info["context"])
         elif not self._pooled.is_valid:
             raise PendingRollbackError("The connection was lost, and the transaction with it")
         return self._pooled
@@ -130,7 +130,7 @@ class ReadingSession(Session):
 
     def _hold(self) -> PoolProxiedConnection:
         if self._pooled is None:
-            self._pooled = self._engine.raw_connection()
+            self._pooled = _take(self._engine, self.info["context"])
         return self._pooled
 
     def give_back(self) -> None:
@@ -151,6 +151,17 @@ class ReadingSession(Session):
 def _hold_one_connection(session: ReadingSession, _transaction: SessionTransaction) -> None:
     # Sessions that hold one and wait for another would wait for each other.
     session.give_back()
+
+
+def _take(engine: Engine, context: Context) -> PoolProxiedConnection:
+    """A connection of the pool; it may take so long to get one that nobody wants it any more."""
+    held = engine.raw_connection()
+    try:
+        context.demand_time()
+    except CallerLeft:
+        held.close()
+        raise
+    return held
 
 
 fetch_listeners: list[Callable[[str], None]] = []

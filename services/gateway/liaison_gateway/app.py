@@ -23,6 +23,7 @@ from liaison_gateway.auth import Caller, Doorman
 from liaison_gateway.bus import Bus
 from liaison_gateway.door import Door
 from liaison_gateway.incoming import Incoming
+from liaison_gateway.listening import Listener
 from liaison_gateway.live import Live
 from liaison_gateway.manifests import Registry
 from liaison_gateway.metrics import Figures
@@ -34,6 +35,7 @@ from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
 from liaison_sdk.errors import LiaisonError
 
+LOOK_EVERY_S = 0.1
 PAGES_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -49,17 +51,22 @@ class Gateway:
     """Everything that one gateway process holds."""
 
     def __init__(self, settings: Settings) -> None:
-        self.registry = Registry()
-        self.live = Live(self.registry)
         self.bus = Bus(
             settings.amqp_url,
-            on_manifest=self.registry.heard,
-            on_event=self._heard_event,
-            on_timeout=self.registry.doubt,
-            on_up=self.registry.pause,
+            on_waiting=lambda service: self.registry.presence.doubt(service),
+            on_unserved=lambda crew: self.registry.presence.unserved(crew),
         )
-        self.registry.on_new_service = self.bus.follow
-        self.registry.discover = self.bus.discover
+        self.registry = Registry(on_lost=self.bus.lost, on_silence=self.bus.silent)
+        self.live = Live(self.registry)
+        self.listener = Listener(
+            settings.amqp_url,
+            on_announcement=self.registry.heard,
+            on_event=self._heard_event,
+            on_nobody=self.registry.presence.nobody_at,
+            on_up=self._listening,
+        )
+        self.registry.on_new_service = self.listener.follow
+        self.registry.presence.ask = self.listener.ask
         self.doorman = Doorman(self.bus, settings.secret_key.get_secret_value())
         self.door = Door(settings, self.registry, self.bus, self.doorman)
         self.document = Document(self.registry)
@@ -75,8 +82,22 @@ class Gateway:
 
     def _heard_event(self, service: str, routing_key: str, body: bytes) -> None:
         if service == "identity":
-            self.doorman.identity_changed(routing_key.partition(".")[0], body)
+            stale = self.doorman.identity_changed(routing_key.partition(".")[0], body)
+            if stale is not None:
+                self.live.look_again(stale)
         self.live.heard(service, routing_key, body)
+
+    def _listening(self) -> None:
+        self.registry.connected()
+        # What identity said meanwhile was not heard.
+        self.doorman.forget_all()
+        self.live.missed_some()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self.listener.kept.up:
+                self.registry.look()
 
     # ---- answers of its own
 
@@ -84,9 +105,13 @@ class Gateway:
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             # Identity's events keep the doorman current, so they are heard from the first moment.
-            self.bus.follow("identity")
+            self.listener.follow("identity")
+            self.listener.kept.start()
             self.bus.start()
+            watch = asyncio.create_task(self._watch(), name="presence")
             yield
+            watch.cancel()
+            await self.listener.kept.stop()
             await self.bus.stop()
 
         return Starlette(

@@ -7,7 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from liaison_gateway.bus import Bus, Target
@@ -65,6 +65,34 @@ def token_of(headers: Mapping[bytes, bytes]) -> tuple[bytes | None, bool]:
     return None, False
 
 
+class Stale(NamedTuple):
+    """Whose rights may have changed: one token's, a tenant's, or anybody's.
+
+    A user's are a tenant's: who is on a team is seen by all of it.
+    """
+
+    tenant: str | None = None
+    token_hash: bytes | None = None
+
+    @classmethod
+    def by(cls, body: bytes) -> "Stale":
+        """What an event of identity's made stale."""
+        try:
+            event = json.loads(body)
+            tenant, data = str(event["tenant"]), event.get("data") or {}
+            if "token_hash" in data:
+                return cls(tenant, token_hash=bytes.fromhex(data["token_hash"]))
+            return cls(tenant)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls()
+
+    def concerns(self, caller: Caller) -> bool:
+        """Whether this caller's rights have to be looked at again."""
+        if self.tenant not in (None, caller.said.get("tenant")):
+            return False
+        return self.token_hash in (None, caller.id)
+
+
 class Doorman:
     """Knows callers by their tokens; asks identity about those it has not met lately."""
 
@@ -96,7 +124,8 @@ class Doorman:
         return await asyncio.shield(task)
 
     def _asked(self, token_hash: bytes, task: "asyncio.Task[Caller]") -> None:
-        del self._asking[token_hash]
+        if self._asking.get(token_hash) is task:
+            del self._asking[token_hash]
         if not task.cancelled():
             # Its readers may all have hung up; an exception that nobody reads is no news.
             task.exception()
@@ -124,21 +153,24 @@ class Doorman:
             self._callers[token_hash] = caller
         return caller
 
-    def identity_changed(self, event_type: str, body: bytes) -> None:
-        """Forget what an identity event made stale."""
+    def identity_changed(self, event_type: str, body: bytes) -> "Stale | None":
+        """Forget what an identity event made stale; says whose rights that are."""
         if event_type not in STALE_AT:
-            return
+            return None
+        stale = Stale.by(body)
         self._generation += 1
-        try:
-            tenant = json.loads(body).get("tenant")
-        except (ValueError, AttributeError):
-            tenant = None
-        if tenant is None:
-            self._callers.clear()
-            return
+        # What is being asked may be answered with what was true before.
+        self._asking = {}
         for token_hash, caller in list(self._callers.items()):
-            if caller.said.get("tenant") == tenant:
+            if stale.tenant in (None, caller.said.get("tenant")):
                 del self._callers[token_hash]
+        return stale
+
+    def forget_all(self) -> None:
+        """Ask identity again about everybody."""
+        self._generation += 1
+        self._asking = {}
+        self._callers.clear()
 
     def forget(self, token_hash: bytes) -> None:
         """Forget one caller: they have signed out."""

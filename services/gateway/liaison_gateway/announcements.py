@@ -1,0 +1,39 @@
+"""Announcements: what a process says of itself on the bus."""
+
+import json
+from typing import Any, Literal, NamedTuple
+
+
+class Announcement(NamedTuple):
+    """Who speaks and what they say; only a process that announces itself tells its manifest."""
+
+    service: str
+    instance: str
+    kind: Literal["announced", "here", "leaving", "gone"]
+    manifest: dict[str, Any] | None = None
+    generation: str = ""
+    ask_queue: str = ""
+    workers: int = 1
+    since: float = 0.0
+
+
+_OWN = frozenset({"instance", "asked_at", "workers", "since"})
+
+
+def read(body: bytes) -> Announcement:
+    """The announcement in a message; raises ValueError, KeyError or TypeError when it is none."""
+    said = json.loads(body)
+    service, instance = str(said["service"]), str(said["instance"])
+    for kind in ("here", "leaving", "gone"):
+        if said.get(kind):
+            return Announcement(service, instance, kind)
+    return Announcement(
+        service,
+        instance,
+        "announced",
+        manifest={key: value for key, value in said.items() if key not in _OWN},
+        generation=str(said["generation"]),
+        ask_queue=str(said["asked_at"]),
+        workers=max(1, int(said["workers"])),
+        since=float(said["since"]),
+    )
