@@ -14,7 +14,7 @@ from nameko.extensions import DependencyProvider
 from liaison_kit.calls.line import CONNECTION_ERRORS
 from liaison_kit.calls.manifest import manifest
 from liaison_kit.calls.serving import OperationConsumer
-from liaison_kit.calls.wire import DISCOVERY, MANIFESTS, WHOLE
+from liaison_kit.calls.wire import DISCOVERY, MANIFESTS, WHOLE, body_of
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
@@ -74,7 +74,7 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
         self._announce()
 
     def _asked(self, message: Any) -> None:
-        if bytes(message.body) == WHOLE:
+        if body_of(message) == WHOLE:
             if self._wanted.empty():
                 self._wanted.put_nowait(True)
         elif not self._saying:

@@ -124,11 +124,15 @@ def packed(meta: str, body: bytes) -> tuple[str, bytes]:
     return str(len(head)), head + body
 
 
+def body_of(message: Any) -> bytes:
+    """A message's body as it travelled; the driver makes text of some."""
+    body = message.body
+    return body if isinstance(body, bytes) else str(body).encode()
+
+
 def unpacked(message: Any) -> tuple[dict[str, Any] | None, bytes]:
     """What a message says about its body, and the body; None when it says nothing readable."""
-    body = message.body
-    if not isinstance(body, bytes):
-        body = body.encode()
+    body = body_of(message)
     try:
         head = message.headers[HEADER]
         if head.isdecimal():
