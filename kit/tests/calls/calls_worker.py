@@ -102,7 +102,9 @@ if __name__ == "__main__":
     start_logging(settings(), Shop.name)
     nameko.config.setup({"AMQP_URI": settings().amqp_url, "max_workers": settings().max_workers})
     Shop.db = Database(
-        make_url(os.environ["TEST_DATABASE"]), settings().pool_size, application="shop"
+        make_url(os.environ["TEST_DATABASE"]),
+        settings().pool_size,
+        application=f"shop-{os.getpid()}",
     )
     container = ServiceContainer(Shop)
     signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))

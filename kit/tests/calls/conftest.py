@@ -110,6 +110,16 @@ class Shop:
             (found,) = cursor.fetchone()
             return int(found)
 
+    def at_work(self) -> int:
+        """The process that an open transaction belongs to."""
+        with self._connected() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT substr(application_name, 6)::int FROM pg_stat_activity"
+                " WHERE application_name LIKE 'shop-%' AND state <> 'idle'"
+            )
+            (found,) = cursor.fetchone()
+            return int(found)
+
     def _connected(self) -> Any:
         connection = psycopg2.connect(self._plain)
         connection.autocommit = True

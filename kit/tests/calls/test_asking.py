@@ -1,7 +1,6 @@
 """A question is answered, or whoever asked is told at once why not."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,10 +10,10 @@ from liaison_kit.run.rabbitmq import RabbitMQ
 
 
 @pytest.fixture
-def desk(shop: Any, customer: Any) -> Iterator[str]:
+def desk(shop: Any, customer: Any) -> str:
     """Where to have a service hand questions on."""
     shop.start(workers=32)
-    yield f"{shop.name}.{customer.generation(shop.name)}.ask_another"
+    return f"{shop.name}.{customer.generation(shop.name)}.ask_another"
 
 
 def _detail(answer: tuple[dict[str, Any], bytes]) -> str:

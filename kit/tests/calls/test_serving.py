@@ -3,8 +3,6 @@
 import time
 from typing import Any
 
-from liaison_kit.run.process import wait_until
-
 
 def test_overload_begins_nothing_for_callers_who_have_left(shop: Any, customer: Any) -> None:
     shop.start(workers=4)
@@ -52,45 +50,14 @@ def test_a_call_whose_process_dies_is_answered_at_once_and_never_begun_again(
     here = f"{shop.name}.{customer.generation(shop.name)}"
     call = customer.send(f"{here}.work", b"60", timeout_s=120, path={"number": "1"})
     customer.until(shop.working)
-    pid = _pid_at_work(shop)
 
-    processes[pid].kill()
+    processes[shop.at_work()].kill()
     meta, body = customer.answer(call)
 
     assert meta["status"] == 503
     assert meta["interrupted"] is True
     assert b"whether it was done is not known" in body
     assert shop.begun() == []
-
-
-def _pid_at_work(shop: Any) -> int:
-    """Which process is the one that works: the number is told by its uncommitted lock's owner."""
-    busy: list[int] = []
-
-    def found() -> bool:
-        for process in shop._processes:
-            connections = _connections_of(process.popen.pid)
-            if connections & shop_ports(shop):
-                busy[:] = [process.popen.pid]
-        return bool(busy)
-
-    assert wait_until(found, seconds=20)
-    return busy[0]
-
-
-def shop_ports(shop: Any) -> set[int]:
-    with shop._connected() as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT client_port FROM pg_stat_activity"
-            " WHERE application_name LIKE 'shop%' AND state <> 'idle'"
-        )
-        return {port for (port,) in cursor.fetchall()}
-
-
-def _connections_of(pid: int) -> set[int]:
-    import psutil
-
-    return {c.laddr.port for c in psutil.Process(pid).net_connections("tcp") if c.laddr}
 
 
 def test_a_connection_that_breaks_costs_neither_the_work_nor_its_answer(
