@@ -3,6 +3,8 @@
 import json
 from typing import Any, Literal, NamedTuple
 
+from liaison_gateway.routes import Module, Operation, Table
+
 
 class Announcement(NamedTuple):
     """Who speaks and what they say; only a process that announces itself tells its manifest."""
@@ -17,6 +19,17 @@ class Announcement(NamedTuple):
     since: float = 0.0
 
 
+def _check(service: str, manifest: dict[str, Any]) -> None:
+    """Raise unless the API can be composed from this: one bad manifest must not harm the others."""
+    table = Table()
+    for declared in manifest.get("operations", ()):
+        if declared.get("path"):
+            table.add(Operation(Module(service), declared))
+    for event in manifest.get("events") or ():
+        str(event["type"])
+    dict(manifest.get("schemas") or {})
+
+
 _OWN = frozenset({"instance", "asked_at", "workers", "since"})
 
 
@@ -27,11 +40,13 @@ def read(body: bytes) -> Announcement:
     for kind in ("here", "leaving", "gone"):
         if said.get(kind):
             return Announcement(service, instance, kind)
+    manifest = {key: value for key, value in said.items() if key not in _OWN}
+    _check(service, manifest)
     return Announcement(
         service,
         instance,
         "announced",
-        manifest={key: value for key, value in said.items() if key not in _OWN},
+        manifest=manifest,
         generation=str(said["generation"]),
         ask_queue=str(said["asked_at"]),
         workers=max(1, int(said["workers"])),

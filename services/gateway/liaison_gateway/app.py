@@ -97,7 +97,10 @@ class Gateway:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self.listener.kept.up:
-                self.registry.look()
+                try:
+                    self.registry.look()
+                except Exception:
+                    log.exception("looking for silent processes failed")
 
     # ---- answers of its own
 

@@ -83,7 +83,7 @@ class Stale(NamedTuple):
             if "token_hash" in data:
                 return cls(tenant, token_hash=bytes.fromhex(data["token_hash"]))
             return cls(tenant)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return cls()
 
     def concerns(self, caller: Caller) -> bool:

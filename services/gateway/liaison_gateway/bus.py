@@ -286,7 +286,7 @@ class Bus:
                 length = int(header)
                 header, body = body[:length], body[length:]
             head = self._heads.read(header)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log.error("unreadable reply header", service=call.target.service)
             call.fail("gave an unreadable answer")
             return
@@ -334,6 +334,12 @@ class Bus:
             "cannot be reached: the connection to the broker was lost",
         )
 
+    def _take(self, key: bytes) -> _Call:
+        call = self._calls.pop(key)
+        if call.crew is not None:
+            call.crew.gave_up()
+        return call
+
     def _again(self, call: _Call) -> None:
         left = call.deadline - time.monotonic()
         if left <= 0 or call.answer.done():
@@ -343,37 +349,44 @@ class Bus:
         call.crew = None
         try:
             self._send(call, left)
-        except ModuleDown as down:
-            call.answer.set_exception(down)
+        except Exception as error:
+            # Whatever it is, somebody waits for this call.
+            call.answer.set_exception(error)
 
     def _fail(self, which: Callable[[_Call], bool], why: str) -> None:
         for key in [key for key, call in self._calls.items() if which(call)]:
-            call = self._calls.pop(key)
-            if call.crew is not None:
-                call.crew.gave_up()
-            call.fail(why)
+            self._take(key).fail(why)
 
     async def _sweep(self) -> None:
         # One coarse sweep costs less than a timer per call, and 50 ms late is on time.
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             if self._calls:
-                self._look_through(time.monotonic())
+                try:
+                    self._look_through(time.monotonic())
+                except Exception:
+                    # Without the sweep no call would ever end.
+                    log.exception("looking through the calls failed")
 
     def _look_through(self, now: float) -> None:
         late: list[bytes] = []
+        stuck: list[bytes] = []
         waiting: set[str] = set()
         for key, call in self._calls.items():
             if call.deadline <= now:
                 late.append(key)
             elif call.deadline - call.timeout_s + WAITED_S < now:
                 waiting.add(call.target.service)
+                if call.target.safe and not call.sent_again and call.crew is not None:
+                    if call.crew.limps:
+                        stuck.append(key)
         for key in late:
-            call = self._calls.pop(key)
-            if call.crew is not None:
-                call.crew.gave_up()
+            call = self._take(key)
             if not call.answer.done():
                 self.timeouts += 1
                 call.fail(f"did not answer within {call.timeout_s:g} s")
+        for key in stuck:
+            # The process that hangs may have it; the next is for another.
+            self._again(self._take(key))
         for service in waiting:
             self._on_waiting(service)

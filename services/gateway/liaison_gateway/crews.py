@@ -102,6 +102,11 @@ class Crew:
         """Whether calls that were sent to it may still be answered."""
         return any(instance.may_answer for instance in self.instances.values())
 
+    @property
+    def limps(self) -> bool:
+        """Whether somebody of it hangs while others work."""
+        return self.workers > 0 and any(i.hung for i in self.instances.values())
+
     def count(self) -> None:
         """Bring up to date how many can work at once."""
         self.workers = sum(i.workers for i in self.instances.values() if i.takes_calls)

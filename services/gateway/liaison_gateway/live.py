@@ -204,7 +204,7 @@ class Live:
                 version=version if isinstance(version, int) else None,
                 at=_text(envelope.get("occurred_at")),
             )
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, RecursionError):
             return None
 
 

@@ -42,7 +42,7 @@ class Registry:
         """Take in one announcement."""
         try:
             self.presence.heard(announcements.read(body))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("unreadable announcement", error=repr(error))
 
     def answers(self, service: str) -> bool:
@@ -115,8 +115,17 @@ class Registry:
         table = Table()
         for name in sorted(self.modules):
             module = self.modules[name]
-            away = [declared for declared, _ in module.left.values()]
-            module.operations = [Operation(module, one) for one in (*module.offered, *away)]
+            # Calls that are under way go on with the operation that they were made for.
+            before = {operation.key: operation for operation in module.operations}
+            module.operations = []
+            for declared in (*module.offered, *(one for one, _ in module.left.values())):
+                operation = Operation(module, declared)
+                known = before.get(operation.key)
+                if known is not None and known.manifest == declared:
+                    operation = before.pop(operation.key)
+                module.operations.append(operation)
+            for operation in before.values():
+                operation.target.serve([])
             for operation in module.operations:
                 if not table.add(operation):
                     log.warning(

@@ -78,6 +78,11 @@ class Peer:
         }
         self.handlers = handlers
         self.calls: list[tuple[str, dict[str, Any], bytes]] = []
+        self.correlations: list[str] = []
+        self.reply_to = ""
+        self.silent = False
+        """Whether it gives no word when it is asked for one, as a process that hangs."""
+        self._unanswered: list[Any] = []
         self._thread: threading.Thread | None = None
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
@@ -202,6 +207,8 @@ class Peer:
         self._channel.basic_consume(queue, self._answer)
 
     def _asked(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+        if self.silent:
+            return
         if body == b"whole":
             self._announce()
             return
@@ -219,10 +226,27 @@ class Peer:
         if head.isdecimal():
             head, body = body[: int(head)], body[int(head) :]
         header = json.loads(head)
+        self.correlations.append(properties.correlation_id)
+        self.reply_to = properties.reply_to
         self.calls.append((name, header, body))
         answer = self.handlers[name](header, body)
         if answer is None:
+            self._unanswered.append(properties)
             return
+        self._reply(channel, properties, answer)
+
+    def answer_late(self, answer: Answer) -> None:
+        """Answer all that was not answered."""
+
+        def reply() -> None:
+            for properties in self._unanswered:
+                self._reply(self._channel, properties, answer)
+            self._unanswered.clear()
+
+        self._on_loop(reply)
+
+    @staticmethod
+    def _reply(channel: Any, properties: Any, answer: Answer) -> None:
         head, content = answer
         channel.basic_publish(
             "",
