@@ -21,6 +21,7 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.settings import Settings
 from liaison_sdk.labels import Label
+from liaison_sdk.version import VERSION
 
 
 class Service(CommonOperations, ImportOperations):
@@ -33,7 +34,7 @@ class Service(CommonOperations, ImportOperations):
     """
 
     name: ClassVar[str]
-    version: ClassVar[str] = "0.1.0"
+    version: ClassVar[str] = VERSION
     label: ClassVar[Label]
     records: ClassVar[Sequence[RecordType]] = ()
     importables: ClassVar[Sequence[Importable]] = ()

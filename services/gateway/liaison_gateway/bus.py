@@ -377,9 +377,9 @@ class Bus:
                 late.append(key)
             elif call.deadline - call.timeout_s + WAITED_S < now:
                 waiting.add(call.target.service)
-                if call.target.safe and not call.sent_again and call.crew is not None:
-                    if call.crew.limps:
-                        stuck.append(key)
+                crew = call.crew
+                if call.target.safe and not call.sent_again and crew is not None and crew.limps:
+                    stuck.append(key)
         for key in late:
             call = self._take(key)
             if not call.answer.done():
