@@ -20,8 +20,9 @@ from liaison_kit.calls.serving import OperationConsumer
 from liaison_kit.database.migrations import services
 from liaison_kit.events.handlers import EventConsumer
 from liaison_kit.process import ops
-from liaison_kit.settings import settings
+from liaison_kit.settings import NotSecret, settings
 from liaison_kit.telemetry import log, start_logging, start_tracing, stop_tracing, trace_sql
+from liaison_kit.trust.keys import NoKeys
 
 
 def main(arguments: list[str]) -> None:
@@ -33,12 +34,16 @@ def main(arguments: list[str]) -> None:
     if given.roles:
         os.environ["LIAISON_ROLES"] = given.roles
     chosen = settings()
+    try:
+        chosen.demand_own_secrets()
+    except NotSecret as reason:
+        sys.exit(str(reason))
     make_psycopg_green()
     start_logging(chosen, given.service)
     start_tracing(chosen, given.service)
     nameko.config.setup(
         {
-            "AMQP_URI": chosen.amqp_url,
+            "AMQP_URI": chosen.broker,
             "max_workers": chosen.max_workers,
             "heartbeat": 30,
             "prefetch_count": chosen.max_workers,
@@ -46,7 +51,10 @@ def main(arguments: list[str]) -> None:
     )
     module, _, name = services()[given.service].partition(":")
     service = getattr(import_module(module), name)
-    service.open(chosen)
+    try:
+        service.open(chosen)
+    except NoKeys as reason:
+        sys.exit(str(reason))
     for engine in service.db.engines:
         trace_sql(engine)
     runner = ServiceRunner()

@@ -91,7 +91,7 @@ def start_next(running: System) -> Iterator[Callable[[], Running]]:
     """Starts a process of the next version; afterwards there is one of this version again."""
 
     def start() -> Running:
-        return running._start("sales-next", [sys.executable, str(NEXT)], True, {})
+        return running._start("sales-next", "sales", [sys.executable, str(NEXT)], True, {})
 
     yield start
     running.stop_process("sales-next")

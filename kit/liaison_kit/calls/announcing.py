@@ -14,10 +14,11 @@ from nameko.extensions import DependencyProvider
 from liaison_kit.calls.line import CONNECTION_ERRORS
 from liaison_kit.calls.manifest import manifest
 from liaison_kit.calls.serving import OperationConsumer
-from liaison_kit.calls.wire import DISCOVERY, MANIFESTS, WHOLE, body_of
+from liaison_kit.calls.wire import DISCOVERY, EXCHANGE, MANIFESTS, WHOLE, body_of
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.signatures import Signer
 
 
 class Announcer(DependencyProvider):  # type: ignore[misc]
@@ -36,6 +37,7 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
 
     def setup(self) -> None:
         service = self.container.service_cls
+        self._signer = Signer(service.keys)
         self._who = {"service": service.name, "instance": f"{service.name}-{uuid4()}"}
         self._manifest = (
             manifest(service)
@@ -63,13 +65,16 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
 
     def _opened(self, connection: Any) -> None:
         channel = connection.channel()
-        for exchange in (MANIFESTS, DISCOVERY):
+        for exchange in (MANIFESTS, DISCOVERY) if settings().declare_exchanges else ():
             channel.exchange_declare(exchange, "fanout", durable=True, auto_delete=False)
         # Each connection's has its own name: the broker may not know yet that the last has ended.
-        self._queue = f"discovery-{self._who['service']}-{uuid4()}"
-        channel.queue_declare(self._queue, exclusive=True, auto_delete=True)
-        channel.queue_bind(self._queue, DISCOVERY)
-        channel.basic_consume(self._queue, no_ack=True, callback=self._asked)
+        service, line = self._who["service"], uuid4()
+        queue = f"discovery-{service}-{line}"
+        self._ask_at = f"{service}.process.{line}"
+        channel.queue_declare(queue, exclusive=True, auto_delete=True)
+        channel.queue_bind(queue, DISCOVERY)
+        channel.queue_bind(queue, EXCHANGE, self._ask_at)
+        channel.basic_consume(queue, no_ack=True, callback=self._asked)
         self._channel = channel
         self._announce()
 
@@ -96,7 +101,7 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
 
     def _announce(self) -> None:
         self._said_at = time.monotonic()
-        self._publish(self._manifest | {"asked_at": self._queue})
+        self._publish(self._manifest | {"ask_at": self._ask_at})
 
     def _leaving(self) -> None:
         self._publish(self._who | {"leaving": True})
@@ -105,7 +110,10 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
         if self._channel is None:
             return
         try:
-            message = amqp.Message(json.dumps(body), content_type="application/json")
+            # Dated, so that an old one can't be told again to bring back what is gone.
+            text = json.dumps(body | {"at": time.time()}).encode()
+            (signed,) = self._signer.sign("announcement", [text])
+            message = amqp.Message(signed, content_type="application/json")
             self._channel.basic_publish(message, MANIFESTS, "")
         except CONNECTION_ERRORS as error:
             log.warning("not announced", error=type(error).__name__)

@@ -13,6 +13,7 @@ from nameko.extensions import DependencyProvider
 from liaison_kit.calls.line import CONNECTION_ERRORS, Line
 from liaison_kit.calls.wire import EXCHANGE, HEADER, PROBE, packed, unpacked
 from liaison_kit.context import Context
+from liaison_kit.settings import settings
 from liaison_sdk.errors import Unavailable
 
 REPLY_QUEUE = "amq.rabbitmq.reply-to"
@@ -96,7 +97,8 @@ class Caller(DependencyProvider):  # type: ignore[misc]
 
     def _open(self, connection: Any) -> None:
         channel = connection.channel()
-        channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+        if settings().declare_exchanges:
+            channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         channel.events["basic_return"].add(self._returned)
         channel.basic_consume(REPLY_QUEUE, no_ack=True, callback=self._answered)
         self._channel = channel
@@ -124,17 +126,8 @@ class Caller(DependencyProvider):  # type: ignore[misc]
 
 def header(about: Context, deadline: float) -> dict[str, Any]:
     """What a question says beside its body: who asks, and until when the answer is of use."""
-    principal = about.principal
     return {
-        "principal": None
-        if principal is None
-        else {
-            "tenant": str(principal.tenant),
-            "user": str(principal.user),
-            "permissions": sorted(principal.permissions),
-            "rows": dict(principal.rows),
-            "peers": [str(peer) for peer in principal.peers],
-        },
+        "principal": None if about.principal is None else about.principal.signed,
         "traceparent": about.traceparent,
         "deadline": deadline,
     }

@@ -96,7 +96,7 @@ class Line:
     def _connect(self) -> Any:
         # kombu's own way tries again by itself, after two seconds.
         return connect(
-            settings().amqp_url,
+            settings().broker,
             heartbeat=HEARTBEAT_S,
             connect_timeout=CONNECT_WITHIN_S,
             transport_options={"client_properties": {"connection_name": self._name}},

@@ -93,7 +93,8 @@ class OperationConsumer(SharedExtension):  # type: ignore[misc]
     def _open(self, connection: Any) -> None:
         service = self.container.service_name
         channel = connection.channel()
-        channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+        if settings().declare_exchanges:
+            channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
         self._channel, self._tags = channel, []
         unsent, self._unsent = self._unsent, []
         for message, reply in unsent:

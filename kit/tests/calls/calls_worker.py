@@ -26,6 +26,8 @@ from liaison_kit.database.database import Database
 from liaison_kit.service import Service
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging
+from liaison_kit.testing import keyring
+from liaison_kit.trust.principals import Principals
 from liaison_sdk.errors import Unavailable
 from liaison_sdk.labels import Label
 
@@ -62,12 +64,12 @@ class Shop(Service):
         told = call.meta["told"]
         return Reply(200, str(len(told)).encode(), {"X-Told": told})
 
-    @internal
+    @internal(public=True)
     def told(self, call: Call) -> Reply:
         """Says what it was told."""
         return Reply(200, call.body)
 
-    @internal
+    @internal(public=True)
     def never(self, call: Call) -> Reply:
         """Does not come to an end."""
         eventlet.sleep(60)
@@ -100,12 +102,14 @@ def ask_itself() -> None:
 if __name__ == "__main__":
     make_psycopg_green()
     start_logging(settings(), Shop.name)
-    nameko.config.setup({"AMQP_URI": settings().amqp_url, "max_workers": settings().max_workers})
+    nameko.config.setup({"AMQP_URI": settings().broker, "max_workers": settings().max_workers})
     Shop.db = Database(
         make_url(os.environ["TEST_DATABASE"]),
         settings().pool_size,
         application=f"shop-{os.getpid()}",
     )
+    Shop.keys = keyring(Shop.name)
+    Shop.principals = Principals(Shop.keys)
     container = ServiceContainer(Shop)
     signal.signal(signal.SIGTERM, lambda *_: eventlet.spawn_n(container.stop))
     container.start()

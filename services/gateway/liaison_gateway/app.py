@@ -19,6 +19,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route as WebRoute
 
+from liaison_gateway import announcements
 from liaison_gateway.auth import Caller, Doorman
 from liaison_gateway.bus import Bus
 from liaison_gateway.door import Door
@@ -31,8 +32,11 @@ from liaison_gateway.openapi import Document
 from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
 from liaison_gateway.routes import PREFIX
 from liaison_gateway.server import make_ops_server, make_server
+from liaison_kit.process.metrics import REFUSED
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.signatures import Forged, Purpose, UnknownKey, Verifier
 from liaison_sdk.errors import LiaisonError
 
 LOOK_EVERY_S = 0.1
@@ -51,27 +55,33 @@ class Gateway:
     """Everything that one gateway process holds."""
 
     def __init__(self, settings: Settings) -> None:
+        self.keys = Keyring("gateway", settings.key_file, settings.trust_dir)
+        self._verifier = Verifier(self.keys)
         self.bus = Bus(
-            settings.amqp_url,
+            settings.broker,
+            self.keys,
             on_waiting=lambda service: self.registry.presence.doubt(service),
             on_unserved=lambda crew: self.registry.presence.unserved(crew),
+            declares=settings.declare_exchanges,
         )
         self.registry = Registry(on_lost=self.bus.lost, on_silence=self.bus.silent)
         self.live = Live(self.registry)
         self.listener = Listener(
-            settings.amqp_url,
-            on_announcement=self.registry.heard,
+            settings.broker,
+            on_announcement=self._heard_announcement,
             on_event=self._heard_event,
             on_nobody=self.registry.presence.nobody_at,
             on_up=self._listening,
+            declares=settings.declare_exchanges,
         )
         self.registry.on_new_service = self.listener.follow
         self.registry.presence.ask = self.listener.ask
-        self.doorman = Doorman(self.bus, settings.secret_key.get_secret_value())
+        self.doorman = Doorman(self.bus, self.keys, settings.secret_key.get_secret_value())
         self.door = Door(settings, self.registry, self.bus, self.doorman)
         self.document = Document(self.registry)
         self.door.app = self._pages()
         figures = CollectorRegistry()
+        figures.register(REFUSED)
         figures.register(Figures(self.registry, self.bus, self.live, self.door))
         self.ops = _ops_app(self, figures)
 
@@ -80,7 +90,25 @@ class Gateway:
         """Whether requests can be answered: the broker is there, and the services were heard."""
         return self.bus.up and self.registry.answers("identity") and not self.registry.listening
 
+    def _heard_announcement(self, body: bytes) -> None:
+        """Take in what a service says it can do, if it is that service which says so."""
+        service = announcements.speaker(body)
+        if service is not None and self._is_told_by(service, "announcement", body):
+            self.registry.heard(body)
+
+    def _is_told_by(self, service: str, what: Purpose, body: bytes) -> bool:
+        try:
+            self._verifier.verify(what, service, body)
+        except (Forged, UnknownKey) as refused:
+            reason = refused.reason if isinstance(refused, Forged) else "unknown key"
+            REFUSED.labels("gateway", what, reason).inc()
+            log.warning("refused", what=what, service=service, reason=reason)
+            return False
+        return True
+
     def _heard_event(self, service: str, routing_key: str, body: bytes) -> None:
+        if not self._is_told_by(service, "event", body):
+            return
         if service == "identity":
             stale = self.doorman.identity_changed(routing_key.partition(".")[0], body)
             if stale is not None:

@@ -17,6 +17,8 @@ from liaison_gateway.crews import Crew
 from liaison_gateway.problems import ModuleDown
 from liaison_kit.calls.wire import EXCHANGE
 from liaison_kit.telemetry import log
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.sealing import seal
 
 LINES = 3
 """Connections that calls are spread over: losing one costs only what it carried."""
@@ -52,14 +54,18 @@ class Target:
 
     What is for other parts of Liaison only is the same for all generations of its service; an
     operation of the API is served by the crews that `serve` names. A `safe` one changes nothing.
+    `sealed` bodies hold a secret: only the service can read what is sent of them.
     """
 
-    __slots__ = ("crews", "frame", "operation", "safe", "service")
+    __slots__ = ("crews", "frame", "operation", "safe", "sealed", "service")
 
-    def __init__(self, service: str, operation: str, *, safe: bool = False) -> None:
+    def __init__(
+        self, service: str, operation: str, *, safe: bool = False, sealed: bool = False
+    ) -> None:
         self.service = service
         self.operation = operation
         self.safe = safe
+        self.sealed = sealed
         self.frame = publish_frame(EXCHANGE, f"{service}.internal.{operation}")
         self.crews: tuple[tuple[Crew, bytes], ...] | None = None
 
@@ -153,8 +159,9 @@ class Heads:
 class _Line:
     """One of the connections that carry calls."""
 
-    def __init__(self, bus: "Bus", amqp_url: str, number: int) -> None:
+    def __init__(self, bus: "Bus", amqp_url: str, number: int, declares: bool) -> None:
         self._bus = bus
+        self._declares = declares
         self.kept = KeptConnection(
             amqp_url,
             f"calls {number}",
@@ -167,7 +174,8 @@ class _Line:
     async def _set_up(self, connection: Connection) -> None:
         channel = await open_channel(connection, RPC_CHANNEL)
         channel.add_on_return_callback(self._returned)
-        await done(channel.exchange_declare, EXCHANGE, exchange_type="topic", durable=True)
+        if self._declares:
+            await done(channel.exchange_declare, EXCHANGE, exchange_type="topic", durable=True)
         # Replies are read by `Connection` before pika dispatches them; pika only needs a consumer.
         await done(channel.basic_consume, REPLY_QUEUE, lambda *_: None, auto_ack=True)
 
@@ -187,13 +195,16 @@ class Bus:
     def __init__(
         self,
         amqp_url: str,
+        keys: Keyring,
         *,
         on_waiting: Callable[[str], None],
         on_unserved: Callable[[Crew], None],
+        declares: bool = True,
     ) -> None:
+        self._keys = keys
         self._on_waiting = on_waiting
         self._on_unserved = on_unserved
-        self._lines = [_Line(self, amqp_url, number + 1) for number in range(LINES)]
+        self._lines = [_Line(self, amqp_url, number + 1, declares) for number in range(LINES)]
         self._current = self._lines[0]
         self._calls: dict[bytes, _Call] = {}
         self._heads = Heads()
@@ -235,6 +246,8 @@ class Bus:
         self, target: Target, header: bytes, body: bytes, timeout_s: float
     ) -> "asyncio.Future[Reply]":
         """Send one call; by the deadline the future holds the reply or `ModuleDown`."""
+        if target.sealed and body:
+            body = seal(self._keys, target.service, target.operation, body)
         call = _Call(target, header, body, timeout_s)
         self._send(call, timeout_s)
         return call.answer

@@ -18,24 +18,27 @@ class Instance:
     """One process of a service, as it was last heard of."""
 
     __slots__ = (
-        "ask_queue",
+        "ask_at",
         "asked_at",
         "gone_at",
         "heard_at",
         "hung",
         "id",
         "leaving",
+        "said_at",
         "since",
         "workers",
     )
 
     def __init__(self, id: str) -> None:
         self.id = id
-        self.ask_queue = ""
-        """Where to ask whether it is there; the queue is gone when the process is."""
+        self.ask_at = ""
+        """Where to ask whether it is there; nothing can be delivered there when it is not."""
         self.workers = 1
         self.since = 0.0
         self.heard_at = 0.0
+        self.said_at = 0.0
+        """When it said what was heard last, by its own clock: older words count for nothing."""
         self.asked_at: float | None = None
         """When it was asked for a word that it has not given yet."""
         self.gone_at: float | None = None

@@ -8,7 +8,7 @@ from pika.spec import Basic, BasicProperties
 
 from liaison_gateway.amqp import Connection
 from liaison_gateway.connections import KeptConnection, done, open_channel
-from liaison_kit.calls.wire import DISCOVERY, MANIFESTS, WHOLE
+from liaison_kit.calls.wire import DISCOVERY, EXCHANGE, MANIFESTS, WHOLE
 
 EVENTS_KEPT_BY_BROKER = 10_000
 EVENT_BYTES_KEPT_BY_BROKER = 32 << 20
@@ -18,7 +18,7 @@ class Listener:
     """A connection of its own for all that is no call, so that neither keeps the other waiting.
 
     `on_announcement(body)` and `on_event(service, routing key, body)` are called for each message,
-    `on_nobody(queue)` when a process that was asked is not there any more, `on_up()` after each
+    `on_nobody(address)` when a process that was asked is not there any more, `on_up()` after each
     (re)connection.
     """
 
@@ -30,7 +30,9 @@ class Listener:
         on_event: Callable[[str, str, bytes], None],
         on_nobody: Callable[[str], None],
         on_up: Callable[[], None],
+        declares: bool = True,
     ) -> None:
+        self._declares = declares
         self._on_announcement = on_announcement
         self._on_event = on_event
         self._on_nobody = on_nobody
@@ -47,10 +49,10 @@ class Listener:
         if self._channel is not None and self._channel.is_open:
             self._channel.basic_publish(DISCOVERY, "", WHOLE)
 
-    def ask(self, queue: str) -> None:
+    def ask(self, address: str) -> None:
         """Have one process say that it is there."""
         if self._channel is not None and self._channel.is_open:
-            self._channel.basic_publish("", queue, b"", mandatory=True)
+            self._channel.basic_publish(EXCHANGE, address, b"", mandatory=True)
 
     def follow(self, service: str) -> None:
         """Hear the events of a service from now on."""
@@ -69,7 +71,7 @@ class Listener:
     async def _set_up(self, connection: Connection) -> None:
         channel = await open_channel(connection, 2)
         channel.add_on_return_callback(self._returned)
-        for exchange in (MANIFESTS, DISCOVERY):
+        for exchange in (MANIFESTS, DISCOVERY) if self._declares else ():
             await done(channel.exchange_declare, exchange, exchange_type="fanout", durable=True)
         declared = await done(channel.queue_declare, "", exclusive=True, auto_delete=True)
         manifests = declared.method.queue
@@ -115,7 +117,8 @@ class Listener:
             return
         exchange = f"{service}.events"
         # pika queues synchronous methods of a channel, so the order is kept without waiting.
-        channel.exchange_declare(
-            exchange, exchange_type="topic", durable=True, callback=lambda _: None
-        )
+        if self._declares:
+            channel.exchange_declare(
+                exchange, exchange_type="topic", durable=True, callback=lambda _: None
+            )
         channel.queue_bind(self._event_queue, exchange, "#", callback=lambda _: None)

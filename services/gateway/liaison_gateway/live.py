@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from liaison_gateway.auth import Caller, Stale
 from liaison_gateway.manifests import Registry
@@ -30,7 +31,7 @@ class _Change(NamedTuple):
     type: str
     record: str
     permission: str | None
-    owner: str | None
+    owner: UUID | None
     key: str | None
     version: int | None
     at: str | None
@@ -117,7 +118,7 @@ class Live:
         """The frames of one client until it is too slow, signed out, or the gateway stops."""
         client = _Client(caller)
         self._forget_unwanted()
-        tenant = self._tenants.setdefault(_tenant(caller), _Tenant())
+        tenant = self._tenants.setdefault(str(caller.tenant), _Tenant())
         # Known from here on: whose rights end while the first frames are sent is told.
         tenant.clients.add(client)
         tenant.wanted_until = float("inf")
@@ -199,7 +200,7 @@ class Live:
                 type=event_type,
                 record=str(declared.get("record") or service),
                 permission=declared.get("permission"),
-                owner=_text(data.get("owner_id")),
+                owner=None if data.get("owner_id") is None else UUID(data["owner_id"]),
                 key=_text(envelope.get("key")),
                 version=version if isinstance(version, int) else None,
                 at=_text(envelope.get("occurred_at")),
@@ -236,10 +237,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else None
 
 
-def _tenant(caller: Caller) -> str:
-    return str(caller.said.get("tenant"))
-
-
 def _frame_for(change: _Change, caller: Caller) -> bytes | None:
     """The event as this caller may see it, or nothing.
 
@@ -247,13 +244,14 @@ def _frame_for(change: _Change, caller: Caller) -> bytes | None:
     their lists stay true, but neither what nor which record, unless the event says that it is
     theirs.
     """
-    if _tenant(caller) != change.tenant or not caller.may(change.permission):
+    who = caller.who
+    if who is None or caller.tenant != change.tenant or not caller.may(change.permission):
         return None
-    rule = (caller.said.get("rows") or {}).get(change.record, "all")
+    rule = who.rows.get(change.record, "all")
     theirs = (
         rule == "all"
-        or (change.owner is not None and change.owner == caller.said.get("user"))
-        or (rule == "team" and change.owner in (caller.said.get("peers") or ()))
+        or (change.owner is not None and change.owner == who.user)
+        or (rule == "team" and change.owner in who.peers)
     )
     shown = {
         "type": change.type if theirs else "changed",

@@ -36,7 +36,7 @@ class Presence:
         self._left: dict[tuple[str, str], float] = {}
         self._on_change = on_change
         self._on_lost = on_lost
-        self.ask: Callable[[str], None] = lambda _queue: None
+        self.ask: Callable[[str], None] = lambda _address: None
 
     def crews(self, service: str) -> list[Crew]:
         """The crews of a service that have anybody who takes calls or might again, newest first."""
@@ -60,8 +60,9 @@ class Presence:
             self._announced(said, now)
             return
         for crew, instance in self._all(said.service):
-            if instance.id != said.instance:
+            if instance.id != said.instance or instance.said_at > said.at:
                 continue
+            instance.said_at = said.at
             if said.kind == "here":
                 self._is_there(crew, instance, now)
             elif said.kind == "leaving" and not instance.leaving:
@@ -79,13 +80,13 @@ class Presence:
         for _, instance in self._all(service):
             if instance.asked_at is None and now - instance.heard_at > ASK_AGAIN_S / 2:
                 instance.asked_at = now
-                self.ask(instance.ask_queue)
+                self.ask(instance.ask_at)
 
-    def nobody_at(self, queue: str) -> None:
+    def nobody_at(self, address: str) -> None:
         """A process that was asked is not there any more."""
         for service in list(self._crews):
             for crew, instance in self._all(service):
-                if instance.ask_queue == queue:
+                if instance.ask_at == address:
                     self._remove(crew, instance, "it died")
 
     def unserved(self, crew: Crew) -> None:
@@ -134,7 +135,9 @@ class Presence:
             if said.since >= crew.since and crew.manifest != said.manifest:
                 crew.describe(said.manifest)
             crew.since = max(crew.since, said.since)
-        instance.ask_queue = said.ask_queue
+        elif instance.said_at > said.at:
+            return
+        instance.said_at, instance.ask_at = said.at, said.ask_at
         known = instance.heard_at and instance.workers == said.workers
         instance.workers = said.workers
         self._is_there(crew, instance, now)

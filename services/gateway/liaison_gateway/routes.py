@@ -79,7 +79,12 @@ class Operation:
         self.upload = bool(manifest.get("upload"))
         self.download = bool(manifest.get("download"))
         self.records = frozenset(manifest.get("records") or ())
-        self.target = Target(module.name, self.name, safe=self.key[0] == "GET")
+        self.target = Target(
+            module.name,
+            self.name,
+            safe=self.key[0] == "GET",
+            sealed=bool(manifest.get("sealed")),
+        )
         self.target.serve([])
 
 

@@ -11,6 +11,9 @@ from uuid import uuid4
 import pika
 from pika.exceptions import AMQPError
 
+from liaison_kit.testing import keyring
+from liaison_kit.trust.signatures import Signer
+
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Answer | None]
 """Given the `liaison` header and the body; None means: never answer."""
@@ -61,6 +64,7 @@ class Peer:
     ) -> None:
         self.url = url
         self.service = service
+        self._signer = Signer(keyring(service))
         self.manifest = {
             "service": service,
             "version": version,
@@ -101,19 +105,8 @@ class Peer:
 
     def stop(self) -> None:
         """Leave as a service does that is stopped."""
-        self._on_loop(
-            lambda: self._channel.basic_publish(
-                "liaison.manifests",
-                "",
-                json.dumps(
-                    {
-                        "service": self.service,
-                        "instance": self.manifest["instance"],
-                        "gone": True,
-                    }
-                ).encode(),
-            )
-        )
+        gone = {"service": self.service, "instance": self.manifest["instance"], "gone": True}
+        self._on_loop(lambda: self._tell(gone))
         self.die()
 
     def die(self) -> None:
@@ -151,10 +144,9 @@ class Peer:
             "key": key,
             "data": data,
         }
+        (signed,) = self._signer.sign("event", [json.dumps(envelope).encode()])
         self._on_loop(
-            lambda: self._channel.basic_publish(
-                f"{self.service}.events", f"{event_type}.3", json.dumps(envelope).encode()
-            )
+            lambda: self._channel.basic_publish(f"{self.service}.events", f"{event_type}.3", signed)
         )
         return event_id
 
@@ -189,8 +181,9 @@ class Peer:
         for exchange in ("liaison.manifests", "liaison.discovery"):
             channel.exchange_declare(exchange, "fanout", durable=True)
         mine = channel.queue_declare("", exclusive=True).method.queue
-        self.manifest["asked_at"] = mine
+        self.manifest["ask_at"] = f"{self.service}.process.{uuid4()}"
         channel.queue_bind(mine, "liaison.discovery")
+        channel.queue_bind(mine, "nameko-rpc", self.manifest["ask_at"])
         channel.basic_qos(prefetch_count=50)
         channel.basic_consume(mine, self._asked, auto_ack=True)
         self._take(self.queue, f"{self.service}.{self.manifest['generation']}.*")
@@ -212,12 +205,15 @@ class Peer:
         if body == b"whole":
             self._announce()
             return
-        here = {"service": self.service, "instance": self.manifest["instance"], "here": True}
-        self._channel.basic_publish("liaison.manifests", "", json.dumps(here).encode())
+        self._tell({"service": self.service, "instance": self.manifest["instance"], "here": True})
 
     def _announce(self) -> None:
-        body = json.dumps(self.manifest).encode()
-        self._channel.basic_publish("liaison.manifests", "", body)
+        self._tell(self.manifest)
+
+    def _tell(self, announcement: dict[str, Any]) -> None:
+        text = json.dumps({**announcement, "at": time.time()}).encode()
+        (signed,) = self._signer.sign("announcement", [text])
+        self._channel.basic_publish("liaison.manifests", "", signed)
 
     def _answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)

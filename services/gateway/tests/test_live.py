@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from queue import Queue
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from gateway_peer import Peer
@@ -20,6 +21,7 @@ from gateway_process import OTHER_TENANT, PEOPLE, TENANT, Gateway, eventually, p
 from liaison_gateway.auth import Caller
 from liaison_gateway.live import Live
 from liaison_gateway.routes import Module
+from liaison_kit import testing
 
 Frames = Queue[dict[str, str]]
 
@@ -72,8 +74,9 @@ def rights(token: str, who: dict[str, Any]) -> Iterator[None]:
 
 def _times_asked(identity: Peer, token: str) -> int:
     """How often identity was asked who has this token."""
+    wanted = hashlib.sha256(token.encode()).hexdigest()
     return sum(
-        name == "authenticate" and json.loads(body)["token"] == token
+        name == "authenticate" and json.loads(body)["token_hash"] == wanted
         for name, _, body in identity.calls
     )
 
@@ -111,7 +114,7 @@ def test_a_change_reaches_readers_of_its_tenant_only(gateway: Gateway, contacts:
 
 def test_a_row_rule_hides_which_record_changed(gateway: Gateway, contacts: Peer):
     with listening(gateway, "own") as own:
-        contacts.emit("contact_saved", TENANT, "r-1", owner_id="somebody else")
+        contacts.emit("contact_saved", TENANT, "r-1", owner_id=str(uuid4()))
         contacts.emit("contact_saved", TENANT, "r-2", owner_id=PEOPLE["own"]["user"])
 
         assert json.loads(own.get(timeout=5)["data"])["id"] is None
@@ -176,7 +179,7 @@ def test_what_was_missed_is_told_by_the_rights_of_now(
     with rights("fickle", principal("contacts:read")):
         with listening(gateway, "fickle") as before:
             seen = contacts.emit("contact_saved", TENANT, "r-1")
-            contacts.emit("contact_saved", TENANT, "r-2", owner_id="somebody else")
+            contacts.emit("contact_saved", TENANT, "r-2", owner_id=str(uuid4()))
             before.get(timeout=20)
             before.get(timeout=20)
             PEOPLE["fickle"] = principal("contacts:read", rows={"contacts": "own"})
@@ -221,7 +224,7 @@ def test_rights_that_are_taken_away_hold_for_the_next_event(
         PEOPLE["narrowed"] = principal("contacts:read", rows={"contacts": "own"})
 
         _until_asked_again(identity, "narrowed", lambda: identity.emit("role_saved", TENANT, "k"))
-        contacts.emit("contact_saved", TENANT, "r-2", owner_id="somebody else")
+        contacts.emit("contact_saved", TENANT, "r-2", owner_id=str(uuid4()))
 
         assert json.loads(narrowed.get(timeout=20)["data"])["id"] is None
         assert json.loads(reader.get(timeout=20)["data"])["id"] == "r-1"
@@ -247,7 +250,7 @@ def test_large_events_are_kept_small():
         "events": [{"type": "people_saved", "record": "contacts", "permission": None}]
     }
     live = Live(registry)  # type: ignore[arg-type]
-    caller = Caller(b"", {"tenant": TENANT}, float("inf"))
+    caller = Caller(b"", testing.principal(UUID(TENANT)), float("inf"))
     body = json.dumps(
         {"id": "?", "tenant": TENANT, "key": "k", "data": {"people": ["x" * 100] * 1000}},
         separators=(",", ":"),
@@ -281,13 +284,15 @@ def test_one_tenants_flood_makes_nobody_elses_events_forgotten():
     async def missed() -> list[bytes]:
         streams = []
         for tenant in (TENANT, OTHER_TENANT):
-            streams.append(live.stream(Caller(b"", {"tenant": tenant}, 0), None, lambda: None))
+            streams.append(
+                live.stream(Caller(b"", testing.principal(UUID(tenant)), 0), None, lambda: None)
+            )
             await anext(streams[-1])
         for number in range(3):
             live.heard("contacts", "saved.1", event(TENANT, number))
         for number in range(50_000):
             live.heard("contacts", "saved.1", event(OTHER_TENANT, number))
-        back = live.stream(Caller(b"", {"tenant": TENANT}, 0), "0", lambda: None)
+        back = live.stream(Caller(b"", testing.principal(UUID(TENANT)), 0), "0", lambda: None)
         frames = [await anext(back) for _ in range(3)]
         for stream in (*streams, back):
             await stream.aclose()

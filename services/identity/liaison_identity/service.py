@@ -14,7 +14,7 @@ from liaison_identity.teams import TEAMS
 from liaison_identity.users import USERS
 from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
-from liaison_kit.calls.wire import Call, Raw, Version
+from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.context import Context, Principal
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
@@ -29,14 +29,14 @@ from liaison_sdk.contracts.identity import (
     NewPassword,
     NewRole,
     NewTeam,
-    NewTenant,
     NewToken,
     NewUser,
+    PrincipalToRenew,
+    RenewedPrincipal,
     Role,
     RoleChanges,
     Team,
     TeamChanges,
-    Tenant,
     Token,
     TokenToCheck,
     User,
@@ -80,10 +80,15 @@ class Identity(Service):
 
     # --- signing in ------------------------------------------------------------------------------
 
-    @internal
+    @internal(public=True)
     def authenticate(self, token: TokenToCheck) -> Authenticated:
         """Whose token it is, and what it allows."""
-        return tokens.authenticate(self.db, token.token)
+        return tokens.authenticate(self.db, self.principals, token.token_hash)
+
+    @internal(public=True)
+    def renew_principal(self, asked: PrincipalToRenew) -> RenewedPrincipal:
+        """What somebody may do now whose job or timer goes on."""
+        return tokens.renew(self.db, self.principals, asked.principal)
 
     @post("/sign-in", public=True, status=200, problems=[401])
     def sign_in(self, credentials: Credentials) -> Raw[contracts.Session]:
@@ -91,12 +96,12 @@ class Identity(Service):
         return Raw(sign_in.sign_in(self.db, credentials))
 
     @post("/sign-out")
-    def sign_out(self, session: Session, call: Call) -> None:
+    def sign_out(self, session: Session, principal: Principal) -> None:
         """End the session that asks: its token is not valid any more."""
-        tokens.revoke(session, UUID(call.meta["principal"]["token_id"]), "signed_out")
+        tokens.revoke(session, principal.token_id, "signed_out")
 
     @get("/me")
-    def get_me(self, session: Session, principal: Principal, call: Call) -> Me:
+    def get_me(self, session: Session, principal: Principal) -> Me:
         """Who is signed in, where, and what they may do."""
         found = listing.read(session, USERS, principal.user)
         if found is None:
@@ -106,15 +111,10 @@ class Identity(Service):
             tenant=tenants.here(session),
             permissions=sorted(principal.permissions),
             rows=dict(principal.rows),
-            kind=call.meta["principal"].get("kind", "session"),
+            kind=principal.kind,
         )
 
-    @internal
-    def create_tenant(self, tenant: NewTenant) -> Tenant:
-        """Set up an organisation with its standard roles and its administrator."""
-        return tenants.bootstrap(self.db, tenant)
-
-    @internal
+    @internal()
     def resolve_users(self, session: Session, asked: Names) -> FoundIds:
         """Which users have these names or e-mail addresses."""
         return FoundIds(found=users.resolve(session, asked.names))

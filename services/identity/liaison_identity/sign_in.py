@@ -17,10 +17,9 @@ from sqlalchemy.orm import Session
 
 from liaison_identity import audit, passwords, tokens
 from liaison_identity.models import User
-from liaison_identity.tokens import NOBODY
 from liaison_identity.users import USERS
 from liaison_kit import listing
-from liaison_kit.context import Context, context
+from liaison_kit.context import NOBODY, Context, context
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.settings import settings

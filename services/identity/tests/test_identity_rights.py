@@ -5,10 +5,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from identity_company import PASSWORD, Company, call, role_id
+from identity_company import PASSWORD, Company, authenticate, call, read, role_id
 
 from liaison_identity import grants
-from liaison_kit.context import Principal
 
 Users = Callable[..., dict[str, Any]]
 Who = dict[str, Any]
@@ -175,12 +174,12 @@ def test_a_token_ends_when_it_is_revoked_or_its_user_removed(
     )
 
     assert call("delete_token", hers, path={"id": first["id"]}).status == 204
-    assert call("authenticate", body={"token": first["token"]}).status == 401
-    assert call("authenticate", body={"token": second["token"]}).status == 200
+    assert authenticate(first["token"]).status == 401
+    assert authenticate(second["token"]).status == 200
 
     version = call("get_user", admin, path={"id": user["id"]}).body["version"]
     assert call("delete_user", admin, path={"id": user["id"]}, version=version).status == 204
-    assert call("authenticate", body={"token": second["token"]}).status == 401
+    assert authenticate(second["token"]).status == 401
 
 
 def test_a_role_that_changes_is_felt_at_once(company: Company, admin: Who, clerk: Who) -> None:
@@ -254,7 +253,7 @@ def test_ones_own_password_needs_the_present_one(company: Company, add_user: Use
     assert (without.status, wrong.status, right.status) == (403, 403, 204)
     assert company.sign_in(user["email"], "brand new password").status == 200
     assert company.sign_in(user["email"]).status == 401
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 201])
@@ -271,7 +270,7 @@ def test_a_password_has_10_to_200_characters(admin: Who, password: str) -> None:
 
 
 def test_the_wire_s_principal_is_the_kit_s(admin: Who) -> None:
-    who = Principal.of(admin)
+    who = read(admin)
 
     assert who.may("anything:at_all")
     assert who.user == UUID(admin["user"])

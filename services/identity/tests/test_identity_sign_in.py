@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from identity_company import PASSWORD, Answer, Company, call
+from identity_company import PASSWORD, Answer, Company, authenticate, call
 from sqlalchemy import text
 
 from liaison_identity import passwords
@@ -27,7 +27,7 @@ def test_signing_out_ends_the_session(company: Company) -> None:
 
     assert call("sign_out", who).status == 204
 
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
 
 
 def test_me_says_who_where_and_what(company: Company, admin: dict[str, Any]) -> None:
@@ -161,7 +161,7 @@ def test_who_is_not_active_can_not_sign_in(
 
     assert changed.status == 200, changed.body
     assert company.sign_in(user["email"]).status == 401
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
 
 
 def test_authenticating_is_one_round_trip(company: Company) -> None:
