@@ -13,7 +13,7 @@ import httpx
 import pika
 import pytest
 from gateway_peer import Peer, json_answer, operation
-from gateway_process import PEOPLE, Gateway, eventually, principal
+from gateway_process import PEOPLE, Gateway, eventually, heard_of, principal
 
 from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_kit.testing import keyring
@@ -42,7 +42,7 @@ def serve(broker: RabbitMQ, gateway: Gateway, name: str) -> Iterator[Serve]:
         handlers = {"read": answers, "write": answers}
         peer = Peer(broker.url, name, operations, handlers, **manifest).start()
         started.append(peer)
-        gateway.wait(name)
+        heard_of(gateway, peer)
         return peer
 
     yield start

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from gateway_peer import Handler, Peer, json_answer, operation
-from gateway_process import Gateway, eventually
+from gateway_process import Gateway, eventually, heard_of
 
 from liaison_kit.run.rabbitmq import RabbitMQ
 
@@ -23,7 +23,7 @@ def name() -> str:
 
 
 @pytest.fixture
-def version(broker: RabbitMQ, name: str) -> Iterator[Versions]:
+def version(broker: RabbitMQ, gateway: Gateway, name: str) -> Iterator[Versions]:
     """Starts a process of some version of the module; all of them offer some operation."""
     started: list[Peer] = []
 
@@ -36,6 +36,7 @@ def version(broker: RabbitMQ, name: str) -> Iterator[Versions]:
         handlers: dict[str, Handler] = {one["name"]: says for one in offered}
         peer = Peer(broker.url, name, operations, handlers, version=number).start()
         started.append(peer)
+        heard_of(gateway, peer)
         return peer
 
     yield start
