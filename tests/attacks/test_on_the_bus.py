@@ -52,7 +52,8 @@ def address_of(operation: str) -> str:
     """The routing key of a call."""
     service, _, name = operation.partition(".")
     module, _, of = services()[service].partition(":")
-    if getattr(getattr(import_module(module), of), name).operation.internal:
+    found = getattr(getattr(import_module(module), of), name, None)
+    if found is not None and found.operation.internal:
         return f"{service}.internal.{name}"
     return f"{queue_of(service).removeprefix('rpc-')}.{name}"
 
@@ -353,7 +354,7 @@ def stolen(running: System, service: str) -> str:
         lambda c: c.basic_get(queue_of("contacts")),
         lambda c: _publish(c, "contacts.events", "companies_saved.0"),
         lambda c: _publish(c, "identity.events", "user_removed.0"),
-        lambda c: _publish(c, "nameko-rpc", "identity.process.x"),
+        lambda c: _publish(c, "nameko-rpc", "sales.process.x"),
         lambda c: _publish(c, "liaison.discovery", ""),
     ],
     ids=str,

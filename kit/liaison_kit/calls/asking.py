@@ -17,6 +17,7 @@ from liaison_kit.settings import settings
 from liaison_sdk.errors import Unavailable
 
 REPLY_QUEUE = "amq.rabbitmq.reply-to"
+STARTS_WITHIN_S = 5
 BROKER_WITHIN_S = 0.5
 """How long a question waits for a broker that is away."""
 PROBE_EVERY_S = 0.5
@@ -30,7 +31,10 @@ class Caller(DependencyProvider):  # type: ignore[misc]
         self._waiting: dict[str, Event] = {}
         self._channel: Any = None
         self._line = Line(f"{self.container.service_name} asks", self._open, self._lost)
-        self._started = False
+
+    def start(self) -> None:
+        self.container.spawn_managed_thread(self._line.run)
+        self._line.wait_until_up(STARTS_WITHIN_S)
 
     def stop(self) -> None:
         self._line.close()
@@ -47,9 +51,6 @@ class Caller(DependencyProvider):  # type: ignore[misc]
         timeout_s: float = 10.0,
     ) -> bytes:
         """The answer's body; `Unavailable` when none comes in time or the answer is an error."""
-        if not self._started:
-            self._started = True
-            self.container.spawn_managed_thread(self._line.run)
         deadline = time.time() + timeout_s
         if about.deadline is not None:
             deadline = min(deadline, about.deadline)

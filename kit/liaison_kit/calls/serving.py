@@ -12,6 +12,7 @@ begun again, its caller is told at once, and whoever wants to try again has an I
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import amqp
 import eventlet
@@ -30,8 +31,8 @@ from liaison_sdk.errors import Unavailable
 REPLY_ADDRESS = "amq.rabbitmq.reply-to."
 UNUSED_MS = 5_000
 """A queue that nobody serves is gone after so long; calls to it come back to their sender then."""
-LEAVING_S = 0.3
-"""How long a process that was told to stop still takes calls, so that its last ones find it."""
+LEAVING_S = 10
+"""How long a process that was told to stop may take to end what waits for it alone."""
 UNSENT_KEPT = 1000
 
 
@@ -63,7 +64,7 @@ class OperationConsumer(SharedExtension):  # type: ignore[misc]
         """Told when this process is about to take no more calls."""
         self._entrypoints: dict[str, OperationEntrypoint] = {}
         self._channel: Any = None
-        self._tags: list[str] = []
+        self._taking: list[_Taking] = []
         self._waiting: deque[tuple[Any, OperationEntrypoint, Call]] = deque()
         self._starting = False
         self._in_hand: dict[tuple[str, str], Any] = {}
@@ -72,6 +73,7 @@ class OperationConsumer(SharedExtension):  # type: ignore[misc]
 
     def setup(self) -> None:
         self._done_taking = Event()
+        self._by = str(uuid4())
         self._line = Line(f"{self.container.service_name} calls", self._open, self._lost)
 
     def register(self, entrypoint: "OperationEntrypoint") -> None:
@@ -95,7 +97,7 @@ class OperationConsumer(SharedExtension):  # type: ignore[misc]
         channel = connection.channel()
         if settings().declare_exchanges:
             channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
-        self._channel, self._tags = channel, []
+        self._channel, self._taking = channel, []
         unsent, self._unsent = self._unsent, []
         for message, reply in unsent:
             self.reply(message, reply)
@@ -112,9 +114,12 @@ class OperationConsumer(SharedExtension):  # type: ignore[misc]
         queue = f"rpc-{kind}" if name == "*" else f"rpc-{kind}.{name}"
         arguments = {"x-expires": UNUSED_MS}
         channel.queue_declare(queue, durable=True, auto_delete=True, arguments=arguments)
-        channel.queue_bind(queue, EXCHANGE, f"{kind}.{name}")
+        # A binding of its own for each process: one that leaves takes away its own only.
+        taking = _Taking(queue, f"{kind}.{name}", {"by": self._by})
+        channel.queue_bind(queue, EXCHANGE, taking.key, arguments=taking.by)
         channel.basic_qos(0, most, False)
-        self._tags.append(channel.basic_consume(queue, callback=self._taken))
+        taking.tag = channel.basic_consume(queue, callback=self._taken)
+        self._taking.append(taking)
 
     def _lost(self) -> None:
         """What is in hand is ended, and answered when the broker is back."""
@@ -208,22 +213,51 @@ class OperationConsumer(SharedExtension):  # type: ignore[misc]
         if not self._stopping:
             self._stopping = True
             self.leaving()
-            eventlet.sleep(LEAVING_S)
-            self._line.in_turn(self._cancel)
+            self._line.in_turn(self._unbind)
+            eventlet.spawn_after(LEAVING_S, self._line.in_turn, self._cancel)
         if self._line.up:
-            self._done_taking.wait(5)
+            self._done_taking.wait(LEAVING_S + 2)
         while self._waiting or self._starting:
             eventlet.sleep(0.02)
 
-    def _cancel(self) -> None:
+    def _unbind(self) -> None:
+        """From here on calls go to others, or back to who sent them; none is lost on its way."""
         if self._channel is not None:
-            for tag in self._tags:
-                self._channel.basic_cancel(tag)
-        if not self._done_taking.ready():
-            self._done_taking.send()
+            for taking in self._taking:
+                self._channel.queue_unbind(taking.queue, EXCHANGE, taking.key, arguments=taking.by)
+        self._end_what_waits()
+
+    def _end_what_waits(self) -> None:
+        """Go on until nothing waits that nobody else would take."""
+        if self._channel is not None and any(map(self._is_needed, self._taking)):
+            eventlet.spawn_after(0.05, self._line.in_turn, self._end_what_waits)
+        else:
+            self._cancel()
+
+    def _is_needed(self, taking: "_Taking") -> bool:
+        _, waiting, consumers = self._channel.queue_declare(taking.queue, passive=True)
+        return bool(waiting and consumers == 1)
+
+    def _cancel(self) -> None:
+        if self._done_taking.ready():
+            return
+        if self._channel is not None:
+            for taking in self._taking:
+                self._channel.basic_cancel(taking.tag)
+        self._done_taking.send()
 
     def stop(self) -> None:
         self._line.close()
+
+
+class _Taking:
+    """A queue that calls are taken from."""
+
+    def __init__(self, queue: str, key: str, by: dict[str, str]) -> None:
+        self.queue = queue
+        self.key = key
+        self.by = by
+        self.tag = ""
 
 
 def _key(message: Any) -> tuple[str, str]:
