@@ -23,6 +23,7 @@ from liaison_kit.settings import Settings
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.principals import Principals
 from liaison_sdk.labels import Label
+from liaison_sdk.version import VERSION
 
 
 class Service(CommonOperations, ImportOperations):
@@ -35,7 +36,7 @@ class Service(CommonOperations, ImportOperations):
     """
 
     name: ClassVar[str]
-    version: ClassVar[str] = "0.1.0"
+    version: ClassVar[str] = VERSION
     label: ClassVar[Label]
     records: ClassVar[Sequence[RecordType]] = ()
     importables: ClassVar[Sequence[Importable]] = ()

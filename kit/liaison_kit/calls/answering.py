@@ -20,10 +20,10 @@ from liaison_kit.calls.arguments import arguments_of
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
-from liaison_kit.context import NOBODY, Context, Principal
+from liaison_kit.context import NOBODY, CallerLeft, Context, Principal
 from liaison_kit.database import bad_values
 from liaison_kit.database.faults import took_too_long
-from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS, REFUSED
+from liaison_kit.process.metrics import EXPIRED, OPERATION_SECONDS, OPERATIONS, REFUSED
 from liaison_kit.records import files
 from liaison_kit.telemetry import SpanKind, log, span, trace_id
 from liaison_kit.trust.principals import NotVouchedFor
@@ -46,6 +46,9 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
     with span(name, meta.get("traceparent"), SpanKind.SERVER) as traceparent:
         try:
             reply = _run(operation, service, call, traceparent)
+        except CallerLeft as error:
+            EXPIRED.labels(service.name).inc()
+            reply = problem(error, traceparent)
         except LiaisonError as error:
             reply = problem(error, traceparent)
         except (DataError, psycopg2.DataError, ValueError) as error:
@@ -91,6 +94,8 @@ def _broken(operation: Operation, error: Exception, name: str, traceparent: str 
 
 def _run(operation: Operation, service: Any, call: Call, traceparent: str | None) -> Reply:
     about = _context(operation, service, call.meta, traceparent)
+    about.deadline = call.meta.get("deadline")
+    about.demand_time()
     if operation.sealed:
         call = Call(call.meta, unseal(service.keys, operation.name, call.body))
     arguments = arguments_of(operation, call)

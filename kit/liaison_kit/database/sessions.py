@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
 from liaison_kit import sight
-from liaison_kit.context import Context
+from liaison_kit.context import CallerLeft, Context
 from liaison_kit.database.prepared import Prepared
 from liaison_kit.database.transactions import BEGIN, OPENING, is_open, opening_of, undo
 
@@ -76,7 +76,7 @@ class TenantSession(Session):
 
     def _hold(self) -> PoolProxiedConnection:
         if self._pooled is None:
-            self._pooled = self._engine.raw_connection()
+            self._pooled = _take(self._engine, self.info["context"])
             self._pooled.info[OPENING] = self._opening
         elif not self._pooled.is_valid:
             raise PendingRollbackError("The connection was lost, and the transaction with it")
@@ -160,3 +160,14 @@ class ReadingSession(TenantSession):
         # Nothing was lost but a connection.
         self._pooled = self._joined = None
         return super().fetch(statement, values, ending)
+
+
+def _take(engine: Engine, context: Context) -> PoolProxiedConnection:
+    """A connection of the pool; it may take so long to get one that nobody wants it any more."""
+    held = engine.raw_connection()
+    try:
+        context.demand_time()
+    except CallerLeft:
+        held.close()
+        raise
+    return held
