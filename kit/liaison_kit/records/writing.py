@@ -44,7 +44,8 @@ def create(session: Session, kind: RecordType, model: type[R], **values: Any) ->
     principal = about.principal
     pointed = {name for name in kind.references if values.get(name) is not None}
     narrowed = principal is not None and principal.rows.get(kind.name, "all") != "all"
-    if kind.owner is not None and narrowed and values.get("owner_id") is None:
+    owned = kind.owner is not None and kind.owner.key == "owner_id"
+    if owned and narrowed and values.get("owner_id") is None:
         # Who may only see their own rows would lose sight of a row that has no owner.
         values["owner_id"] = about.user
     stamped = {
@@ -101,7 +102,7 @@ def load(
     found = _writing(kind).lock.run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
     row = _copy(kind, model, found[0]) if found else None
-    if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
+    if row is None or (peers is not None and str(_owner(kind, row)) not in peers):
         raise NotFound(f"There is no such record in {kind.name}")
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
@@ -222,6 +223,11 @@ class _Writing:
         self.delete = Statement(f"WITH kept AS ({_KEEP}) DELETE FROM {table} WHERE id = %(id)s")
 
 
+def _owner(kind: RecordType, row: Record) -> UUID | None:
+    """Whose record it is; users are their own, and which are seen is for their service to keep."""
+    return None if kind.owner is None else getattr(row, kind.owner.key)
+
+
 @cache
 def _writing(kind: RecordType) -> _Writing:
     return _Writing(kind)
@@ -253,7 +259,8 @@ def _write(
 
     `pointed` names the references that are new, of which none may point at nothing.
     """
-    stay_in_sight(session, kind, getattr(row, "owner_id", None))
+    if kind.owner is not None and kind.owner.key != "id":
+        stay_in_sight(session, kind, _owner(kind, row))
     writing = _writing(kind)
     values: dict[str, Any] = dict(kept)
     for name in writing.columns:

@@ -30,11 +30,12 @@ _COOKIE_PREFIX = SESSION_COOKIE.encode() + b"="
 class Caller:
     """Somebody whose token identity has vouched for, for a few seconds."""
 
-    __slots__ = ("everything", "id", "known_until", "permissions", "principal", "said")
+    __slots__ = ("everything", "id", "known_until", "permissions", "principal", "said", "user")
 
     def __init__(self, token_hash: bytes, said: dict[str, Any], known_until: float) -> None:
         self.id = token_hash
         self.said = said
+        self.user = str(said.get("user"))
         self.principal = json.dumps(said, separators=(",", ":"))
         self.permissions = frozenset(said.get("permissions") or ())
         self.everything = "*" in self.permissions

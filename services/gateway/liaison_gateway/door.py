@@ -6,6 +6,7 @@ Everything that is not an operation of a service (the document, the menu, live e
 handed to a Starlette application.
 """
 
+import asyncio
 import hashlib
 import json
 import time
@@ -43,6 +44,9 @@ from liaison_gateway.uploads import Files
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log, span, tracing
 from liaison_sdk.errors import Forbidden, LiaisonError, NotFound
+
+SIGN_IN_FAILS_AFTER_S = 0.5
+"""A sign-in that fails takes this long, whatever the reason: how long it takes tells nothing."""
 
 DRAINED_BYTES = 8 << 20
 """Up to this size a refused body is still read and thrown away, so that the client sees why."""
@@ -83,7 +87,7 @@ class Door:
         self._timeout_s = settings.request_timeout_s
         self._body_limit = settings.body_limit_bytes
         per_minute = settings.rate_limit_per_minute
-        self._by_token = Buckets(per_minute, "This token has made too many requests.")
+        self._by_user = Buckets(per_minute, "You have made too many requests.")
         # Guests share addresses, but none of them has much to ask before signing in.
         self._by_address = Buckets(
             max(60, per_minute // 10) if per_minute else 0, "Too many requests from this address."
@@ -155,6 +159,7 @@ class Door:
         trace: str,
     ) -> int:
         """Take one routed request to its service and the reply back."""
+        arrived = time.monotonic()
         incoming = Incoming(headers, trace, self._timeout_s)
         if values:
             for name, value in zip(route.params, values, strict=True):
@@ -166,6 +171,8 @@ class Door:
         operation = route.operation
         caller = await self._caller(scope, operation, incoming)
         incoming.principal = caller.principal if caller is not ANONYMOUS else "null"
+        if operation.service == "identity" and route.method != "GET":
+            incoming.hint(_address(scope), self.registry.permissions)
         method = route.method
         if method != "GET":
             incoming.read_preconditions()
@@ -189,6 +196,8 @@ class Door:
                 )
                 if reply.head.status == 202:
                     self.shared.remember_location(reply, operation.service)
+                if operation.name == "sign_in" and reply.head.status == 401:
+                    await asyncio.sleep(arrived + SIGN_IN_FAILS_AFTER_S - time.monotonic())
         if reply.head.parts:
             return await self._send_download(scope, send, operation, incoming, reply)
         extra: RawHeaders = []
@@ -226,7 +235,8 @@ class Door:
             except SignInFirst:
                 self._by_address.take(address)
                 raise
-        self._by_token.take(token_hash)
+        # Or whoever has many tokens would have as many limits.
+        self._by_user.take(caller.user)
         if by_cookie and scope["method"] not in SAFE_METHODS:
             self.doorman.check_browser(headers, token_hash)
         return caller

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import time
+from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -25,6 +26,7 @@ class Incoming:
     __slots__ = (
         "deadline",
         "headers",
+        "hints",
         "idempotency_key",
         "if_match",
         "path",
@@ -43,6 +45,7 @@ class Incoming:
         self.if_match: int | None = None
         self.idempotency_key: str | None = None
         self.principal = "null"
+        self.hints = ""
         lower = headers.get(b"liaison-timeout")
         if lower is not None:
             self.timeout_s = _lower_timeout(lower, timeout_s)
@@ -84,9 +87,15 @@ class Incoming:
             text += f',"if_match":{self.if_match}'
         if self.idempotency_key is not None:
             text += f',"idempotency_key":{quoted(self.idempotency_key)}'
+        if self.hints:
+            text += self.hints
         if upload is not None:
             text += f',"upload":{json.dumps(upload)}'
         return (text + "}").encode()
+
+    def hint(self, source: str, permissions: Sequence[str]) -> None:
+        """Tell identity what only the door knows: whence this comes, and what modules allow."""
+        self.hints = f',"source":{quoted(source)},"permissions":{json.dumps(permissions)}'
 
     def time_left(self) -> float:
         """Seconds until the deadline; small but never nothing, so that a call can still fail."""

@@ -32,6 +32,8 @@ class Registry:
         self.table = Table()
         self.revision = 0
         """Goes up whenever the composed API changes."""
+        self.permissions: list[str] = []
+        """Every permission that a module has announced."""
         self._left: dict[tuple[str, str], float] = {}
         self._asked_at: float | None = None
         self.on_new_service: Callable[[str], None] = lambda _service: None
@@ -140,7 +142,14 @@ class Registry:
             raise
         module.version = version
         self.table = table
+        self.permissions = self._permissions()
         self.revision += 1
+
+    def _permissions(self) -> list[str]:
+        manifests = [module.manifest for module in self.modules.values()]
+        named = {p["name"] for m in manifests for p in m.get("permissions") or ()}
+        asked = {o.get("permission") for m in manifests for o in m.get("operations") or ()}
+        return sorted(named | (asked - {None}))
 
     def _compose(self) -> Table:
         table = Table()

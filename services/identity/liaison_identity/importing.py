@@ -8,7 +8,7 @@ from sqlalchemy import Table, Text, Uuid, bindparam, cast, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
-from liaison_identity import audit, teams, users
+from liaison_identity import audit, reach, teams, users
 from liaison_identity.models import Team, User
 from liaison_identity.users import USERS
 from liaison_kit.context import context
@@ -103,6 +103,7 @@ def _saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -
 
 def _taken_back(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
     """The same after a rollback."""
+    reach.demand_all(session, "Taking an import of users back decides who sees whose records")
     users.tell_removed(session, deleted)
     if restored:
         _make_findable(session, restored)
@@ -200,10 +201,22 @@ def _give_region(session: Session, team: UUID, region: str) -> None:
         users.touch(session, User.team_id == team)
 
 
+class ImportedUsers(Importable):
+    """Users as files may fill them, for those who see everybody's records.
+
+    A file puts people in teams and under managers, which decides whose records are seen.
+    """
+
+    def all_fields(self, session: Session) -> list[ImportField]:
+        """The fields; asked for whenever a file is looked at, tried or imported."""
+        reach.demand_all(session, "A file of users decides who sees whose records")
+        return super().all_fields(session)
+
+
 _table = User.__table__
 assert isinstance(_table, Table)
 
-IMPORTED_USERS = Importable(
+IMPORTED_USERS = ImportedUsers(
     record="users",
     label={"en": "Users", "fr": "Utilisateurs"},
     table=_table,
