@@ -164,11 +164,16 @@ def _settle(session: Session, ids: Sequence[UUID]) -> None:
         elif row.team_region is None:
             _give_region(session, row.team_id, row.region)
     known = Teams().resolve(session, list(wanted))
+    found = select(Team.id, Team.manager_id).where(Team.id.in_(map(UUID, known.values())))
+    managers = {row.id: row.manager_id for row in session.execute(found)}
     for name, members in wanted.items():
+        first = members[0]
         if name in known:
             team = UUID(known[name])
+            # It may only be called so: whoever manages it would see what its members have.
+            if managers[team] not in (None, first.manager_id):
+                continue
         else:
-            first = members[0]
             team = teams.add(session, name, first.region, manager_id=first.manager_id).id
         session.execute(
             update(User)
