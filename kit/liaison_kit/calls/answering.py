@@ -13,7 +13,13 @@ from uuid import UUID
 
 import psycopg2
 from pydantic import BaseModel
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from liaison_kit.calls import idempotency
@@ -65,7 +71,7 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
 
 def _broken(operation: Operation, error: Exception, name: str, traceparent: str | None) -> Reply:
     # The message of a database error quotes values, which may be personal data.
-    text = None if isinstance(error, DBAPIError) else str(error)
+    text = None if isinstance(error, (StatementError, psycopg2.Error)) else str(error)
     log.error(
         "operation failed",
         operation=name,

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.context import Context
 from liaison_kit.database import sessions
+from liaison_kit.database.faults import say_none_of
 from liaison_kit.settings import Settings
 
 UNASKED_S = 1.0
@@ -49,6 +50,7 @@ class Database:
             "max_overflow": 0,
             "pool_timeout": 10,
             "pool_use_lifo": True,
+            "hide_parameters": True,
             "connect_args": {"application_name": application, "options": "-c timezone=UTC"},
         }
         self.url = url
@@ -61,6 +63,7 @@ class Database:
         )
         for engine in (self._writing, self._reading):
             sessions.open_with_first(engine)
+            event.listen(engine, "handle_error", say_none_of)
             event.listen(engine, "checkin", _put_back)
             event.listen(engine, "checkout", _make_sure)
 

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.pool import PoolProxiedConnection
 
 from liaison_kit.context import Context
+from liaison_kit.database.faults import say_no_values
 from liaison_kit.telemetry import SpanKind, span
 
 
@@ -214,6 +215,7 @@ def _failed(
     held: Connection | PoolProxiedConnection, engine: Engine, sql: str, error: psycopg2.Error
 ) -> Exception:
     """SQLAlchemy's error for the driver's; a lost connection does not go back to the pool."""
+    say_no_values(error)
     lost = bool(_driver(held).closed)
     if lost:
         held.invalidate(error)
