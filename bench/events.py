@@ -17,7 +17,7 @@ from bench.fill import Fill
 from bench.measure import Meter
 from bench.requests import Requests
 from liaison_kit.context import Context
-from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.database import Database
 from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
 from liaison_sdk.contracts.sales import OpportunityMoved
@@ -55,7 +55,7 @@ def by_the_kit(meter: Meter, fill: Fill, rate: float, seconds: float) -> Lag:
     about = Context(tenant=UUID(ground.tenant))
     fact = text("INSERT INTO bench_facts VALUES (:id)")
     first, second = (UUID(id) for id in fill.open_stages[:2])
-    database = Database(service_url(ground.settings, "sales"), 1, "liaison-bench")
+    database = Database(ground.roles("sales").service, 1, "liaison-bench")
     try:
         began = time.perf_counter()
         for number in range(int(rate * seconds)):

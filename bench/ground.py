@@ -18,13 +18,14 @@ from typing import Any, Self
 import psycopg2
 from sqlalchemy import URL, make_url
 
-from liaison_kit.database.migrations import migrate, owner_url
+from liaison_kit.database.migrations import Roles, migrate, prepare
+from liaison_kit.run.ground import Ground as LiaisonGround
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import free_port, spawn, stop, wait_until
-from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_kit.settings import Settings
 
 SERVICES = ("identity", "contacts", "sales")
+PARTIES = (*SERVICES, "gateway")
 EMAIL, PASSWORD = "bench@example.com", "a long enough password"
 
 
@@ -110,29 +111,29 @@ class Ground:
     def _start(self) -> None:
         # Commit times tell exactly how long an event took from one transaction to the next.
         self.postgres = Postgres(self.folder / "postgres", {"track_commit_timestamp": "on"})
-        self.rabbitmq = RabbitMQ(self.folder / "rabbitmq")
-        self._ending.callback(self.postgres.stop)
-        self._ending.callback(self.rabbitmq.stop)
-        self.rabbitmq.launch()
+        self._ground = LiaisonGround(Settings(run_dir=self.folder), PARTIES, say=lambda _line: None)
+        self._ground.postgres = self.postgres
+        self._ending.callback(self._ground.stop)
+        self._ground.credentials.make_keys(PARTIES)
+        self._ground.launch_broker()
+        assert self._ground.rabbitmq is not None
+        self.rabbitmq = self._ground.rabbitmq
         self.postgres.start()
-        self.settings = Settings.model_validate({"DATABASE_URL": self.postgres.url})
         for service in SERVICES:
-            migrate(self.settings, service)
-        self.rabbitmq.wait()
+            prepare(self._ground.server, self.roles(service))
+            migrate(service, self.roles(service).owner)
+        self._ground.wait_for_broker()
         self.environment = {
             **os.environ,
             # As `make run` sets it.
             "MALLOC_ARENA_MAX": "2",
-            "DATABASE_URL": self.postgres.url,
-            "AMQP_URL": self.rabbitmq.url,
-            "LIAISON_RUN_DIR": str(self.folder),
             "LIAISON_HTTP_PORT": str(self.port),
             "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
         }
         self._begin_tenant()
         for service in SERVICES:
             self.start_service(service)
-        self._spawn("gateway", ["-m", "liaison_gateway"])
+        self._spawn("gateway", "gateway", ["-m", "liaison_gateway"])
         self.api = Api(self.port)
         wait = wait_until(self._answers, seconds=60, every=0.2)
         if not wait:
@@ -146,7 +147,7 @@ class Ground:
                 *(sys.executable, "-W", "ignore", "-m", "liaison_identity.create_tenant"),
                 *("--name", "Bench", "--email", EMAIL, "--password", PASSWORD),
             ],
-            env=self.environment,
+            env=self.environment | self._ground.environment("identity"),
             check=True,
             stdout=subprocess.DEVNULL,
         )
@@ -176,15 +177,17 @@ class Ground:
     ) -> None:
         """Start a process of a service; `name` tells it from others of the same service."""
         more = ["--roles", roles] if roles else []
-        self._spawn(name or service, ["-m", "liaison_kit.serve", service, *more])
+        self._spawn(name or service, service, ["-m", "liaison_kit.serve", service, *more])
 
-    def _spawn(self, name: str, arguments: Sequence[str]) -> None:
+    def _spawn(self, name: str, party: str, arguments: Sequence[str]) -> None:
         port = free_port()
         self.ops_ports[name] = port
         child = spawn(
             [sys.executable, *arguments],
             log=self.folder / f"{name}.log",
-            env=self.environment | {"LIAISON_OPS_PORT": str(port)},
+            env=self.environment
+            | self._ground.environment(party)
+            | {"LIAISON_OPS_PORT": str(port)},
         )
         self.processes.setdefault(name, []).append(child)
         self._ending.callback(stop, child)
@@ -201,7 +204,7 @@ class Ground:
 
     def start_floor(self, read_sql: str, create_sql: str) -> None:
         """Start the floor's worker and its route."""
-        url = owner_url(self.settings, "contacts").set(drivername="postgresql")
+        url = self.owner("contacts").set(drivername="postgresql")
         environment = {
             **os.environ,
             "FLOOR_READ": read_sql,
@@ -239,7 +242,11 @@ class Ground:
 
     def owner(self, service: str) -> URL:
         """Where the tables' owner connects."""
-        return owner_url(self.settings, service)
+        return self.roles(service).owner
+
+    def roles(self, service: str) -> Roles:
+        """The roles of a service's database."""
+        return self._ground.credentials.roles(service, self._ground.server)
 
     def superuser(self, service: str) -> Any:
         """A connection that may ask for commit times; autocommit, closed by the caller."""

@@ -24,8 +24,9 @@ from psycopg2.extras import RealDictCursor
 from sqlalchemy.engine import URL
 
 from liaison_identity import tenants
-from liaison_kit.database.database import Database, service_url
-from liaison_kit.database.migrations import migrate, owner_url, services
+from liaison_kit.database.database import Database
+from liaison_kit.database.migrations import Roles, migrate, prepare, services
+from liaison_kit.run.ground import Ground
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import free_port, spawn, stop, tail
 from liaison_kit.run.rabbitmq import RabbitMQ
@@ -36,6 +37,7 @@ from liaison_sdk.contracts.identity import NewTenant
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 SERVICES = ("identity", "contacts", "sales")
+PARTIES = (*SERVICES, "gateway")
 PASSWORD = "correct horse battery staple"
 RETRY_DELAYS = "[0.2,0.4,0.6,0.8]"
 
@@ -138,8 +140,7 @@ class System:
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self.postgres = Postgres(folder / "postgres")
-        self.rabbitmq = RabbitMQ(folder / "rabbitmq")
+        self.ground = Ground(Settings(run_dir=folder), PARTIES, say=lambda _line: None)
         self.processes: dict[str, Running] = {}
         self.http_port = free_port()
         self._environment = dict(environment or {})
@@ -153,19 +154,32 @@ class System:
         return f"http://127.0.0.1:{self.http_port}"
 
     @property
-    def settings(self) -> Settings:
-        """What reaches the databases and the broker."""
-        return Settings(DATABASE_URL=self.postgres.url, AMQP_URL=self.rabbitmq.url)
+    def postgres(self) -> Postgres:
+        """The server of all databases."""
+        assert self.ground.postgres is not None
+        return self.ground.postgres
+
+    @property
+    def rabbitmq(self) -> RabbitMQ:
+        """The broker; its `url` is an administrator's."""
+        assert self.ground.rabbitmq is not None
+        return self.ground.rabbitmq
+
+    def roles(self, service: str) -> Roles:
+        """The roles of a service's database."""
+        return self.ground.credentials.roles(service, self.ground.server)
 
     # --- the whole -------------------------------------------------------------------------------
 
     def start(self) -> "System":
         """Bring everything up and wait until requests can be answered."""
-        self.rabbitmq.launch()
-        self.postgres.start()
+        self.ground.credentials.make_keys(PARTIES)
+        self.ground.launch_broker()
+        self.ground.start_database()
         for service in SERVICES:
-            migrate(self.settings, service)
-        self.rabbitmq.wait()
+            prepare(self.ground.server, self.roles(service))
+            migrate(service, self.roles(service).owner)
+        self.ground.wait_for_broker()
         for service in SERVICES:
             self.start_service(service, wait=False)
         self.start_gateway(wait=False)
@@ -180,8 +194,7 @@ class System:
             self._identity.dispose()
         for name in list(self.processes):
             self.stop_process(name)
-        self.rabbitmq.stop()
-        self.postgres.stop()
+        self.ground.stop()
 
     def wait_until_whole(self) -> None:
         """Every process is ready, and the gateway knows every service."""
@@ -218,14 +231,20 @@ class System:
         command = [sys.executable, "-m", "liaison_kit.serve", service]
         if roles:
             command += ["--roles", roles]
-        return self._start(name or service, command, wait, environment or {})
+        return self._start(name or service, service, command, wait, environment or {})
 
     def start_gateway(self, *, wait: bool = True) -> Running:
         """Start the gateway."""
-        return self._start("gateway", [sys.executable, "-m", "liaison_gateway"], wait, {})
+        command = [sys.executable, "-m", "liaison_gateway"]
+        return self._start("gateway", "gateway", command, wait, {})
 
     def _start(
-        self, name: str, command: Sequence[str], wait: bool, environment: Mapping[str, str]
+        self,
+        name: str,
+        party: str,
+        command: Sequence[str],
+        wait: bool,
+        environment: Mapping[str, str],
     ) -> Running:
         ops_port = free_port()
         log = self.folder / "logs" / f"{name}.log"
@@ -234,8 +253,7 @@ class System:
             log=log,
             env={
                 **os.environ,
-                "DATABASE_URL": self.postgres.url,
-                "AMQP_URL": self.rabbitmq.url,
+                **self.ground.environment(party),
                 "LIAISON_OPS_PORT": str(ops_port),
                 "LIAISON_HTTP_PORT": str(self.http_port),
                 "LIAISON_RETRY_DELAYS_S": RETRY_DELAYS,
@@ -268,7 +286,7 @@ class System:
     def tenant(self, name: str = "Test") -> Tenant:
         """A new organisation with its administrator signed in."""
         if self._identity is None:
-            self._identity = Database(service_url(self.settings, "identity"), pool_size=1)
+            self._identity = Database(self.roles("identity").service, pool_size=1)
         slug = f"{name.lower()}-{next(self._numbers)}"
         email = f"admin@{slug}.example"
         administrator = {"name": "Ada Admin", "email": email, "password": PASSWORD}
@@ -292,7 +310,7 @@ class System:
 
     def rows(self, service: str, statement: str, values: Any = None) -> list[dict[str, Any]]:
         """What a statement finds in a service's database, seen by its owner: all tenants' rows."""
-        with self.database(owner_url(self.settings, service)) as connection:
+        with self.database(self.roles(service).owner) as connection:
             return run(connection, statement, values)
 
     def count(self, service: str, table: str, tenant: UUID) -> int:
@@ -305,7 +323,7 @@ class System:
     @contextmanager
     def as_service(self, service: str) -> Iterator[Any]:
         """A connection under the role that the service itself works as."""
-        with self.database(service_url(self.settings, service)) as connection:
+        with self.database(self.roles(service).service) as connection:
             yield connection
 
     @contextmanager

@@ -1,17 +1,22 @@
 """On whose behalf a piece of work runs: the tenant, the person, their rights, the trace."""
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
-
-from sqlalchemy.orm import Session
 
 from liaison_kit.ids import uuid7
 from liaison_sdk.errors import Forbidden
 
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
 RowRule = Literal["own", "team", "all"]
+TokenKind = Literal["session", "token"]
+NOBODY = UUID(int=0)
+"""The tenant of who has not been recognised yet: row-level security shows it nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,8 @@ class Principal:
     """Somebody who is signed in: who they are and what their role allows.
 
     `rows` narrows a record type to the person's own rows or their team's; a type that is not
-    named there is open whole. `peers` are the users of their team, themselves included.
+    named there is open whole. `peers` are the users of their team, themselves included. `token_id`
+    and `kind` tell what they came with.
     """
 
     tenant: UUID
@@ -29,19 +35,12 @@ class Principal:
     rows: Mapping[str, RowRule]
     peers: tuple[UUID, ...]
     locale: str = "en"
-
-    @classmethod
-    def of(cls, data: Mapping[str, Any]) -> "Principal":
-        """The principal that the wire carries."""
-        return cls(
-            tenant=UUID(data["tenant"]),
-            user=UUID(data["user"]),
-            name=data.get("name", ""),
-            permissions=frozenset(data.get("permissions", ())),
-            rows=data.get("rows") or {},
-            peers=tuple(UUID(peer) for peer in data.get("peers", ())),
-            locale=data.get("locale", "en"),
-        )
+    token_id: UUID = NOBODY
+    kind: TokenKind = "session"
+    expires: float = math.inf
+    """When identity's word for it ends, in seconds since 1970."""
+    signed: str = ""
+    """The principal as identity signed it, to be handed on as it is (`trust.principals`)."""
 
     def may(self, permission: str) -> bool:
         """Whether the role grants this permission; `*` grants every one."""
@@ -72,7 +71,7 @@ class Context:
         return self.principal.user if self.principal else None
 
 
-def context(session: Session) -> Context:
+def context(session: "Session") -> Context:
     """On whose behalf this session works."""
     found: Context = session.info["context"]
     return found

@@ -32,12 +32,13 @@ def main(arguments: list[str]) -> None:
     if given.roles:
         os.environ["LIAISON_ROLES"] = given.roles
     chosen = settings()
+    chosen.demand_own_secrets()
     make_psycopg_green()
     start_logging(chosen, given.service)
     start_tracing(chosen, given.service)
     nameko.config.setup(
         {
-            "AMQP_URI": chosen.amqp_url,
+            "AMQP_URI": chosen.broker,
             "max_workers": chosen.max_workers,
             "heartbeat": 30,
             "prefetch_count": chosen.max_workers,

@@ -11,7 +11,7 @@ from liaison_kit.calls.builtin import CommonOperations
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.serving import OperationEntrypoint
 from liaison_kit.calls.wire import Call, Reply
-from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.database import Database
 from liaison_kit.events.relay import Relay
 from liaison_kit.events.resend import Told
 from liaison_kit.imports.api import ImportOperations
@@ -20,6 +20,8 @@ from liaison_kit.jobs.runner import JobRunner
 from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.settings import Settings
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.principals import Principals
 from liaison_sdk.labels import Label
 
 
@@ -44,6 +46,8 @@ class Service(CommonOperations, ImportOperations):
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 
     db: ClassVar[Database]
+    keys: ClassVar[Keyring]
+    principals: ClassVar[Principals]
     hooks: ClassVar[Hooks]
     job_methods: ClassVar[Mapping[str, Callable[..., None]]] = {}
 
@@ -66,9 +70,9 @@ class Service(CommonOperations, ImportOperations):
     @classmethod
     def open(cls, settings: Settings) -> None:
         """Get ready to work: connect to the service's database, load the plugins."""
-        cls.db = Database(
-            service_url(settings, cls.name), settings.pool_size, f"liaison-{cls.name}"
-        )
+        cls.keys = Keyring(cls.name, settings.key_file, settings.trust_dir)
+        cls.principals = Principals(cls.keys)
+        cls.db = Database(settings.database, settings.pool_size, f"liaison-{cls.name}")
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
 

@@ -2,10 +2,14 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 
 class Settings(BaseSettings):
@@ -17,23 +21,46 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LIAISON_", extra="ignore", frozen=True)
 
-    database_url: str = Field(
-        default="postgresql://postgres@127.0.0.1:5432/postgres",
+    database_url: SecretStr = Field(
+        default=SecretStr(""),
         validation_alias="DATABASE_URL",
-        description="PostgreSQL server. `migrate` needs a role that may create roles and databases;"
-        " services swap in their own role and their own database `liaison_<service>`.",
+        description="This service's own database, under the role that the service works as. For"
+        " `make run`: a server where it may create roles and databases.",
     )
-    amqp_url: str = Field(
-        default="amqp://guest:guest@127.0.0.1:5672/%2F",
+    database_owner_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="The same database under the role that owns it: for `migrate`, and for nobody"
+        " else.",
+    )
+    database_server_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="For `migrate`: a role that may create the two roles and the database where"
+        " they are missing. Unset, whoever runs PostgreSQL has made them.",
+    )
+    amqp_url: SecretStr = Field(
+        default=SecretStr(""),
         validation_alias="AMQP_URL",
-        description="RabbitMQ broker.",
-    )
-    database_password: SecretStr = Field(
-        default=SecretStr("liaison"), description="Password of the services' database roles."
+        description="RabbitMQ, under a user of this service's own.",
     )
     secret_key: SecretStr = Field(
-        default=SecretStr("liaison-development-only"),
-        description="Signs cookies and CSRF tokens. Set your own anywhere but on your own machine.",
+        default=SecretStr(""),
+        description="This process's own secret: it signs cookies and CSRF tokens, and hides what"
+        " idempotency keys were used for.",
+    )
+    declare_exchanges: bool = Field(
+        default=True,
+        description="Whether processes make the exchanges that all share. Not where whoever runs"
+        " the broker has made them, and services may not.",
+    )
+    key_file: Path = Field(
+        default=Path("private.json"),
+        description="This service's private keys, a JWK set that only it may read"
+        " (`liaison_kit.trust.keys`).",
+    )
+    trust_dir: Path = Field(
+        default=Path("trusted"),
+        description="Folder with the public keys of every service and of the gateway, a JWK set"
+        " each.",
     )
     run_dir: Path = Field(
         default=Path(".run"), description="Where `make run` keeps its data, logs and sockets."
@@ -81,6 +108,54 @@ class Settings(BaseSettings):
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     session_hours: int = Field(default=12, description="How long a sign-in lasts, in hours.")
+
+    @property
+    def database(self) -> "URL":
+        """Where the service's own database is."""
+        return _driven(self.database_url)
+
+    @property
+    def owned_database(self) -> "URL":
+        """The same, for who may change its tables."""
+        return _driven(self.database_owner_url)
+
+    @property
+    def database_server(self) -> "URL | None":
+        """The server, for who may create roles and databases, where somebody may."""
+        given = self.database_server_url
+        return _driven(given) if given.get_secret_value() else None
+
+    @property
+    def broker(self) -> str:
+        """Where RabbitMQ is."""
+        return self.amqp_url.get_secret_value()
+
+    def demand_own_secrets(self, *, database: bool = True) -> None:
+        """Raise `NotSecret` when a process would start without secrets of its own."""
+        wanted = {"AMQP_URL": self.amqp_url, "LIAISON_SECRET_KEY": self.secret_key}
+        if database:
+            wanted["DATABASE_URL"] = self.database_url
+        missing = [name for name, given in wanted.items() if not given.get_secret_value()]
+        if missing:
+            raise NotSecret(f"Set {' and '.join(missing)}: there is no default that anybody knows.")
+        if urlsplit(self.broker).username in (None, "guest"):
+            raise NotSecret("AMQP_URL names RabbitMQ's user guest: give this service its own.")
+        if len(self.secret_key.get_secret_value()) < SHORTEST_SECRET:
+            raise NotSecret(f"LIAISON_SECRET_KEY has to have {SHORTEST_SECRET} characters or more.")
+
+
+class NotSecret(Exception):
+    """A secret is missing, or is one that everybody knows; the message says what to set."""
+
+
+SHORTEST_SECRET = 24
+
+
+def _driven(url: SecretStr) -> "URL":
+    # The gateway, which has no database, need not load what reads such addresses.
+    from sqlalchemy import make_url
+
+    return make_url(url.get_secret_value()).set(drivername="postgresql+psycopg2")
 
 
 @cache

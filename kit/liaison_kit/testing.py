@@ -5,11 +5,14 @@ broker serve the whole run; each service's database is migrated once and copied 
 clean one.
 """
 
+import atexit
 import itertools
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,15 +23,23 @@ from psycopg2 import sql
 from sqlalchemy import event, make_url, text
 
 from liaison_kit import jobs
+from liaison_kit.calls.answering import answer
+from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import Context, Principal
-from liaison_kit.database.database import Database, service_url
-from liaison_kit.database.migrations import migrate
+from liaison_kit.database.database import Database
+from liaison_kit.database.migrations import Roles, migrate, prepare, services
 from liaison_kit.database.sessions import fetch_listeners
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Run
+from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.rabbitmq import RabbitMQ
-from liaison_kit.settings import Settings
+from liaison_kit.service import Service
+from liaison_kit.trust import keys
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.principals import Principals
+from liaison_kit.trust.sealing import seal
 
 _numbers = itertools.count(1)
 
@@ -66,30 +77,37 @@ def rabbitmq() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres: str) -> Callable[[str], Settings]:
-    """Migrates a service's database, once; returns the settings that reach it."""
-    settings = Settings.model_validate({"DATABASE_URL": postgres})
-    done: set[str] = set()
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    """The passwords of this test run's roles."""
+    return Credentials(tmp_path_factory.mktemp("credentials"))
 
-    def of(service: str) -> Settings:
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str, credentials: Credentials) -> Callable[[str], Roles]:
+    """Migrates a service's database, once; returns the roles that reach it."""
+    done: dict[str, Roles] = {}
+
+    def of(service: str) -> Roles:
         if service not in done:
-            migrate(settings, service)
+            roles = credentials.roles(service, make_url(postgres))
+            prepare(make_url(postgres), roles)
+            migrate(service, roles.owner)
             # PostgreSQL copies only a database that nobody is connected to.
             _copy(postgres, f"liaison_{service}", f"clean_{service}")
-            done.add(service)
-        return settings
+            done[service] = roles
+        return done[service]
 
     return of
 
 
 @pytest.fixture(scope="session")
-def database(migrated: Callable[[str], Settings]) -> Iterator[Callable[[str], Database]]:
+def database(migrated: Callable[[str], Roles]) -> Iterator[Callable[[str], Database]]:
     """A service's database, shared by the run; each test has a tenant of its own."""
     opened: dict[str, Database] = {}
 
     def of(service: str) -> Database:
         if service not in opened:
-            opened[service] = Database(service_url(migrated(service), service))
+            opened[service] = Database(migrated(service).service)
         return opened[service]
 
     yield of
@@ -99,16 +117,16 @@ def database(migrated: Callable[[str], Settings]) -> Iterator[Callable[[str], Da
 
 @pytest.fixture
 def fresh_database(
-    postgres: str, migrated: Callable[[str], Settings]
+    postgres: str, migrated: Callable[[str], Roles]
 ) -> Iterator[Callable[[str], Database]]:
     """A clean copy of a service's database, for tests that look at all of it."""
     made: list[tuple[str, Database]] = []
 
     def of(service: str) -> Database:
-        settings = migrated(service)
+        roles = migrated(service)
         name = f"copy_{os.getpid()}_{next(_numbers)}"
         _copy(postgres, f"clean_{service}", name)
-        db = Database(service_url(settings, service).set(database=name))
+        db = Database(roles.service.set(database=name))
         made.append((name, db))
         return db
 
@@ -150,6 +168,57 @@ def principal(
     )
 
 
+@cache
+def keyring(party: str) -> Keyring:
+    """The keys of a service, or of the gateway, in this test run."""
+    folder = _keys_folder()
+    for one in {party, "gateway", *services()}:
+        keys.create(one, folder / one / "keys.json", folder / "trusted")
+    return Keyring(party, folder / party / "keys.json", folder / "trusted")
+
+
+def key_environment(party: str) -> dict[str, str]:
+    """What a process of a service, or the gateway, is told about its keys."""
+    keyring(party)
+    return {
+        "LIAISON_KEY_FILE": str(_keys_folder() / party / "keys.json"),
+        "LIAISON_TRUST_DIR": str(_keys_folder() / "trusted"),
+        "LIAISON_SECRET_KEY": f"the secret of {party} in a test run",
+    }
+
+
+@cache
+def _keys_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="liaison-keys-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def signed(who: Principal) -> str:
+    """A principal as identity would sign it."""
+    return Principals(keyring("identity")).issue(who)
+
+
+def at_work(service: type[Service], db: Database, **more: Any) -> Any:
+    """A service's object that answers operations on a database."""
+    ring = keyring(service.name)
+    principals = Principals(ring)
+    return type(
+        service.__name__, (service,), {"db": db, "keys": ring, "principals": principals, **more}
+    )()
+
+
+def call(
+    service: Any, operation: str, who: Principal | str | None, body: bytes = b"", **meta: Any
+) -> Reply:
+    """What an operation answers to somebody, as over the wire: signed, and sealed where need be."""
+    declared: Operation = getattr(type(service), operation).operation
+    principal = signed(who) if isinstance(who, Principal) else who
+    if declared.sealed and body:
+        body = seal(keyring("gateway"), service.name, operation, body)
+    return answer(declared, service, Call({"principal": principal, **meta}, body))
+
+
 def about(who: Principal | None = None) -> Context:
     """The context of a request by somebody."""
     who = who or principal()
@@ -162,7 +231,7 @@ def in_hand(db: Database, who: Context, job: UUID) -> Run:
     with db.writing(who) as session:
         row = jobs.find(session, job)
         row.worker, row.status = worker, "running"
-    return Run(db, row, worker)
+    return Run(db, row, worker, Principals(keyring("contacts")).read_expired)
 
 
 def told(db: Database, tenant: UUID) -> list[tuple[str, dict[str, Any]]]:

@@ -11,17 +11,17 @@ from alembic.operations import Operations
 from sqlalchemy import create_engine, make_url, text
 
 from liaison_kit.context import Context
-from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
+    Roles,
     enable_tenancy,
     grant,
     kit_tables,
-    owner_url,
     prepare,
     record_indexes,
 )
-from liaison_kit.settings import Settings
+from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
 from liaison_sdk.events import Event
 
@@ -67,10 +67,10 @@ class Told(Event):
 class Ground:
     """A service's database as the service works with it, and as its server's owner sees it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._url = service_url(settings, "ground")
+    def __init__(self, server: str, roles: Roles) -> None:
+        self._url = roles.service
         self._address = (
-            make_url(settings.database_url)
+            make_url(server)
             .set(drivername="postgresql", database="liaison_ground")
             .render_as_string(hide_password=False)
         )
@@ -124,16 +124,16 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
-def ground_settings(postgres: str) -> Settings:
-    """The settings that reach the database, which is made anew."""
-    settings = Settings.model_validate({"DATABASE_URL": postgres})
+def ground_roles(postgres: str, credentials: Credentials) -> Roles:
+    """The roles of the database, which is made anew."""
+    roles = credentials.roles("ground", make_url(postgres))
     server = make_url(postgres).set(drivername="postgresql").render_as_string(hide_password=False)
     with closing(psycopg2.connect(server)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("DROP DATABASE IF EXISTS liaison_ground WITH (FORCE)")
-    prepare(settings, "ground")
-    owner = create_engine(owner_url(settings, "ground"))
+    prepare(make_url(postgres), roles)
+    owner = create_engine(roles.owner)
     with owner.begin() as connection:
         op = Operations(MigrationContext.configure(connection))
         kit_tables(op)
@@ -144,13 +144,13 @@ def ground_settings(postgres: str) -> Settings:
         grant(op, "parts")
         record_indexes(op, "gadgets")
     owner.dispose()
-    return settings
+    return roles
 
 
 @pytest.fixture
-def ground(ground_settings: Settings) -> Iterator[Ground]:
+def ground(postgres: str, ground_roles: Roles) -> Iterator[Ground]:
     """The database, empty."""
-    made = Ground(ground_settings)
+    made = Ground(postgres, ground_roles)
     # So few rows are deleted faster than their tables are truncated.
     tables = ("parts", "things", "gadgets", "makers", "history", "outbox")
     made.look("; ".join(f"DELETE FROM {table}" for table in tables))

@@ -1,5 +1,6 @@
 """`make run` as a whole: it starts in order, repairs what dies, and leaves nothing behind."""
 
+import json
 import os
 import re
 import signal
@@ -16,14 +17,15 @@ import pytest
 
 from liaison_kit.run.process import free_port, wait_until
 
+SECRET_FILES = {"admin_password", "broker", "database", "database-owner", "password", "secret"}
+
 # A program as small as can be: it serves its health check and notes what it was told.
 PROGRAM = """
-import http.server, os, pathlib, sys
+import http.server, json, os, pathlib, sys
 folder = pathlib.Path(os.environ["LIAISON_RUN_DIR"])
 (folder / f"{sys.argv[1]}.new").write_text(str(os.getpid()))
 (folder / f"{sys.argv[1]}.new").rename(folder / f"{sys.argv[1]}.pid")
-(folder / f"{sys.argv[1]}.told").write_text(
-    os.environ["DATABASE_URL"] + " " + os.environ["AMQP_URL"])
+(folder / f"{sys.argv[1]}.told").write_text(json.dumps(dict(os.environ)))
 class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/health/ready" else 404)
@@ -42,9 +44,9 @@ program = open(sys.argv[1]).read()
 try:
     Supervisor(
         Settings(),
-        [Program(name, [sys.executable, "-c", program, name]) for name in ("gateway", "one")],
+        [Program(name, [sys.executable, "-c", program, name]) for name in ("gateway", "contacts")],
         migrate=[sys.executable, "-c", "print('migrated')"],
-        first_start={"one": [sys.executable, "-c", "print('set up')"]},
+        first_start={"contacts": [sys.executable, "-c", "print('set up')"]},
         demo=[sys.executable, "-c", "print('filled')"],
     ).run()
 except CannotStart as reason:
@@ -126,10 +128,52 @@ def test_it_says_where_it_is_and_how_to_sign_in(liaison: Liaison) -> None:
     assert re.search(r"sign-in +\S+@\S+ +\S{16,}", said)
 
 
-def test_programs_are_told_where_database_and_broker_are(liaison: Liaison) -> None:
-    told = (liaison.folder / "one.told").read_text()
+def told(liaison: Liaison, name: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads((liaison.folder / f"{name}.told").read_text())
+    return found
 
-    assert re.fullmatch(r"postgresql://postgres:\S+ amqp://liaison:\S+@127\.0\.0\.1:\d+/%2F", told)
+
+def test_a_program_is_told_its_own_role_and_its_own_broker_user(liaison: Liaison) -> None:
+    contacts, gateway = told(liaison, "contacts"), told(liaison, "gateway")
+
+    assert re.fullmatch(
+        r"postgresql://liaison_contacts:\w+@/liaison_contacts\?\S+", contacts["DATABASE_URL"]
+    )
+    assert re.fullmatch(r"amqp://contacts:\w+@127\.0\.0\.1:\d+/%2F", contacts["AMQP_URL"])
+    assert re.fullmatch(r"amqp://gateway:\w+@127\.0\.0\.1:\d+/%2F", gateway["AMQP_URL"])
+    assert "DATABASE_URL" not in gateway
+
+
+def test_no_program_is_told_a_secret_that_is_not_its_own(liaison: Liaison) -> None:
+    secrets = {
+        file: file.read_text().strip()
+        for file in liaison.folder.rglob("*")
+        if file.is_file() and file.stat().st_size < 100 and file.name in SECRET_FILES
+    }
+
+    for name in ("contacts", "gateway"):
+        environment = " ".join(told(liaison, name).values())
+        seen = {file for file, secret in secrets.items() if secret in environment}
+
+        assert {file.parent.name for file in seen} == {name}, seen
+        assert {file.name for file in seen} <= {"database", "broker", "secret"}
+    assert {file.name for file in secrets} == SECRET_FILES
+
+
+def test_nobody_else_may_read_what_is_kept(liaison: Liaison) -> None:
+    open_to_all = [
+        file
+        for file in liaison.folder.rglob("*")
+        if file.is_file() and file.stat().st_mode & 0o077 and not _passed_by(file, liaison.folder)
+    ]
+
+    assert [file for file in open_to_all if file.parent.name != "trusted"] == []
+
+
+def _passed_by(file: Path, top: Path) -> bool:
+    """Whether a folder on the way to it lets nobody through."""
+    folders = [folder for folder in file.parents if folder.is_relative_to(top) and folder != top]
+    return any(not folder.stat().st_mode & 0o011 for folder in folders)
 
 
 def test_the_first_start_loads_the_demo_once(liaison: Liaison) -> None:
@@ -151,12 +195,12 @@ def test_a_second_run_in_the_same_folder_says_who_is_running(liaison: Liaison) -
 
 
 def test_a_killed_program_comes_back(liaison: Liaison) -> None:
-    before = liaison.pid("one")
+    before = liaison.pid("contacts")
 
     os.kill(before, signal.SIGKILL)
 
-    assert wait_until(lambda: liaison.pid("one") != before, seconds=10)
-    assert liaison.says("one ended with code -9; starting it again in 0.5 s")
+    assert wait_until(lambda: liaison.pid("contacts") != before, seconds=10)
+    assert liaison.says("contacts ended with code -9; starting it again in 0.5 s")
 
 
 def test_a_killed_database_comes_back(liaison: Liaison) -> None:

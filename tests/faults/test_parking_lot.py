@@ -10,7 +10,6 @@ import pika
 import pytest
 from tests.system import Api, System, Tenant, run, wait_for
 
-from liaison_kit.database.migrations import owner_url
 from liaison_kit.events.outbox import slot
 
 POISON = "Poisoned deal"
@@ -19,7 +18,7 @@ POISON = "Poisoned deal"
 @pytest.fixture
 def poisoned(running: System) -> Iterator[None]:
     """A constraint keeps contacts from taking the poison in, until it is taken away."""
-    with running.database(owner_url(running.settings, "contacts")) as connection:
+    with running.database(running.roles("contacts").owner) as connection:
         run(
             connection,
             "ALTER TABLE occurrences ADD CONSTRAINT poison"
@@ -30,7 +29,7 @@ def poisoned(running: System) -> Iterator[None]:
 
 
 def _mend(running: System) -> None:
-    with running.database(owner_url(running.settings, "contacts")) as connection:
+    with running.database(running.roles("contacts").owner) as connection:
         run(connection, "ALTER TABLE occurrences DROP CONSTRAINT IF EXISTS poison")
 
 

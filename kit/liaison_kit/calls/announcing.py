@@ -1,6 +1,7 @@
 """Announcements: a process of a service tells the gateways what it can do."""
 
 import json
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -14,12 +15,14 @@ from liaison_kit.calls.serving import RawConsumer
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.signatures import Signer
 
 MANIFESTS = "liaison.manifests"
 
 
 def _declare_manifests(channel: Any) -> None:
-    channel.exchange_declare(MANIFESTS, "fanout", durable=True, auto_delete=False)
+    if settings().declare_exchanges:
+        channel.exchange_declare(MANIFESTS, "fanout", durable=True, auto_delete=False)
 
 
 class Announcer(DependencyProvider):  # type: ignore[misc]
@@ -28,6 +31,7 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
     EVERY_S = 10
 
     def setup(self) -> None:
+        self._signer = Signer(self.container.service_cls.keys)
         self._publisher = Publisher(_declare_manifests)
         self.instance = f"{self.container.service_name}-{uuid4()}"
         self._stopping = False
@@ -49,7 +53,10 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
 
     def _publish(self, body: dict[str, Any]) -> None:
         try:
-            self._publisher.publish(json.dumps(body).encode(), "{}", MANIFESTS, "")
+            # Dated, so that an old one can't be told again to bring back what is gone.
+            text = json.dumps(body | {"at": time.time()}).encode()
+            (signed,) = self._signer.sign("announcement", [text])
+            self._publisher.publish(signed, "{}", MANIFESTS, "")
         except CONNECTION_ERRORS as error:
             log.warning("manifest not announced", error=type(error).__name__)
 
@@ -59,12 +66,17 @@ class Announcer(DependencyProvider):  # type: ignore[misc]
             eventlet.sleep(self.EVERY_S)
 
     def _listen(self) -> None:
-        exchange = kombu.Exchange("liaison.discovery", "fanout", durable=True)
+        exchange = kombu.Exchange(
+            "liaison.discovery",
+            "fanout",
+            durable=True,
+            no_declare=not settings().declare_exchanges,
+        )
         queue = kombu.Queue(
             f"discovery-{self.instance}", exchange, exclusive=True, auto_delete=True
         )
         consumer = RawConsumer(
-            settings().amqp_url,
+            settings().broker,
             queues=[queue],
             callbacks=[self._asked],
             heartbeat=30,

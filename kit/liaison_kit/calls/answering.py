@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 import psycopg2
 from pydantic import BaseModel
@@ -26,9 +25,11 @@ from liaison_kit.calls import idempotency
 from liaison_kit.calls.arguments import arguments_of
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
-from liaison_kit.context import Context, Principal
-from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS
+from liaison_kit.context import NOBODY, Context, Principal
+from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS, REFUSED
 from liaison_kit.telemetry import SpanKind, log, span, trace_id
+from liaison_kit.trust.principals import NotVouchedFor
+from liaison_kit.trust.sealing import unseal
 from liaison_sdk.errors import (
     InvalidInput,
     LiaisonError,
@@ -37,7 +38,6 @@ from liaison_sdk.errors import (
 )
 
 DRIVER_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
-_NOBODY = UUID(int=0)
 
 
 def answer(operation: Operation, service: Any, call: Call) -> Reply:
@@ -84,7 +84,9 @@ def _broken(operation: Operation, error: Exception, name: str, traceparent: str 
 
 
 def _run(operation: Operation, service: Any, call: Call, traceparent: str | None) -> Reply:
-    about = _context(operation, call.meta, traceparent)
+    about = _context(operation, service, call.meta, traceparent)
+    if operation.sealed:
+        call = Call(call.meta, unseal(service.keys, operation.name, call.body))
     arguments = arguments_of(operation, call)
     if operation.principal is not None:
         arguments[operation.principal] = about.principal
@@ -127,13 +129,20 @@ def _target(call: Call) -> str:
     return json.dumps([call.meta.get("path"), call.meta.get("query")], sort_keys=True)
 
 
-def _context(operation: Operation, meta: Mapping[str, Any], traceparent: str | None) -> Context:
+def _context(
+    operation: Operation, service: Any, meta: Mapping[str, Any], traceparent: str | None
+) -> Context:
     given = meta.get("principal")
     if given is None:
-        if not (operation.public or operation.internal):
+        if not operation.public:
             raise Unauthenticated()
-        return Context(tenant=_NOBODY, traceparent=traceparent)
-    principal = Principal.of(given)
+        return Context(tenant=NOBODY, traceparent=traceparent)
+    try:
+        principal: Principal = service.principals.read(given)
+    except NotVouchedFor as refused:
+        REFUSED.labels(service.name, "call", refused.reason).inc()
+        log.warning("call refused", operation=operation.name, reason=refused.reason)
+        raise
     if operation.allow is not None:
         principal.demand(operation.allow)
     return Context(tenant=principal.tenant, principal=principal, traceparent=traceparent)

@@ -41,17 +41,8 @@ class Caller(DependencyProvider):  # type: ignore[misc]
     ) -> bytes:
         """The answer's body; `Unavailable` when none comes in time or the answer is an error."""
         correlation = str(uuid4())
-        principal = about.principal
         meta = {
-            "principal": None
-            if principal is None
-            else {
-                "tenant": str(principal.tenant),
-                "user": str(principal.user),
-                "permissions": sorted(principal.permissions),
-                "rows": dict(principal.rows),
-                "peers": [str(peer) for peer in principal.peers],
-            },
+            "principal": None if about.principal is None else about.principal.signed,
             "traceparent": about.traceparent,
             "deadline": time.time() + timeout_s,
         }
@@ -91,7 +82,7 @@ class Caller(DependencyProvider):  # type: ignore[misc]
                 raise
 
     def _open(self) -> None:
-        connection = kombu.Connection(settings().amqp_url, heartbeat=0, connect_timeout=5)
+        connection = kombu.Connection(settings().broker, heartbeat=0, connect_timeout=5)
         channel = connection.channel()
         channel.basic_consume("amq.rabbitmq.reply-to", no_ack=True, callback=self._answered)
         self._channel = channel

@@ -21,7 +21,7 @@ from liaison_kit.records import custom, files
 from liaison_kit.records.custom import CustomFieldShape, NewCustomField
 from liaison_kit.records.history import Change
 from liaison_kit.records.recordtype import RecordType
-from liaison_sdk.errors import BadRequest, Forbidden, InvalidInput, NotFound
+from liaison_sdk.errors import BadRequest, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from liaison_kit.database.database import Database
@@ -48,17 +48,15 @@ class CommonOperations:
 
     # --- files -----------------------------------------------------------------------------------
 
-    @internal
-    def put_part(self, session: Session, call: Call, principal: Principal) -> None:
+    @internal()
+    def put_part(self, session: Session, call: Call) -> None:
         """Store one part of a file that is being uploaded."""
         about = call.meta["upload"]
-        if principal is None:
-            raise Forbidden("Only somebody who is signed in may upload")
         if len(call.body) > files.PART_BYTES:
             raise BadRequest("This part is too large")
         files.put(session, UUID(about["id"]), int(about["part"]), call.body)
 
-    @internal
+    @internal()
     def get_part(self, session: Session, call: Call) -> Reply:
         """One part of a file that is being handed out."""
         about = call.meta["upload"]

@@ -149,6 +149,7 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
         "list": listed,
         "if_match": operation.if_match is not None,
         "upload": operation.upload is not None,
+        "sealed": operation.sealed,
         "download": operation.download,
         "idempotent": operation.method == "POST" and operation.session is not None,
         "shared": operation.shared,

@@ -106,10 +106,19 @@ class Operation:
                         hint,
                     )
                 )
+        self.sealed = self.body is not None and _has_secret(self.body[2].json_schema())
+        """Whether the body holds a secret, and therefore travels sealed."""
         self.known_query = {p.name for p in self.parameters if p.source == "query"}
         self.response = _answer_shape(hints.get("return"))
         self.download = hints.get("return") is Download
         self.accepted = hints.get("return") is Accepted
+
+
+def _has_secret(schema: Any) -> bool:
+    """Whether a `SecretStr` is anywhere in it: those are written and never read back."""
+    if isinstance(schema, dict):
+        return schema.get("writeOnly") is True or any(_has_secret(v) for v in schema.values())
+    return isinstance(schema, list) and any(_has_secret(part) for part in schema)
 
 
 def _answer_shape(hint: Any) -> Any:
@@ -142,9 +151,16 @@ patch = _binding("PATCH")
 delete = _binding("DELETE")
 
 
-def internal(function: F) -> F:
-    """An operation for other parts of Liaison only: it has no HTTP binding."""
-    function.operation = Operation(  # type: ignore[attr-defined]
-        function, None, "", allow=None, internal=True, reads=False
-    )
-    return function
+def internal(*, public: bool = False) -> Callable[[F], F]:
+    """An operation for other parts of Liaison only: it has no HTTP binding.
+
+    `public` ones need nobody who is signed in: those that find out who is.
+    """
+
+    def declare(function: F) -> F:
+        function.operation = Operation(  # type: ignore[attr-defined]
+            function, None, "", allow=None, internal=True, public=public, reads=False
+        )
+        return function
+
+    return declare

@@ -52,7 +52,7 @@ class Publisher:
 
     def _open(self) -> Any:
         if self._channel is None:
-            self._connection = connect(settings().amqp_url, heartbeat=0, connect_timeout=5)
+            self._connection = connect(settings().broker, heartbeat=0, connect_timeout=5)
             self._channel = self._connection.channel()
             if self._declare is not None:
                 self._declare(self._channel)

@@ -58,6 +58,10 @@ class OperationConsumer(RpcConsumer):  # type: ignore[misc]
         key = f"{self.container.service_name}.{provider.method_name}"
         self._entrypoints[key] = provider
 
+    def setup(self) -> None:
+        super().setup()
+        self.queue.exchange.no_declare = not settings().declare_exchanges
+
     def start(self) -> None:
         if self._entrypoints:
             super().start()

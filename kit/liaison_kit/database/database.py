@@ -11,7 +11,6 @@ from sqlalchemy import (
     Engine,
     create_engine,
     event,
-    make_url,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL, Connection
@@ -21,22 +20,11 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import Context
 from liaison_kit.database import sessions
 from liaison_kit.database.faults import say_none_of
-from liaison_kit.settings import Settings
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
 
 _PING = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
-
-
-def service_url(settings: Settings, service: str) -> URL:
-    """Where a service's own database is, under the role that row-level security binds."""
-    return make_url(settings.database_url).set(
-        drivername="postgresql+psycopg2",
-        database=f"liaison_{service}",
-        username=f"liaison_{service}",
-        password=settings.database_password.get_secret_value(),
-    )
 
 
 class Database:

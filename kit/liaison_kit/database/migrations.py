@@ -1,25 +1,25 @@
 """What migrations are written with: tenancy, search views, the kit's own tables; and their runner.
 
-A service's database belongs to `liaison_<service>_owner`, which migrates; the service works as
-`liaison_<service>`, which owns nothing, so that row-level security binds it.
+A service's database belongs to a role that migrates; the service works as another, which owns
+nothing, so that row-level security binds it.
 """
 
 import contextlib
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg2
 from alembic import command
 from alembic.config import Config
 from psycopg2 import sql
-from sqlalchemy import create_engine, make_url, text
+from psycopg2.extensions import encrypt_password
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import OperationalError
 
 from liaison_kit.events.tables import EVENT_TABLE_NAMES
 from liaison_kit.events.tables import statements as event_tables
-from liaison_kit.settings import Settings
 
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
 SERVICES = "liaison.services"
@@ -30,44 +30,58 @@ def services() -> dict[str, str]:
     return {entry.name: entry.value for entry in metadata.entry_points(group=SERVICES)}
 
 
-def owner_url(settings: Settings, service: str) -> URL:
-    """The service's database under the role that may change its tables."""
-    return make_url(settings.database_url).set(
-        drivername="postgresql+psycopg2",
-        database=f"liaison_{service}",
-        username=f"liaison_{service}_owner",
-        password=settings.database_password.get_secret_value(),
-    )
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The two roles of a service's database: who owns the tables, and who the service works as.
+
+    Each has a password of its own; both addresses name the same server and database.
+    """
+
+    owner: URL
+    service: URL
+
+    @property
+    def database(self) -> str:
+        """The database's name."""
+        return str(self.owner.database)
 
 
-def prepare(settings: Settings, service: str) -> None:
-    """Create the service's roles and database where they are missing; needs the server's rights."""
-    server = make_url(settings.database_url)
-    arguments = server.set(drivername="postgresql").render_as_string(hide_password=False)
-    password = settings.database_password.get_secret_value()
-    owner, role, database = f"liaison_{service}_owner", f"liaison_{service}", f"liaison_{service}"
+def prepare(server: URL, roles: Roles) -> None:
+    """Create the roles and the database where they are missing; needs the server's rights.
+
+    The passwords are set each time, so that they can be changed.
+    """
+    arguments = _plain(server)
+    database = roles.database
     with contextlib.closing(psycopg2.connect(arguments)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            for name in (owner, role):
-                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
-                if cursor.fetchone() is None:
-                    cursor.execute(
-                        sql.SQL("CREATE ROLE {} LOGIN NOBYPASSRLS PASSWORD {}").format(
-                            sql.Identifier(name), sql.Literal(password)
-                        )
+            for role in (roles.owner, roles.service):
+                cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role.username,))
+                verb = "ALTER" if cursor.fetchone() else "CREATE"
+                cursor.execute(
+                    sql.SQL(verb + " ROLE {} LOGIN NOBYPASSRLS PASSWORD {}").format(
+                        sql.Identifier(str(role.username)), sql.Literal(_verifier(cursor, role))
                     )
+                )
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
             if cursor.fetchone() is None:
                 cursor.execute(
                     sql.SQL(
                         "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING 'UTF8'"
-                    ).format(sql.Identifier(database), sql.Identifier(owner))
+                    ).format(sql.Identifier(database), sql.Identifier(str(roles.owner.username)))
                 )
-    inside = server.set(drivername="postgresql", database=database)
-    with contextlib.closing(
-        psycopg2.connect(inside.render_as_string(hide_password=False))
-    ) as connection:
+            # By default every role may enter every database and see the names of its tables.
+            cursor.execute(
+                sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database))
+            )
+            cursor.execute(
+                sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(
+                    sql.Identifier(database), sql.Identifier(str(roles.service.username))
+                )
+            )
+    inside = server.set(database=database)
+    with contextlib.closing(psycopg2.connect(_plain(inside))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             for extension in EXTENSIONS:
@@ -75,22 +89,35 @@ def prepare(settings: Settings, service: str) -> None:
                     sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension))
                 )
             cursor.execute(
-                sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(sql.Identifier(role))
+                sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(
+                    sql.Identifier(str(roles.service.username))
+                )
             )
-            cursor.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(owner)))
+            cursor.execute(
+                sql.SQL("ALTER SCHEMA public OWNER TO {}").format(
+                    sql.Identifier(str(roles.owner.username))
+                )
+            )
 
 
-def migrate(settings: Settings, service: str, revision: str = "head") -> None:
+def _plain(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _verifier(cursor: Any, role: URL) -> str:
+    """The password as PostgreSQL keeps it: no statement, and so no log, has it in clear."""
+    kept: str = encrypt_password(role.password, role.username, cursor.connection, "scram-sha-256")
+    return kept
+
+
+def migrate(service: str, owner: URL, revision: str = "head") -> None:
     """Bring one service's database to a revision; several at once wait for each other."""
-    url = owner_url(settings, service)
-    if not _reachable(url):
-        prepare(settings, service)
     package = import_module(services()[service].partition(":")[0].rpartition(".")[0])
     config = Config()
     config.set_main_option(
         "script_location", str(Path(str(package.__file__)).parent / "migrations")
     )
-    engine = create_engine(url)
+    engine = create_engine(owner)
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(hashtext('liaison.migrate'))"))
@@ -98,21 +125,6 @@ def migrate(settings: Settings, service: str, revision: str = "head") -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             connection.commit()
-    finally:
-        engine.dispose()
-
-
-def _reachable(url: URL) -> bool:
-    engine = create_engine(url)
-    try:
-        with engine.connect() as connection:
-            found = connection.execute(
-                text("SELECT count(*) FROM pg_extension WHERE extname = ANY(:names)"),
-                {"names": list(EXTENSIONS)},
-            ).scalar_one()
-            return bool(found == len(EXTENSIONS))
-    except OperationalError:
-        return False
     finally:
         engine.dispose()
 

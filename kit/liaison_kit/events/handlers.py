@@ -25,6 +25,7 @@ from liaison_kit.events.queue import Queue
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.signatures import Verifier
 from liaison_sdk.events import Event
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -89,7 +90,7 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
         pause = 0.1
         while not self._stopping:
             try:
-                self._broker = Connection(settings().amqp_url, f"{service} events", self._opened)
+                self._broker = Connection(settings().broker, f"{service} events", self._opened)
                 self._connected = False
                 self._broker.run()
             except (BrokerLost, AMQPError, OSError) as error:
@@ -139,7 +140,17 @@ class EventHandler(Entrypoint):  # type: ignore[misc]
             slots = ["*"] if shards == 1 else [str(s) for s in range(shard, SLOTS, shards)]
             name = f"{service.name}.{self.method_name}" + (f".{shard}" if shards > 1 else "")
             bindings = [(f"{self.source}.events", f"{t}.{slot}") for t in by_type for slot in slots]
-            queue = Queue(name, bindings, by_type, handling, self._ping, chosen, service.name)
+            queue = Queue(
+                name,
+                bindings,
+                by_type,
+                handling,
+                self._ping,
+                chosen,
+                service.name,
+                self.source,
+                Verifier(service.keys),
+            )
             found.append(queue)
         return found
 

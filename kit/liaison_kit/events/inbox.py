@@ -30,8 +30,9 @@ from liaison_kit.database.faults import is_collision, is_not_now
 from liaison_kit.database.statements import Statement
 from liaison_kit.events.outbox import send_to_queue
 from liaison_kit.ids import uuid7
-from liaison_kit.process.metrics import BUCKETS
+from liaison_kit.process.metrics import BUCKETS, REFUSED
 from liaison_kit.telemetry import log, span
+from liaison_kit.trust.signatures import Forged, UnknownKey, Verifier
 from liaison_sdk.events import Envelope, Event, NewerVersion
 
 HANDLED = Counter(
@@ -81,6 +82,8 @@ class Arrival:
     envelope: Envelope | None
     event: Event | None
     unreadable: str | None = None
+    forged: str | None = None
+    """Why it is not believed; it is dropped, so that nobody can fill the parking lot."""
     lane: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,13 +97,30 @@ class Arrival:
         return self.envelope.tenant if self.envelope else None
 
 
-def read(body: bytes, queue: str, turn: int, events: Mapping[str, type[Event]]) -> Arrival:
-    """Read a message; what can't be read says why instead of raising."""
+def read(
+    body: bytes,
+    queue: str,
+    turn: int,
+    events: Mapping[str, type[Event]],
+    source: str,
+    verifier: Verifier,
+) -> Arrival:
+    """Read a message of a source; what can't be read says why instead of raising."""
     decoded = body.decode("utf-8", "replace").replace("\x00", "")
+    try:
+        verifier.verify("event", source, body)
+    except Forged as error:
+        return Arrival(decoded, queue, turn, None, None, forged=error.reason)
+    except UnknownKey:
+        # Ours may be the mistake: whoever deploys can give us the key, and replay the event.
+        why = f"signed with a key of {source} that is not trusted here"
+        return Arrival(decoded, queue, turn, None, None, why)
     try:
         envelope = Envelope.model_validate_json(body)
     except ValidationError as error:
         return Arrival(decoded, queue, turn, None, None, f"unreadable envelope: {error}")
+    if envelope.source != source:
+        return Arrival(decoded, queue, turn, None, None, forged="foreign")
     kind = events.get(envelope.type)
     if kind is None:
         why = f"this release has no handler for {envelope.type} here"
@@ -134,9 +154,12 @@ class Handling:
 
         All arrivals are of one tenant. Events of one key are in order.
         """
-        readable = [arrival for arrival in arrivals if arrival.unreadable is None]
+        readable = [a for a in arrivals if a.unreadable is None and a.forged is None]
         for arrival in arrivals:
-            if arrival.unreadable is not None:
+            if arrival.forged is not None:
+                REFUSED.labels(self._service, "event", arrival.forged).inc()
+                log.warning("event refused", handler=self.name, reason=arrival.forged)
+            elif arrival.unreadable is not None:
                 self._guarded(self._park_unreadable, arrival)
         if len(readable) > 1 and self._guarded(self._all_at_once, readable):
             return

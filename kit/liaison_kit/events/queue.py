@@ -13,6 +13,7 @@ from liaison_kit.events.inbox import Arrival, Handling, NotNow, read, retry_queu
 from liaison_kit.events.lanes import Lanes
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.signatures import Verifier
 from liaison_sdk.events import Event
 
 WORKERS = 8
@@ -52,6 +53,8 @@ class Queue:
         answers: Callable[[], None],
         chosen: Settings,
         service: str,
+        source: str,
+        verifier: Verifier,
     ) -> None:
         self.name = name
         self.bindings = tuple(bindings)
@@ -61,6 +64,8 @@ class Queue:
         self._answers = answers
         self._settings = chosen
         self._service = service
+        self._source = source
+        self._verifier = verifier
         self._lanes = Lanes()
         self._pool = GreenPool(WORKERS)
         self._broker: Connection | None = None
@@ -101,8 +106,9 @@ class Queue:
             channel.queue_declare(
                 retry_queue(self.name, delay), durable=True, arguments=kind | back | more
             )
-        for exchange in {exchange for exchange, _key in self.bindings}:
-            channel.exchange_declare(exchange, "topic", durable=True)
+        if self._settings.declare_exchanges:
+            for exchange in {exchange for exchange, _key in self.bindings}:
+                channel.exchange_declare(exchange, "topic", durable=True)
         for exchange, key in self.bindings:
             channel.queue_bind(self.name, exchange, key)
         channel.basic_consume(self.name, self._arrived, callback=self._consuming)
@@ -112,7 +118,7 @@ class Queue:
 
     def _arrived(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         turn = int((properties.headers or {}).get("turn", 0))
-        arrival = read(body, self.name, turn, self._events)
+        arrival = read(body, self.name, turn, self._events, self._source, self._verifier)
         tag = method.delivery_tag
         self._tags[arrival] = (channel, tag)
         self._outstanding[tag] = False

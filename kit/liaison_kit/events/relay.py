@@ -14,7 +14,8 @@ import datetime as dt
 import itertools
 import threading
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pika
 import psycopg2
@@ -30,6 +31,7 @@ from liaison_kit.events.outbox import CHANNEL
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, span, tracing
+from liaison_kit.trust.signatures import Signer
 
 BATCH = 500
 IN_FLIGHT = 1000
@@ -92,14 +94,27 @@ DELETE FROM inbox WHERE (event_id, handler) IN (
 """
 
 
+class Waiting(NamedTuple):
+    """A row of the outbox."""
+
+    seq: int
+    event_id: str
+    to_queue: str | None
+    routing_key: str
+    body: str
+    turn: int
+    traceparent: str | None
+
+
 class OutboxRelay:
     """Relays one service's outbox until stopped; stands by while another one leads."""
 
-    def __init__(self, service: str, database: URL, amqp_url: str) -> None:
+    def __init__(self, service: str, database: URL, amqp_url: str, signer: Signer) -> None:
         self.service = service
         self.exchange = f"{service}.events"
         self._dsn = database.set(drivername="postgresql").render_as_string(hide_password=False)
         self._amqp_url = amqp_url
+        self._signer = signer
         self._stop = threading.Event()
         self._broker: Connection | None = None
         self.leads = False
@@ -259,42 +274,37 @@ class OutboxRelay:
         self._planned = None
         self._more = False
         gone, self._confirmed = self._confirmed, []
-        rows = self._execute(
-            _FETCH, {"gone": gone, "held": [*self._flying.values(), *gone], "limit": BATCH}
-        )
+        wanted = {"gone": gone, "held": [*self._flying.values(), *gone], "limit": BATCH}
+        rows = [Waiting(*row) for row in self._execute(_FETCH, wanted)]
         self._last_look = time.monotonic()
         self._listen(True)
-        for row in rows:
-            self._publish(*row)
+        for row, body in zip(rows, self._bodies(rows), strict=True):
+            self._publish(row, body)
         if len(rows) == BATCH:
             self._plan()
         self._notified()
 
-    def _publish(
-        self,
-        seq: int,
-        event_id: str,
-        to_queue: str | None,
-        routing_key: str,
-        body: str,
-        turn: int,
-        traceparent: str | None,
-    ) -> None:
+    def _bodies(self, rows: Sequence[Waiting]) -> list[bytes]:
+        """What is sent of each: a new event signed, one that has travelled already as it is."""
+        # The sequence number is the row's, which its writer did not know yet.
+        new = [f'{{"seq":{row.seq},{row.body[1:]}'.encode() for row in rows if row.to_queue is None]
+        signed = iter(self._signer.sign("event", new))
+        return [next(signed) if row.to_queue is None else row.body.encode() for row in rows]
+
+    def _publish(self, row: Waiting, body: bytes) -> None:
         properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=2, message_id=event_id
+            content_type="application/json", delivery_mode=2, message_id=row.event_id
         )
-        if to_queue is None:
-            # The sequence number is the row's, which its writer did not know yet.
-            exchange, body = self.exchange, f'{{"seq":{seq},{body[1:]}'
+        exchange, key = self.exchange, row.routing_key
+        if row.to_queue is not None:
+            exchange, properties.headers = "", {"turn": row.turn}
+        if row.traceparent and tracing():
+            with span(f"publish {key.rpartition('.')[0]}", row.traceparent, SpanKind.PRODUCER):
+                self._channel.basic_publish(exchange, key, body, properties)
         else:
-            exchange, properties.headers = "", {"turn": turn}
-        if traceparent and tracing():
-            with span(f"publish {routing_key.rpartition('.')[0]}", traceparent, SpanKind.PRODUCER):
-                self._channel.basic_publish(exchange, routing_key, body.encode(), properties)
-        else:
-            self._channel.basic_publish(exchange, routing_key, body.encode(), properties)
+            self._channel.basic_publish(exchange, key, body, properties)
         self._tag += 1
-        self._flying[self._tag] = seq
+        self._flying[self._tag] = row.seq
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method
@@ -336,7 +346,9 @@ class Relay(DependencyProvider):  # type: ignore[misc]
     def start(self) -> None:
         if plays("relay"):
             service = self.container.service_cls
-            self._relay = OutboxRelay(service.name, service.db.url, settings().amqp_url)
+            self._relay = OutboxRelay(
+                service.name, service.db.url, settings().broker, Signer(service.keys)
+            )
             service.db.relay = self._relay
             self._thread = self.container.spawn_managed_thread(self._relay.run)
 

@@ -1,5 +1,6 @@
 """The runner: takes queued and abandoned jobs and runs them in a service process."""
 
+import json
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,14 +10,14 @@ from nameko.extensions import DependencyProvider
 from sqlalchemy import func, text, update
 from sqlalchemy.exc import DBAPIError
 
-from liaison_kit.context import Context
+from liaison_kit.context import NOBODY, Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.database.faults import is_collision, is_not_now
 from liaison_kit.jobs.work import LEASE_S, Cancelled, JobRow, LeaseLost, Run
 from liaison_kit.process.metrics import JOBS, JOBS_RUNNING
 from liaison_kit.process.roles import plays
 from liaison_kit.telemetry import log, span
-from liaison_sdk.errors import LiaisonError
+from liaison_sdk.errors import Forbidden, LiaisonError
 
 RENEW_S = 4
 
@@ -25,6 +26,12 @@ POLL_S = 2.0
 ATTEMPTS = 5
 
 TIDY_S = 60
+
+
+class NoLongerAllowed(Forbidden):
+    """Whoever started the job has left, or what they came with was taken back."""
+
+    code, title = "no_longer_allowed", "Whoever started this may not go on with it"
 
 
 class JobRunner(DependencyProvider):  # type: ignore[misc]
@@ -124,7 +131,7 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                 log.warning("lease not renewed", error=type(error).__name__)
 
     def _run(self, db: Database, row: JobRow) -> None:
-        run = Run(db, row, self.worker)
+        run = Run(db, row, self.worker, self._rights)
         service = self.container.service_cls
         started = time.monotonic()
         JOBS_RUNNING.labels(service.name).inc()
@@ -178,6 +185,17 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             return "failed", f"The database refused: {type(error.orig).__name__}"
         log.error("job failed", job=str(row.id), error=type(error).__name__, exc_info=error)
         return "failed", "Something went wrong on our side"
+
+    def _rights(self, signed: str) -> Principal:
+        """What the person may do now whose principal this was."""
+        service = self.container.service_cls
+        asked = json.dumps({"principal": signed}).encode()
+        nobody = Context(tenant=NOBODY)
+        answer = json.loads(self._worker().ask("identity", "renew_principal", asked, nobody))
+        if answer["principal"] is None:
+            raise NoLongerAllowed()
+        fresh: Principal = service.principals.read(answer["principal"])
+        return fresh
 
     def _worker(self) -> Any:
         """The service's object as nameko would make it for a call."""

@@ -12,6 +12,7 @@ last checkpoint. A worker that has lost its lease can't commit a step any more.
 """
 
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -45,7 +46,8 @@ class JobRow(TenantRow, Base):
     about_id: Mapped[UUID | None]
     arguments: Mapped[dict[str, Any]] = mapped_column(JSONB)
     checkpoint: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    principal: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    principal: Mapped[str | None] = mapped_column(JSONB)
+    """Who started it, as identity signed it then; their rights are asked for again."""
     traceparent: Mapped[str | None]
     status: Mapped[str]
     done: Mapped[int]
@@ -96,7 +98,7 @@ def start(
         about_id=about_id,
         arguments=arguments,
         checkpoint={},
-        principal=_principal(about.principal),
+        principal=about.principal and about.principal.signed,
         traceparent=about.traceparent,
         status="queued",
         done=0,
@@ -111,20 +113,6 @@ def start(
     session.flush()
     session.execute(select(func.pg_notify("jobs", "")))
     return row.id
-
-
-def _principal(principal: Principal | None) -> dict[str, Any] | None:
-    if principal is None:
-        return None
-    return {
-        "tenant": str(principal.tenant),
-        "user": str(principal.user),
-        "name": principal.name,
-        "permissions": sorted(principal.permissions),
-        "rows": dict(principal.rows),
-        "peers": [str(peer) for peer in principal.peers],
-        "locale": principal.locale,
-    }
 
 
 def find(session: Session, id: UUID) -> JobRow:
@@ -157,12 +145,18 @@ class LeaseLost(Exception):
     """Another worker has taken the job over."""
 
 
+Rights = Callable[[str], Principal]
+"""Asks identity what somebody may do now, by the principal that they once had."""
+
+
 class Run:
     """A job being worked on: its arguments, its checkpoint, and steps to do it in."""
 
-    def __init__(self, db: Database, row: JobRow, worker: UUID) -> None:
+    def __init__(self, db: Database, row: JobRow, worker: UUID, rights: Rights) -> None:
         self._db = db
         self._worker = worker
+        self._rights = rights
+        self._started_by = row.principal
         self.id = row.id
         self.kind = row.kind
         self.about_id = row.about_id
@@ -170,18 +164,22 @@ class Run:
         self.checkpoint = dict(row.checkpoint)
         self.done = row.done
         self.total = row.total
-        principal = None if row.principal is None else Principal.of(row.principal)
-        self._about = Context(
-            tenant=row.tenant_id, principal=principal, traceparent=row.traceparent
-        )
+        self._principal: Principal | None = None
+        self._about = Context(tenant=row.tenant_id, traceparent=row.traceparent)
         self._created = row.created_at
 
     @property
     def context(self) -> Context:
-        """On whose behalf the job runs, at this moment."""
+        """On whose behalf the job runs, with the rights that they have at this moment.
+
+        Whoever has lost them, or has left, raises what identity says of that: the job ends.
+        """
+        known = self._principal
+        if self._started_by is not None and (known is None or known.expires < time.time()):
+            self._principal = self._rights(self._started_by)
         return Context(
             tenant=self._about.tenant,
-            principal=self._about.principal,
+            principal=self._principal,
             correlation_id=self._about.correlation_id,
             traceparent=self._about.traceparent,
         )

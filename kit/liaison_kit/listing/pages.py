@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from liaison_kit.database.statements import text_of
+from liaison_kit.database.statements import Rows, text_of
 from liaison_kit.listing.asked import ListQuery, cursor_at, parse
 from liaison_kit.listing.composing import (
     conditions_of,
@@ -27,7 +27,7 @@ from liaison_kit.listing.composing import (
     values_of,
 )
 from liaison_kit.listing.row_rules import row_rule
-from liaison_kit.records.recordtype import RecordType, Rows
+from liaison_kit.records.recordtype import RecordType
 
 
 def page(

@@ -25,3 +25,8 @@ HOOK_FAILURES = Counter(
     "Answers that a plugin owed and did not give.",
     ["service", "hook", "plugin", "reason"],
 )
+REFUSED = Counter(
+    "liaison_refused_total",
+    "Calls, events and announcements that nobody we trust has signed.",
+    ["service", "what", "reason"],
+)

@@ -1,26 +1,35 @@
 """The database and the broker that this machine's Liaison stands on: yours, or its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sqlalchemy import URL, make_url
+
+from liaison_kit.database.migrations import services
+from liaison_kit.run import broker_users
+from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
-from liaison_kit.run.process import CannotStart, kept_secret
-from liaison_kit.run.rabbitmq import LOCAL_BROKER, RabbitMQ, answers, install, is_installed
+from liaison_kit.run.process import CannotStart
+from liaison_kit.run.rabbitmq import RabbitMQ, answers, install, is_installed
 from liaison_kit.settings import Settings
 
 
 class Ground:
-    """Starts what the environment does not provide, and tells the processes where it all is.
+    """Starts what the environment does not provide, and tells each process what it needs of it.
 
     `DATABASE_URL` and `AMQP_URL` name servers of your own. Without them PostgreSQL comes from a
-    wheel, and RabbitMQ is the broker at its usual address on this machine, else a private node.
+    wheel, and RabbitMQ is a private node.
     """
 
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, parties: Sequence[str], say: Callable[[str], None]
+    ) -> None:
         self.settings = settings
         self.folder = settings.run_dir.resolve()
+        self.credentials = Credentials(self.folder)
         self.postgres: Postgres | None = None
         self.rabbitmq: RabbitMQ | None = None
+        self._parties = parties
         self._say = say
 
     @property
@@ -28,28 +37,41 @@ class Ground:
         """Where every process writes its log."""
         return self.folder / "logs"
 
+    @property
+    def server(self) -> URL:
+        """PostgreSQL, for who may make roles and databases there."""
+        return self.settings.database if self.postgres is None else make_url(self.postgres.url)
+
     def start_database(self) -> None:
         """Start PostgreSQL unless `DATABASE_URL` names one."""
-        if "database_url" in self.settings.model_fields_set:
+        if self._is_given("database_url"):
+            self._say(
+                "The database server is yours (DATABASE_URL): each service gets a role and a"
+                " database of its own there; from who else may enter it they aren't held apart."
+            )
             return
         self.postgres = Postgres(self.folder / "postgres", log=self.logs / "postgres.log")
         self.postgres.start()
 
     def launch_broker(self) -> None:
         """Begin to start RabbitMQ unless there is a broker to use; `wait_for_broker` ends it."""
-        if "amqp_url" in self.settings.model_fields_set:
-            if not answers(self.settings.amqp_url):
+        if self._is_given("amqp_url"):
+            if not answers(self.settings.broker):
                 raise CannotStart("The broker that AMQP_URL names does not answer.")
-            return
-        own = self.folder / "rabbitmq"
-        # Once there is a node of our own, its queues hold what is still to be delivered.
-        if not own.exists() and answers(LOCAL_BROKER):
-            self._say("Using the RabbitMQ that runs on this machine already.")
+            self._say(
+                "The broker is yours (AMQP_URL) and all services share its user: they aren't held"
+                " apart there. docs/operations/security.md says how to give each its own."
+            )
             return
         if not is_installed():
             self._say("Installing RabbitMQ from the system's packages …")
             install()
-        self.rabbitmq = RabbitMQ(own, log=self.logs / "rabbitmq.log")
+        self.rabbitmq = RabbitMQ(
+            self.folder / "rabbitmq",
+            log=self.logs / "rabbitmq.log",
+            users={name: self.credentials.broker_password(name) for name in self._parties},
+            needs=broker_users.installed(),
+        )
         self.rabbitmq.launch()
 
     def wait_for_broker(self) -> None:
@@ -57,16 +79,24 @@ class Ground:
         if self.rabbitmq:
             self.rabbitmq.wait()
 
-    def environment(self) -> dict[str, str]:
-        """What the processes must be told about this ground."""
-        told = {"LIAISON_RUN_DIR": str(self.folder)}
-        if self.postgres:
-            told["DATABASE_URL"] = self.postgres.url
-        told["AMQP_URL"] = self.rabbitmq.url if self.rabbitmq else self.settings.amqp_url
-        for field in ("secret_key", "database_password"):
-            if field not in self.settings.model_fields_set:
-                told[f"LIAISON_{field.upper()}"] = kept_secret(self.folder / field)
+    def environment(self, party: str) -> dict[str, str]:
+        """What one service, or the gateway, must be told about this ground, and no more."""
+        told = {"LIAISON_RUN_DIR": str(self.folder), **self.credentials.environment(party)}
+        if party in services():
+            told["DATABASE_URL"] = _text(self.credentials.roles(party, self.server).service)
+        if self.rabbitmq:
+            told["AMQP_URL"] = self.credentials.broker_url(party, self.rabbitmq.url)
+            told["LIAISON_DECLARE_EXCHANGES"] = "false"
+        else:
+            told["AMQP_URL"] = self.settings.broker
         return told
+
+    def migrations_environment(self) -> dict[str, str]:
+        """What migrations must be told: they may do anything to the databases."""
+        return {
+            "LIAISON_RUN_DIR": str(self.folder),
+            "LIAISON_DATABASE_SERVER_URL": _text(self.server),
+        }
 
     def keep_up(self) -> None:
         """Start again whatever of the ground has died."""
@@ -83,3 +113,10 @@ class Ground:
             self.rabbitmq.stop()
         if self.postgres:
             self.postgres.stop()
+
+    def _is_given(self, setting: str) -> bool:
+        return setting in self.settings.model_fields_set
+
+
+def _text(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)

@@ -51,6 +51,10 @@ SETTINGS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "log_min_messages": "warning",
     "log_checkpoints": "off",
+    # A statement or a row in the log may hold what is kept of a password.
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
     # A service that dies inside a transaction must not hold its locks.
     "idle_in_transaction_session_timeout": "5min",
     "tcp_keepalives_idle": "30",

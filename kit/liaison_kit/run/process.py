@@ -1,5 +1,6 @@
 """Child processes that never outlive their parent, and small facts about ports and secrets."""
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -39,7 +40,9 @@ def spawn(
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _LONGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
-    with log.open("ab") as sink:
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as sink:
+        # One that an earlier version made may be readable by all.
+        os.fchmod(sink.fileno(), 0o600)
         return subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
@@ -52,6 +55,7 @@ def spawn(
             cwd=cwd,
             process_group=0,
             preexec_fn=_die_with_parent(os.getpid(), parent_died),
+            umask=0o077,
         )
 
 
@@ -127,8 +131,13 @@ def kept_port(file: Path, *, prefer: int | None = None) -> int:
 def kept_secret(file: Path) -> str:
     """The random password that `file` holds, made on first use and readable by its owner only."""
     if not file.exists():
-        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
+        # Whole or not at all: another process may ask at the same moment.
+        beside = file.with_name(f"{file.name}.{os.getpid()}")
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as sink:
             sink.write(secrets.token_hex(16))
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, file)
+        beside.unlink()
     return file.read_text().strip()
 
 

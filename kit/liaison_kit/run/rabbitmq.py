@@ -5,11 +5,12 @@ port mapper (epmd) run as children of this process, listen on the loopback addre
 meet another node or the system's own RabbitMQ service.
 """
 
+import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ from urllib.parse import quote
 import pika
 from pika.exceptions import AMQPError
 
+from liaison_kit.run import broker_users
+from liaison_kit.run.broker_users import Needs
 from liaison_kit.run.process import (
     CannotStart,
     kept_port,
@@ -28,8 +31,6 @@ from liaison_kit.run.process import (
     wait_until,
 )
 
-LOCAL_BROKER = "amqp://guest:guest@127.0.0.1:5672/%2F"
-
 # Erlang sizes itself for a server: these sizes fit one machine with a handful of processes, and an
 # idle scheduler sleeps instead of spinning.
 _SMALL_MACHINE = (
@@ -39,8 +40,7 @@ _SMALL_MACHINE = (
 
 _CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
-default_user = liaison
-default_pass = {password}
+load_definitions = {definitions}
 log.console = true
 log.console.level = warning
 log.file = false
@@ -55,11 +55,19 @@ disk_free_limit.absolute = 64MB
 class RabbitMQ:
     """One broker whose data lives in `folder`; start, stop and kill it as often as you like.
 
-    `url` stays the same from start to start, and durable queues and messages survive.
+    `url`, which is an administrator's, stays the same from start to start, and durable queues and
+    messages survive. `users` has the passwords of the services' users, which may do what `needs`
+    say.
     """
 
     def __init__(
-        self, folder: Path, *, schedulers: int | None = None, log: Path | None = None
+        self,
+        folder: Path,
+        *,
+        schedulers: int | None = None,
+        log: Path | None = None,
+        users: Mapping[str, str] | None = None,
+        needs: Sequence[Needs] = (),
     ) -> None:
         self.folder = folder.resolve()
         self.log = log or self.folder / "rabbitmq.log"
@@ -68,6 +76,8 @@ class RabbitMQ:
         self._port_mapper: subprocess.Popen[bytes] | None = None
         self._ports: tuple[int, int, int] | None = None
         self._password = ""
+        self._users = dict(users or {})
+        self._needs = needs
 
     @property
     def pid(self) -> int | None:
@@ -91,7 +101,9 @@ class RabbitMQ:
         """Begin to bring the node up, which takes seconds; `wait` sees the end of it."""
         if self.pid is not None:
             return
+        # Its journals hold what is said on the bus.
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
         self._password = kept_secret(self.folder / "password")
         if self._ports is None:
             self._ports = (
@@ -149,9 +161,13 @@ class RabbitMQ:
         """What the node is told; the machine's own RabbitMQ configuration is left out."""
         assert self._ports is not None
         amqp, distribution, port_mapper = self._ports
+        definitions = self.folder / "definitions.json"
+        told = broker_users.definitions(self._needs, self._users, self._password)
+        definitions.write_text(json.dumps(told))
         config = self.folder / "rabbitmq.conf"
-        config.write_text(_CONFIG.format(port=amqp, password=self._password))
-        config.chmod(0o600)
+        config.write_text(_CONFIG.format(port=amqp, definitions=definitions))
+        for file in (definitions, config):
+            file.chmod(0o600)
         (self.folder / "enabled_plugins").write_text("[].\n")
         # The node's name uses `localhost`, which a container keeps when its host name changes.
         inherited = {

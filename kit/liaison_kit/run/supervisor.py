@@ -30,6 +30,16 @@ from liaison_kit.settings import Settings
 
 ADMIN_EMAIL = "admin@example.com"
 
+_SECRETS = frozenset(
+    {
+        "AMQP_URL",
+        "DATABASE_URL",
+        "LIAISON_ADMIN_PASSWORD",
+        "LIAISON_DATABASE_OWNER_URL",
+        "LIAISON_DATABASE_SERVER_URL",
+        "LIAISON_SECRET_KEY",
+    }
+)
 _READY_WITHIN_S = 120.0
 _STEADY_AFTER_S = 60.0
 _LONGEST_PAUSE_S = 30.0
@@ -85,14 +95,14 @@ class Supervisor:
         settings: Settings,
         programs: Sequence[Program] | None = None,
         *,
-        migrate: Sequence[str] | None = (sys.executable, "-m", "liaison_kit.migrate", "--all"),
+        migrate: Sequence[str] | None = (sys.executable, "-m", "liaison_kit.run.migrate"),
         first_start: Mapping[str, Sequence[str]] | None = None,
         demo: Sequence[str] | None = (sys.executable, "-m", "liaison_cli", "demo"),
         say: Callable[[str], None] = say,
     ) -> None:
         self.settings = settings
         self.programs = list(installed_programs() if programs is None else programs)
-        self.ground = Ground(settings, say)
+        self.ground = Ground(settings, [program.name for program in self.programs], say)
         self.folder = self.ground.folder
         self._migrate = migrate
         self._first_start = installed_first_starts() if first_start is None else first_start
@@ -201,16 +211,26 @@ class Supervisor:
             self._lock.close()
             self._lock = None
 
-    def environment(self) -> dict[str, str]:
-        """What every child is told."""
+    def environment(self, party: str) -> dict[str, str]:
+        """What the process of one service, or of the gateway, is told."""
+        return {**self._everybodys, **self.ground.environment(party)}
+
+    @property
+    def _everybodys(self) -> dict[str, str]:
+        """What any child may know: of this process's own environment all but the secrets."""
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _SECRETS},
             # glibc gives each thread an arena of its own; two are plenty and save memory.
             "MALLOC_ARENA_MAX": "2",
             "LIAISON_URL": self.address,
+        }
+
+    @property
+    def _administrators(self) -> dict[str, str]:
+        """What sets up the first organisation, and fills it, has to know beside."""
+        return {
             "LIAISON_ADMIN_EMAIL": ADMIN_EMAIL,
             "LIAISON_ADMIN_PASSWORD": self._admin_password,
-            **self.ground.environment(),
         }
 
     @property
@@ -224,6 +244,8 @@ class Supervisor:
 
     def _take_lock(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Others may pass through, as PostgreSQL's own user has to, but not look around.
+        self.folder.chmod(0o711)
         lock = (self.folder / "lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -242,11 +264,13 @@ class Supervisor:
 
     def _prepare(self, *, broker: bool = True) -> None:
         """The broker takes longest to start, so the database and migrations run meanwhile."""
+        self.ground.credentials.make_keys(program.name for program in self.programs)
         if broker:
             self.ground.launch_broker()
         self.ground.start_database()
         if self._migrate is not None:
-            self._finish(self._migrate, "migrate", "The databases could not be migrated")
+            known = {**self._everybodys, **self.ground.migrations_environment()}
+            self._finish(self._migrate, "migrate", "The databases could not be migrated", known)
         if broker:
             self.ground.wait_for_broker()
 
@@ -256,13 +280,16 @@ class Supervisor:
         if done.exists():
             return
         for name, command in self._first_start.items():
-            self._finish(command, "first-start", f"{name} could not be set up")
+            known = {**self.environment(name), **self._administrators}
+            self._finish(command, "first-start", f"{name} could not be set up", known)
         done.touch()
 
-    def _finish(self, command: Sequence[str], name: str, failed: str) -> None:
+    def _finish(
+        self, command: Sequence[str], name: str, failed: str, known: Mapping[str, str]
+    ) -> None:
         """Run something to its end; what fails is told with the end of its log."""
         log = self._log(name)
-        child = spawn(command, log=log, env=self.environment())
+        child = spawn(command, log=log, env=known)
         try:
             code = child.wait()
         finally:
@@ -291,7 +318,7 @@ class Supervisor:
             program.command,
             log=self._log(program.name),
             env={
-                **self.environment(),
+                **self.environment(program.name),
                 "LIAISON_OPS_PORT": str(program.ops_port),
                 **program.environment,
             },
@@ -317,7 +344,8 @@ class Supervisor:
         self._say(
             "Filling it with a demo company; you can sign in meanwhile. (DEMO=0 leaves it out)"
         )
-        self._demo_run = spawn(self._demo, log=self._log("demo"), env=self.environment())
+        known = {**self._everybodys, **self._administrators}
+        self._demo_run = spawn(self._demo, log=self._log("demo"), env=known)
 
     def _end_demo(self) -> None:
         if self._demo_run is None or self._demo_run.poll() is None:

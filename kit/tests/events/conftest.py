@@ -25,6 +25,8 @@ from liaison_kit.events.tables import statements
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
+from liaison_kit.testing import key_environment, keyring
+from liaison_kit.trust.signatures import Signer
 from liaison_sdk.events import Event
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
@@ -42,7 +44,7 @@ class Said(Event):
     """Somebody said a number about a record."""
 
     type = "said"
-    source = "set by the worker"
+    source = "set by each who says it"
     key_field = "record"
 
     record: str
@@ -146,6 +148,7 @@ class Flow:
                 "TEST_SERVICE": self.service,
                 "TEST_DATABASE": self.url.render_as_string(hide_password=False),
                 "AMQP_URL": self.broker.url,
+                **key_environment(self.service),
                 "LIAISON_ROLES": roles,
                 "LIAISON_RETRY_DELAYS_S": "[0.1, 0.2, 0.3, 0.4]",
                 **environment,
@@ -184,6 +187,7 @@ class Flow:
 
     def say(self, record: str, *numbers: int, tenant: UUID | None = None, **more: Any) -> None:
         """One transaction per number."""
+        Said.source = self.service
         for number in numbers:
             with self.db.writing(Context(tenant=tenant or self.tenant)) as session:
                 # As in a service: the record is changed, and thereby locked, beside the event.
@@ -198,6 +202,7 @@ class Flow:
 
     def say_many(self, records: int, each: int) -> None:
         """Many events at once, in one transaction."""
+        Said.source = self.service
         with self.db.writing(Context(tenant=self.tenant)) as session:
             for number in range(each):
                 for record in range(records):
@@ -208,8 +213,10 @@ class Flow:
         for record in range(records):
             assert self.effects(f"r{record}") == list(range(each)), record
 
-    def publish(self, body: bytes) -> None:
+    def publish(self, body: bytes, *, signed: bool = True) -> None:
         """A message that no relay of ours would send."""
+        if signed:
+            (body,) = Signer(keyring(self.service)).sign("event", [body])
         with pika.BlockingConnection(pika.URLParameters(self.broker.url)) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
@@ -257,13 +264,12 @@ class Flow:
     def logs(self) -> str:
         return "\n".join(p.read_text()[-3000:] for p in self._folder.glob(f"{self.service}-*.log"))
 
-    @staticmethod
-    def envelope(**changed: Any) -> bytes:
+    def envelope(self, **changed: Any) -> bytes:
         whole = {
             "id": str(uuid4()),
             "type": "said",
             "version": 1,
-            "source": "x",
+            "source": self.service,
             "seq": 1,
             "tenant": str(uuid4()),
             "occurred_at": "2026-01-01T00:00:00Z",

@@ -1,10 +1,13 @@
 """Events have effects once and in order, whatever happens to them on their way."""
 
+import json
 from uuid import uuid4
 
 from liaison_kit.context import Context
 from liaison_kit.events import parking
 from liaison_kit.run.process import wait_until
+from liaison_kit.testing import keyring
+from liaison_kit.trust.signatures import Signer
 
 from .conftest import Flow
 
@@ -125,7 +128,7 @@ def test_all_parked_events_of_a_handler_can_be_replayed_in_order(running: Flow) 
 
 def test_what_can_not_be_read_is_parked_and_the_rest_goes_on(running: Flow) -> None:
     broken = [
-        b"\xff\x00 not json",
+        b"\xff\x00 not json}",
         b'{"id": 1}',
         running.envelope(version=99),
         running.envelope(data={"record": "k"}),
@@ -143,6 +146,29 @@ def test_what_can_not_be_read_is_parked_and_the_rest_goes_on(running: Flow) -> N
         errors = " ".join(e.error or "" for e in parking.parked(session, None))
     for said in ("version 99", "no handler for never_heard_of", "number", "unreadable envelope"):
         assert said in errors
+
+
+def test_what_its_service_has_not_signed_is_refused_and_not_even_parked(running: Flow) -> None:
+    (mine,) = Signer(keyring("contacts")).sign("event", [running.envelope()])
+    (other,) = Signer(keyring(running.service)).sign("event", [running.envelope()])
+    theirs = json.loads(running.envelope()) | {"source": "contacts"}
+    (foreign,) = Signer(keyring(running.service)).sign("event", [json.dumps(theirs).encode()])
+    unsigned = running.envelope()
+    changed = other.replace(b'"record":"', b'"record":"z', 1)
+    assert changed != other
+
+    for body in (unsigned, changed, foreign):
+        running.publish(body, signed=False)
+    running.say("b", 1)
+
+    running.settles(1)
+    assert running.effects() == [1]
+    assert running.queue_length() == 0
+    assert running.failed() == []
+    # A key that nobody has told of may be ours to mend: that event waits for somebody to look.
+    running.publish(mine, signed=False)
+    assert wait_until(lambda: running.failed() == [("parked", 0)], seconds=10), running.failed()
+    assert running.rows("SELECT tenant_id FROM failed_events") == [(None,)]
 
 
 def test_shards_share_the_records_out_and_keep_each_in_order(flow: Flow) -> None:

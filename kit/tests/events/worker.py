@@ -30,6 +30,7 @@ from liaison_kit.events import emit, handles, relay
 from liaison_kit.events.relay import OutboxRelay, Relay
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging
+from liaison_kit.trust.keys import Keyring
 from liaison_sdk.events import Event
 
 
@@ -59,6 +60,7 @@ def listener(service_name: str, database: str) -> type:
     class Listener:
         name = service_name
         db = Database(make_url(database), application="listener")
+        keys = Keyring(service_name, settings().key_file, settings().trust_dir)
         relay = Relay()
 
         @handles(Said)
@@ -120,7 +122,7 @@ def serve() -> None:
     name = os.environ["TEST_SERVICE"]
     make_psycopg_green()
     start_logging(settings(), name)
-    nameko.config.setup({"AMQP_URI": settings().amqp_url})
+    nameko.config.setup({"AMQP_URI": settings().broker})
     die_after = int(os.environ.get("TEST_DIE_AFTER_CONFIRMS", "0"))
     if die_after:
         die_between_confirm_and_delete(die_after)

@@ -7,31 +7,32 @@ from pathlib import Path
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
-from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
     enable_tenancy,
     kit_tables,
-    owner_url,
     prepare,
     search_view,
 )
 from liaison_kit.imports.models import import_tables
+from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
-from liaison_kit.settings import Settings
 
 from . import book
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def database(
+    tmp_path_factory: pytest.TempPathFactory, credentials: Credentials
+) -> Iterator[Database]:
     """The database of a service called `book`, under the role that row-level security binds."""
     with Postgres(tmp_path_factory.mktemp("pg")) as server:
-        settings = Settings(DATABASE_URL=server.tcp_url)
-        prepare(settings, "book")
-        owner = create_engine(owner_url(settings, "book"))
+        roles = credentials.roles("book", make_url(server.tcp_url))
+        prepare(make_url(server.tcp_url), roles)
+        owner = create_engine(roles.owner)
         with owner.begin() as connection:
             op = Operations(MigrationContext.configure(connection))
             kit_tables(op)
@@ -42,7 +43,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
                 enable_tenancy(op, table)
             search_view(op, "book_firms")
         owner.dispose()
-        db = Database(service_url(settings, "book"))
+        db = Database(roles.service)
         yield db
         db.dispose()
 

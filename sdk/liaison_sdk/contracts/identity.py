@@ -220,29 +220,31 @@ class Session(BaseModel):
 
 
 class TokenToCheck(Closed):
-    """A token that somebody came with."""
+    """A token that somebody came with, by its hash: the token itself stays at the door."""
 
-    token: str
+    token_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Authenticated(BaseModel):
-    """Whose token it is and what it allows, as services get it with every call.
+    """Who it is and what they may do, signed, as it goes along with their calls.
 
-    `rows` has the kinds of record that are narrowed to the user's own or their team's rows; `peers`
-    are the people whose rows "team" means, the user included.
+    `expires_at` is when the token that they came with ends.
     """
 
-    tenant: UUID
-    user: UUID
-    name: str
-    email: str | None
-    permissions: list[str]
-    rows: dict[str, RowRule]
-    peers: list[UUID]
-    locale: Locale
-    token_id: UUID
-    kind: Literal["session", "token"]
+    principal: str
     expires_at: dt.datetime | None
+
+
+class PrincipalToRenew(Closed):
+    """Somebody whose work goes on, by the principal that identity once signed."""
+
+    principal: str
+
+
+class RenewedPrincipal(BaseModel):
+    """The same person with the rights that they have now; nothing when they have none left."""
+
+    principal: str | None
 
 
 class Tenant(BaseModel):

@@ -1,1 +1,7 @@
 """People and companies: the shared record."""
+
+HEARS = ("identity", "sales")
+"""Whose events its handlers take: the broker lets it hear no others."""
+
+ASKS = ("identity",)
+"""Whom it asks: identity, what somebody may do whose work goes on."""

@@ -228,12 +228,12 @@ class Contacts(Service):
 
     # --- questions of other services -------------------------------------------------------------
 
-    @internal
+    @internal()
     def resolve_companies(self, session: Session, asked: Names) -> FoundIds:
         """Which companies have these names."""
         return FoundIds(found=companies.resolve(session, asked.names))
 
-    @internal
+    @internal()
     def known_people(self, session: Session, asked: Ids) -> Ids:
         """Which of these people there are."""
         return Ids(ids=people.known(session, asked.ids))

@@ -1,7 +1,6 @@
 """Notes and files are for whoever may do the same with the person or company that they hang on."""
 
 import json
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,14 +9,13 @@ from liaison_contacts import companies, notes, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.service import Contacts
-from liaison_kit.calls.answering import answer
 from liaison_kit.calls.manifest import manifest
-from liaison_kit.calls.operations import Operation
-from liaison_kit.calls.wire import Call, Upload
+from liaison_kit.calls.wire import Upload
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.records import files
+from liaison_kit.testing import at_work, call, principal
 from liaison_sdk.contracts.contacts import NewCompany, NewContact, NewNote
 
 # In an order in which each finds what it is about.
@@ -45,20 +43,15 @@ def hung(db: Database, who: Context, record: str) -> dict[str, UUID]:
 
 def statuses(db: Database, who: Context, ids: dict[str, UUID], *permissions: str) -> dict[str, int]:
     """What each operation answers to somebody of the tenant with these permissions."""
-    service = type("Contacts", (Contacts,), {"db": db})()
-    someone: dict[str, Any] = {
-        "tenant": str(who.tenant),
-        "user": str(uuid7()),
-        "permissions": permissions,
-    }
+    service = at_work(Contacts, db)
+    someone = principal(who.tenant, *permissions)
     found = {}
     for name, id in ids.items():
-        operation: Operation = getattr(Contacts, name).operation
         # A note that has been rewritten is at its second version.
         version = 2 if name == "delete_note" else 1
-        meta = {"principal": someone, "if_match": version, "path": {"id": str(id)}}
         body = json.dumps({"body": "Done"}).encode()
-        found[name] = answer(operation, service, Call(meta, body)).status
+        path = {"id": str(id)}
+        found[name] = call(service, name, someone, body, if_match=version, path=path).status
     return found
 
 

@@ -17,14 +17,13 @@ from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.service import Contacts
 from liaison_kit import listing, records
-from liaison_kit.calls.answering import answer
-from liaison_kit.calls.wire import Call, Reply
+from liaison_kit.calls.wire import Reply
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
-from liaison_kit.testing import about, principal
+from liaison_kit.testing import about, at_work, call, principal
 from liaison_sdk.contracts.contacts import (
     CompanyChanges,
     ContactChanges,
@@ -163,14 +162,12 @@ class Desk:
         self._server = make_url(server).set(drivername="postgresql")
         self._db = Database(db.url, application="restarted")
         hooks = Hooks("contacts", 0.5)
-        self._service = type("Contacts", (Contacts,), {"db": self._db, "hooks": hooks})()
+        self._service = at_work(Contacts, self._db, hooks=hooks)
         self._who = principal()
 
     def call(self, name: str, body: Any = None, **meta: Any) -> Reply:
-        who = {"tenant": str(self._who.tenant), "user": str(self._who.user), "permissions": ["*"]}
-        call = Call({"principal": who, **meta}, b"" if body is None else json.dumps(body).encode())
-        reply: Reply = answer(getattr(Contacts, name).operation, self._service, call)
-        return reply
+        sent = b"" if body is None else json.dumps(body).encode()
+        return call(self._service, name, self._who, sent, **meta)
 
     def hold(self, connections: int) -> None:
         """Have so many connections open."""

@@ -14,16 +14,15 @@ from liaison_contacts.companies import COMPANIES
 from liaison_contacts.importing import CompaniesByName
 from liaison_contacts.service import Contacts
 from liaison_kit import jobs
-from liaison_kit.calls.answering import answer
-from liaison_kit.calls.operations import Operation
-from liaison_kit.calls.wire import Call, Reply
+from liaison_kit.calls.wire import Reply
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.events import resend
 from liaison_kit.events.resend import BATCH, Told
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Cancelled, Job
-from liaison_kit.testing import about, in_hand, principal, told
+from liaison_kit.testing import about, at_work, in_hand, principal, told
+from liaison_kit.testing import call as call_operation
 from liaison_sdk.contracts.contacts import CompanyChanges, NewCompany, NewContact
 from liaison_sdk.contracts.identity import UserRef, UsersSaved
 
@@ -31,15 +30,8 @@ from liaison_sdk.contracts.identity import UserRef, UsersSaved
 def call(db: Database, who: Context, module: str = "contacts") -> Reply:
     """Ask for a resend as the wire does."""
     assert who.principal is not None
-    signed = {
-        "tenant": str(who.tenant),
-        "user": str(who.principal.user),
-        "permissions": sorted(who.principal.permissions),
-        "rows": dict(who.principal.rows),
-    }
-    service = type("Contacts", (Contacts,), {"db": db})()
-    operation: Operation = Contacts.resend.operation  # type: ignore[attr-defined]
-    return answer(operation, service, Call({"principal": signed, "path": {"module": module}}, b""))
+    path = {"module": module}
+    return call_operation(at_work(Contacts, db), "resend", who.principal, path=path)
 
 
 def ask(db: Database, who: Context) -> UUID:

@@ -13,6 +13,7 @@ from liaison_kit.telemetry import start_logging, start_tracing, stop_tracing
 def main() -> None:
     """Serve until a signal says stop."""
     chosen = settings()
+    chosen.demand_own_secrets(database=False)
     start_logging(chosen, "gateway")
     start_tracing(chosen, "gateway")
     # pika tells the same story as the bus does, in many more words.

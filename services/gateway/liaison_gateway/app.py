@@ -30,8 +30,11 @@ from liaison_gateway.openapi import Document
 from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
 from liaison_gateway.routes import PREFIX
 from liaison_gateway.server import make_ops_server, make_server
+from liaison_kit.process.metrics import REFUSED
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.signatures import Forged, Purpose, UnknownKey, Verifier
 from liaison_sdk.errors import LiaisonError
 
 PAGES_POLICY = (
@@ -51,16 +54,20 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self.registry = Registry()
         self.live = Live(self.registry)
+        self.keys = Keyring("gateway", settings.key_file, settings.trust_dir)
+        self._verifier = Verifier(self.keys)
         self.bus = Bus(
-            settings.amqp_url,
-            on_manifest=self.registry.heard,
+            settings.broker,
+            self.keys,
+            on_manifest=self._heard_announcement,
             on_event=self._heard_event,
             on_timeout=self.registry.doubt,
             on_up=self.registry.pause,
+            declares=settings.declare_exchanges,
         )
         self.registry.on_new_service = self.bus.follow
         self.registry.discover = self.bus.discover
-        self.doorman = Doorman(self.bus, settings.secret_key.get_secret_value())
+        self.doorman = Doorman(self.bus, self.keys, settings.secret_key.get_secret_value())
         self.door = Door(settings, self.registry, self.bus, self.doorman)
         self.document = Document(self.registry)
         self.door.app = self._pages()
@@ -73,7 +80,25 @@ class Gateway:
         """Whether requests can be answered: the broker is there, and the services were heard."""
         return self.bus.up and self.registry.answers("identity") and not self.registry.listening
 
+    def _heard_announcement(self, body: bytes) -> None:
+        """Take in what a service says it can do, if it is that service which says so."""
+        service = self.registry.speaker(body)
+        if service is not None and self._is_told_by(service, "announcement", body):
+            self.registry.heard(body)
+
+    def _is_told_by(self, service: str, what: Purpose, body: bytes) -> bool:
+        try:
+            self._verifier.verify(what, service, body)
+        except (Forged, UnknownKey) as refused:
+            reason = refused.reason if isinstance(refused, Forged) else "unknown key"
+            REFUSED.labels("gateway", what, reason).inc()
+            log.warning("refused", what=what, service=service, reason=reason)
+            return False
+        return True
+
     def _heard_event(self, service: str, routing_key: str, body: bytes) -> None:
+        if not self._is_told_by(service, "event", body):
+            return
         if service == "identity":
             self.doorman.identity_changed(routing_key.partition(".")[0], body)
         self.live.heard(service, routing_key, body)

@@ -7,13 +7,16 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from liaison_gateway.bus import Bus, Target
 from liaison_gateway.incoming import Incoming
 from liaison_gateway.problems import ModuleDown, SignInFirst
+from liaison_kit.context import Principal
+from liaison_kit.process.metrics import REFUSED
 from liaison_kit.telemetry import log
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.principals import NotVouchedFor, Principals
 from liaison_sdk.errors import Forbidden
 
 SESSION_COOKIE = "liaison_session"
@@ -30,14 +33,14 @@ _COOKIE_PREFIX = SESSION_COOKIE.encode() + b"="
 class Caller:
     """Somebody whose token identity has vouched for, for a few seconds."""
 
-    __slots__ = ("everything", "id", "known_until", "permissions", "principal", "said", "user")
+    __slots__ = ("everything", "id", "known_until", "permissions", "principal", "user", "who")
 
-    def __init__(self, token_hash: bytes, said: dict[str, Any], known_until: float) -> None:
+    def __init__(self, token_hash: bytes, who: Principal | None, known_until: float) -> None:
         self.id = token_hash
-        self.said = said
-        self.user = str(said.get("user"))
-        self.principal = json.dumps(said, separators=(",", ":"))
-        self.permissions = frozenset(said.get("permissions") or ())
+        self.who = who
+        self.user = "" if who is None else str(who.user)
+        self.principal = "null" if who is None else f'"{who.signed}"'
+        self.permissions = frozenset[str]() if who is None else who.permissions
         self.everything = "*" in self.permissions
         self.known_until = known_until
 
@@ -69,8 +72,9 @@ def token_of(headers: Mapping[bytes, bytes]) -> tuple[bytes | None, bool]:
 class Doorman:
     """Knows callers by their tokens; asks identity about those it has not met lately."""
 
-    def __init__(self, bus: Bus, secret_key: str) -> None:
+    def __init__(self, bus: Bus, keys: Keyring, secret_key: str) -> None:
         self._bus = bus
+        self._principals = Principals(keys)
         self._secret = secret_key.encode()
         self._authenticate = Target("identity", "authenticate")
         self._callers: dict[bytes, Caller] = {}
@@ -84,14 +88,14 @@ class Doorman:
             return None
         return caller
 
-    async def ask(self, token: bytes, token_hash: bytes, incoming: Incoming) -> Caller:
+    async def ask(self, token_hash: bytes, incoming: Incoming) -> Caller:
         """The caller, from identity; raises `SignInFirst` when it does not know the token.
 
         Many requests with one new token ask once.
         """
         task = self._asking.get(token_hash)
         if task is None:
-            task = asyncio.create_task(self._ask(token, token_hash, incoming))
+            task = asyncio.create_task(self._ask(token_hash, incoming))
             self._asking[token_hash] = task
             task.add_done_callback(lambda done: self._asked(token_hash, done))
         return await asyncio.shield(task)
@@ -102,12 +106,10 @@ class Doorman:
             # Its readers may all have hung up; an exception that nobody reads is no news.
             task.exception()
 
-    async def _ask(self, token: bytes, token_hash: bytes, incoming: Incoming) -> Caller:
+    async def _ask(self, token_hash: bytes, incoming: Incoming) -> Caller:
         generation = self._generation
-        try:
-            body = json.dumps({"token": token.decode("ascii")}).encode()
-        except UnicodeDecodeError:
-            raise SignInFirst("This token is not one of ours.") from None
+        # The token stays here: identity knows tokens by their hash.
+        body = json.dumps({"token_hash": token_hash.hex()}).encode()
         question = Incoming({}, incoming.traceparent, incoming.timeout_s)
         reply = await self._bus.call(self._authenticate, question.head(), body, question.timeout_s)
         if reply.head.status == 401:
@@ -116,9 +118,14 @@ class Doorman:
             log.error("identity refused to authenticate", status=reply.head.status)
             raise ModuleDown("The module identity cannot check tokens now.", "identity")
         said = json.loads(reply.body)
-        expires_at = said.pop("expires_at", None)
-        known_until = time.monotonic() + min(KNOWN_FOR_S, _seconds_until(expires_at))
-        caller = Caller(token_hash, said, known_until)
+        try:
+            who = self._principals.read(said["principal"])
+        except NotVouchedFor as refused:
+            REFUSED.labels("gateway", "principal", refused.reason).inc()
+            log.error("an answer that is not identity's", reason=refused.reason)
+            raise ModuleDown("The module identity cannot check tokens now.", "identity") from None
+        known_until = time.monotonic() + min(KNOWN_FOR_S, _seconds_until(said["expires_at"]))
+        caller = Caller(token_hash, who, known_until)
         if generation == self._generation:
             if len(self._callers) >= CALLERS_REMEMBERED:
                 self._forget_old()
@@ -138,7 +145,7 @@ class Doorman:
             self._callers.clear()
             return
         for token_hash, caller in list(self._callers.items()):
-            if caller.said.get("tenant") == tenant:
+            if caller.who is not None and str(caller.who.tenant) == tenant:
                 del self._callers[token_hash]
 
     def forget(self, token_hash: bytes) -> None:

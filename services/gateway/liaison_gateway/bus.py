@@ -16,6 +16,8 @@ from pika.spec import Basic, BasicProperties
 from liaison_gateway.amqp import REPLY_QUEUE, RPC_CHANNEL, Connection, LoopServices, publish_frame
 from liaison_gateway.problems import ModuleDown
 from liaison_kit.telemetry import log
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.sealing import seal
 
 RPC_EXCHANGE = "nameko-rpc"
 MANIFESTS = "liaison.manifests"
@@ -53,13 +55,17 @@ class _Call(NamedTuple):
 
 
 class Target:
-    """One operation of one service, with its publish frame made once."""
+    """One operation of one service, with its publish frame made once.
 
-    __slots__ = ("frame", "operation", "service")
+    `sealed` bodies hold a secret: only the service can read what is sent of them.
+    """
 
-    def __init__(self, service: str, operation: str) -> None:
+    __slots__ = ("frame", "operation", "sealed", "service")
+
+    def __init__(self, service: str, operation: str, *, sealed: bool = False) -> None:
         self.service = service
         self.operation = operation
+        self.sealed = sealed
         self.frame = publish_frame(RPC_EXCHANGE, f"{service}.{operation}")
 
 
@@ -109,13 +115,16 @@ class Bus:
     def __init__(
         self,
         amqp_url: str,
+        keys: Keyring,
         *,
         on_manifest: Callable[[bytes], None],
         on_event: Callable[[str, str, bytes], None],
         on_timeout: Callable[[str], None],
         on_up: Callable[[], None],
         max_in_flight: int = 1000,
+        declares: bool = True,
     ) -> None:
+        self._keys = keys
         self._parameters = URLParameters(amqp_url)
         if "heartbeat" not in amqp_url:
             self._parameters.heartbeat = 20
@@ -126,6 +135,7 @@ class Bus:
         self._on_timeout = on_timeout
         self._on_up = on_up
         self._max_in_flight = max_in_flight
+        self._declares = declares
         self._connection: Connection | None = None
         self._topology: Channel | None = None
         self._event_queue: str | None = None
@@ -179,6 +189,8 @@ class Bus:
             )
         if len(self._pending) >= self._max_in_flight:
             raise ModuleDown("Liaison is busy; ask again in a moment.", target.service)
+        if target.sealed and body:
+            body = seal(self._keys, target.service, target.operation, body)
         self._number += 1
         correlation_id = b"%x" % self._number
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -346,13 +358,14 @@ class Bus:
     async def _open_rpc(self, connection: Connection) -> None:
         channel = await self._channel(connection, RPC_CHANNEL)
         channel.add_on_return_callback(self._returned)
-        await _done(channel.exchange_declare, RPC_EXCHANGE, exchange_type="topic", durable=True)
+        if self._declares:
+            await _done(channel.exchange_declare, RPC_EXCHANGE, exchange_type="topic", durable=True)
         # Replies are read by `Connection` before pika dispatches them; pika only needs a consumer.
         await _done(channel.basic_consume, REPLY_QUEUE, lambda *_: None, auto_ack=True)
 
     async def _open_topology(self, connection: Connection) -> None:
         channel = await self._channel(connection, RPC_CHANNEL + 1)
-        for exchange in (MANIFESTS, DISCOVERY):
+        for exchange in (MANIFESTS, DISCOVERY) if self._declares else ():
             await _done(channel.exchange_declare, exchange, exchange_type="fanout", durable=True)
         declared = await _done(channel.queue_declare, "", exclusive=True, auto_delete=True)
         manifests = declared.method.queue
@@ -394,9 +407,10 @@ class Bus:
             return
         exchange = f"{service}.events"
         # pika queues synchronous methods of a channel, so the order is kept without waiting.
-        channel.exchange_declare(
-            exchange, exchange_type="topic", durable=True, callback=lambda _: None
-        )
+        if self._declares:
+            channel.exchange_declare(
+                exchange, exchange_type="topic", durable=True, callback=lambda _: None
+            )
         channel.queue_bind(self._event_queue, exchange, "#", callback=lambda _: None)
 
 

@@ -61,7 +61,7 @@ HTTPS_HEADERS: RawHeaders = [
     *SECURITY_HEADERS,
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
 ]
-ANONYMOUS = Caller(b"", {}, float("inf"))
+ANONYMOUS = Caller(b"", None, float("inf"))
 _NO_BODY = frozenset({204, 304})
 _PREFIX = PREFIX.encode() + b"/"
 
@@ -231,7 +231,7 @@ class Door:
             address = _address(scope)
             self._by_address.check(address)
             try:
-                caller = await self.doorman.ask(token, token_hash, incoming)
+                caller = await self.doorman.ask(token_hash, incoming)
             except SignInFirst:
                 self._by_address.take(address)
                 raise

@@ -5,6 +5,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from liaison_gateway.auth import Caller
 from liaison_gateway.manifests import Registry
@@ -160,13 +161,14 @@ def _frame_for(change: _Change, caller: Caller) -> bytes | None:
     Whoever sees only their own or their team's records learns that something changed, but not
     which record, unless the event says that it is theirs.
     """
-    if caller.said.get("tenant") != change.tenant or not caller.may(change.permission):
+    who = caller.who
+    if who is None or str(who.tenant) != change.tenant or not caller.may(change.permission):
         return None
-    rule = (caller.said.get("rows") or {}).get(change.record, "all")
+    rule = who.rows.get(change.record, "all")
     theirs = (
         rule == "all"
-        or (change.owner is not None and change.owner == caller.said.get("user"))
-        or (rule == "team" and change.owner in (caller.said.get("peers") or ()))
+        or (change.owner is not None and change.owner == str(who.user))
+        or (rule == "team" and change.owner is not None and UUID(change.owner) in who.peers)
     )
     shown = {
         "type": change.type,

@@ -10,6 +10,8 @@ from liaison_kit.telemetry import log
 
 SILENT_AFTER_S = 35.0
 """Services announce themselves every 10 s; three missed announcements are silence."""
+FRESH_S = 60.0
+"""How old an announcement may be: an old one told again would bring back what is gone."""
 DOUBT_S = 1.5
 """How long a service that missed a deadline has to answer the discovery call."""
 
@@ -39,8 +41,18 @@ class Registry:
         self.on_new_service: Callable[[str], None] = lambda _service: None
         self.discover: Callable[[], None] = lambda: None
 
+    @staticmethod
+    def speaker(body: bytes) -> str | None:
+        """Who an announcement says it comes from; nobody when it is none, or is an old one."""
+        try:
+            said = json.loads(body)
+            fresh = abs(time.time() - float(said["at"])) < FRESH_S
+            return str(said["service"]) if fresh else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
     def heard(self, body: bytes) -> None:
-        """Take in one announcement."""
+        """Take in one announcement that its service has signed."""
         try:
             manifest = json.loads(body)
             service, instance = str(manifest["service"]), str(manifest["instance"])

@@ -66,7 +66,7 @@ class Operation:
         self.upload = bool(manifest.get("upload"))
         self.download = bool(manifest.get("download"))
         self.records = frozenset(manifest.get("records") or ())
-        self.target = Target(module.name, self.name)
+        self.target = Target(module.name, self.name, sealed=bool(manifest.get("sealed")))
 
 
 class Route:

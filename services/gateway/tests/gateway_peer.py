@@ -10,6 +10,9 @@ from uuid import uuid4
 import pika
 from pika.exceptions import AMQPError
 
+from liaison_kit.testing import keyring
+from liaison_kit.trust.signatures import Signer
+
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Answer | None]
 """Given the `liaison` header and the body; None means: never answer."""
@@ -55,6 +58,7 @@ class Peer:
     ) -> None:
         self.url = url
         self.service = service
+        self._signer = Signer(keyring(service))
         self.manifest = {
             "service": service,
             "version": version,
@@ -86,19 +90,8 @@ class Peer:
 
     def stop(self) -> None:
         """Leave as a service does that is stopped."""
-        self._on_loop(
-            lambda: self._channel.basic_publish(
-                "liaison.manifests",
-                "",
-                json.dumps(
-                    {
-                        "service": self.service,
-                        "instance": self.manifest["instance"],
-                        "gone": True,
-                    }
-                ).encode(),
-            )
-        )
+        gone = {"service": self.service, "instance": self.manifest["instance"], "gone": True}
+        self._on_loop(lambda: self._tell(gone))
         self.die()
 
     def die(self) -> None:
@@ -131,10 +124,9 @@ class Peer:
             "key": key,
             "data": data,
         }
+        (signed,) = self._signer.sign("event", [json.dumps(envelope).encode()])
         self._on_loop(
-            lambda: self._channel.basic_publish(
-                f"{self.service}.events", f"{event_type}.3", json.dumps(envelope).encode()
-            )
+            lambda: self._channel.basic_publish(f"{self.service}.events", f"{event_type}.3", signed)
         )
         return event_id
 
@@ -180,8 +172,12 @@ class Peer:
         channel.start_consuming()
 
     def _announce(self) -> None:
-        body = json.dumps(self.manifest).encode()
-        self._channel.basic_publish("liaison.manifests", "", body)
+        self._tell(self.manifest)
+
+    def _tell(self, announcement: dict[str, Any]) -> None:
+        text = json.dumps({**announcement, "at": time.time()}).encode()
+        (signed,) = self._signer.sign("announcement", [text])
+        self._channel.basic_publish("liaison.manifests", "", signed)
 
     def _answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)

@@ -1,5 +1,6 @@
 """A gateway as a process, the people whom the tests know, and identity as a peer."""
 
+import hashlib
 import json
 import os
 import socket
@@ -8,10 +9,13 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 from gateway_peer import Peer, json_answer, operation, problem_answer
+
+from liaison_kit.context import Principal
+from liaison_kit.testing import key_environment, signed
 
 TENANT = "0199f0a0-0000-7000-8000-000000000001"
 OTHER_TENANT = "0199f0a0-0000-7000-8000-000000000002"
@@ -34,6 +38,23 @@ def principal(*permissions: str, tenant: str = TENANT, **facts: Any) -> dict[str
     }
 
 
+def vouched(who: dict[str, Any]) -> str:
+    """Somebody as identity signs them."""
+    return signed(
+        Principal(
+            tenant=UUID(who["tenant"]),
+            user=UUID(who["user"]),
+            name=who["name"],
+            permissions=frozenset(who["permissions"]),
+            rows=who["rows"],
+            peers=tuple(UUID(peer) for peer in who["peers"]),
+            locale=who["locale"],
+            token_id=UUID(who["token_id"]),
+            kind=who["kind"],
+        )
+    )
+
+
 class Gateway:
     """A running gateway process."""
 
@@ -44,6 +65,7 @@ class Gateway:
             env={
                 **{k: v for k, v in os.environ.items() if not k.startswith("LIAISON_")},
                 "AMQP_URL": broker_url,
+                **key_environment("gateway"),
                 "LIAISON_HTTP_PORT": str(self.port),
                 "LIAISON_OPS_PORT": str(self.ops_port),
                 "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
@@ -116,10 +138,11 @@ def identity_peer(url: str) -> Peer:
     """identity with people whose tokens are their names."""
 
     def authenticate(_header: dict[str, Any], body: bytes) -> Any:
-        token = json.loads(body)["token"]
-        if token not in PEOPLE:
+        known = {hashlib.sha256(token.encode()).hexdigest(): who for token, who in PEOPLE.items()}
+        who = known.get(json.loads(body)["token_hash"])
+        if who is None:
             return problem_answer(401, "unauthenticated")
-        return json_answer({**PEOPLE[token], "expires_at": "2999-01-01T00:00:00Z"})
+        return json_answer({"principal": vouched(who), "expires_at": "2999-01-01T00:00:00Z"})
 
     def sign_in(_header: dict[str, Any], body: bytes) -> Any:
         if json.loads(body).get("password") == "wrong":

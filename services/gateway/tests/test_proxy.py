@@ -5,6 +5,9 @@ import pytest
 from gateway_peer import Peer
 from gateway_process import PEOPLE, Gateway
 
+from liaison_kit.testing import keyring
+from liaison_kit.trust.principals import Principals
+
 ID = "0199f0a0-0000-7000-8000-0000000000aa"
 
 
@@ -36,7 +39,8 @@ def test_a_call_carries_the_path_query_principal_and_preconditions(api: httpx.Cl
     header = answer.json()["header"]
     assert header["path"] == {"id": ID}
     assert header["query"] == [["amount[gte]", "100"], ["tag", "a b"], ["tag", "é "], ["empty", ""]]
-    assert header["principal"] == PEOPLE["everything"]
+    who = Principals(keyring("contacts")).read(header["principal"])
+    assert str(who.user) == PEOPLE["everything"]["user"]
     assert header["if_match"] == 3
     assert header["idempotency_key"] == "k-1"
     assert header["deadline"] > 0

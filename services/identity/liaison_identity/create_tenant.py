@@ -13,7 +13,7 @@ import sys
 from pydantic import ValidationError
 
 from liaison_identity import tenants
-from liaison_kit.database.database import Database, service_url
+from liaison_kit.database.database import Database
 from liaison_kit.settings import settings
 from liaison_sdk.contracts.identity import NewTenant
 from liaison_sdk.errors import LiaisonError
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             where = ".".join(str(part) for part in detail["loc"])
             print(f"{where}: {detail['msg']}", file=sys.stderr)  # noqa: T201
         return 2
-    db = Database(service_url(settings(), "identity"), pool_size=1, application="liaison-setup")
+    db = Database(settings().database, pool_size=1, application="liaison-setup")
     try:
         tenant = tenants.bootstrap(db, new)
     except LiaisonError as error:

@@ -14,11 +14,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from liaison_kit.context import Context, context
+from liaison_kit.context import NOBODY, Context, context
 from liaison_kit.database.database import Database
 from liaison_kit.records.search import fold
 
-_NOBODY = UUID(int=0)
 _GUESS = "SELECT * FROM sign_in_guess(%(source)s, %(email)s, %(organisation)s, %(nobodys)s)"
 _NO_GUESS = "SELECT sign_in_was_no_guess(%(source)s, %(account)s, %(usual)s)"
 _CONFIRM = "SELECT confirm_guess(%(about)s)"
@@ -56,14 +55,14 @@ def tries(db: Database, source: str, email: str, organisation: str | None) -> li
         "organisation": organisation,
         "nobodys": _nobodys(email, organisation),
     }
-    with db.reading(Context(tenant=_NOBODY)) as session:
+    with db.reading(Context(tenant=NOBODY)) as session:
         rows = session.connection().exec_driver_sql(_GUESS, given).all()
     return [Try(r.tenant_id, r.user_id, r.password_hash, bytes(r.account), r.usual) for r in rows]
 
 
 def right(db: Database, source: str, allowed: Iterable[Try]) -> None:
     """Take tries off the count: they were no guesses, or the password was never looked at."""
-    with db.reading(Context(tenant=_NOBODY)) as session:
+    with db.reading(Context(tenant=NOBODY)) as session:
         for found in allowed:
             given = {"source": source, "account": found.account, "usual": found.usual}
             session.connection().exec_driver_sql(_NO_GUESS, given)
@@ -74,14 +73,14 @@ def may_confirm(db: Database, who: Sequence[object]) -> bool:
 
     Apart from what is tried at signing in: neither keeps the owner from the other.
     """
-    with db.reading(Context(tenant=_NOBODY)) as session:
+    with db.reading(Context(tenant=NOBODY)) as session:
         found = session.connection().exec_driver_sql(_CONFIRM, {"about": _about(who)})
         return bool(found.scalar_one())
 
 
 def confirmed(db: Database, who: Sequence[object]) -> None:
     """Take a try at the present password off the count."""
-    with db.reading(Context(tenant=_NOBODY)) as session:
+    with db.reading(Context(tenant=NOBODY)) as session:
         session.connection().exec_driver_sql(_CONFIRMED, {"about": _about(who)})
 
 

@@ -53,7 +53,7 @@ class Lane:
 
 
 # Together they leave some of a process's workers to those who are signed in.
-USUAL, STRANGE = Lane(waiting=8), Lane(waiting=3)
+USUAL, STRANGE = Lane(waiting=6), Lane(waiting=4)
 
 
 def hashed(password: SecretStr, lane: Lane = USUAL) -> str:

@@ -1,6 +1,6 @@
 """The wire of identity: operations that call the feature modules and decide nothing."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
@@ -30,14 +30,14 @@ from liaison_sdk.contracts.identity import (
     NewPassword,
     NewRole,
     NewTeam,
-    NewTenant,
     NewToken,
     NewUser,
+    PrincipalToRenew,
+    RenewedPrincipal,
     Role,
     RoleChanges,
     Team,
     TeamChanges,
-    Tenant,
     Token,
     TokenToCheck,
     User,
@@ -87,10 +87,15 @@ class Identity(Service):
 
     # --- signing in ------------------------------------------------------------------------------
 
-    @internal
+    @internal(public=True)
     def authenticate(self, token: TokenToCheck) -> Authenticated:
         """Whose token it is, and what it allows."""
-        return tokens.authenticate(self.db, token.token)
+        return tokens.authenticate(self.db, self.principals, token.token_hash)
+
+    @internal(public=True)
+    def renew_principal(self, asked: PrincipalToRenew) -> RenewedPrincipal:
+        """What somebody may do now whose job or timer goes on."""
+        return tokens.renew(self.db, self.principals, asked.principal)
 
     @post("/sign-in", public=True, status=200, problems=[401])
     def sign_in(self, credentials: Credentials, call: Call) -> Raw[contracts.Session]:
@@ -101,12 +106,12 @@ class Identity(Service):
         return Raw(sign_in.sign_in(self.db, credentials, call.meta.get("source") or ""))
 
     @post("/sign-out", allow="account:write")
-    def sign_out(self, session: Session, call: Call) -> None:
+    def sign_out(self, session: Session, principal: Principal) -> None:
         """End the session that asks: its token is not valid any more."""
-        tokens.revoke(session, _came_with(call)[0], "signed_out")
+        tokens.revoke(session, principal.token_id, "signed_out")
 
     @get("/me")
-    def get_me(self, session: Session, principal: Principal, call: Call) -> Me:
+    def get_me(self, session: Session, principal: Principal) -> Me:
         """Who is signed in, where, and what they may do."""
         found = listing.read(session, USERS, principal.user)
         if found is None:
@@ -116,15 +121,10 @@ class Identity(Service):
             tenant=tenants.here(session),
             permissions=sorted(principal.permissions),
             rows=dict(principal.rows),
-            kind=_came_with(call)[1],
+            kind=principal.kind,
         )
 
-    @internal
-    def create_tenant(self, tenant: NewTenant) -> Tenant:
-        """Set up an organisation with its standard roles and its administrator."""
-        return tenants.bootstrap(self.db, tenant)
-
-    @internal
+    @internal()
     def resolve_users(self, session: Session, asked: Names) -> FoundIds:
         """Which users have these names or e-mail addresses."""
         return FoundIds(found=users.resolve(session, asked.names))
@@ -171,7 +171,6 @@ class Identity(Service):
         with `account:write`, another's `users:write`.
         """
         about = Context(tenant=principal.tenant, principal=principal)
-        token, kind = _came_with(call)
         own = id == principal.user
         principal.demand("account:write" if own else "users:write")
         if new.keep_tokens and not own:
@@ -179,12 +178,13 @@ class Identity(Service):
         with self.db.reading(about) as session:
             users.may_set_password(session, id)
         if own:
-            session_id = token if kind == "session" else None
+            session_id = principal.token_id if principal.kind == "session" else None
             sign_in.confirm(self.db, principal.tenant, id, new.current_password, session_id)
         hashed = passwords.hashed(new.password)
         # A transaction of its own: nothing of a password is kept for Idempotency-Key.
         with self.db.writing(about) as session:
-            but = token if own and (kind == "session" or new.keep_tokens) else None
+            stays = own and (principal.kind == "session" or new.keep_tokens)
+            but = principal.token_id if stays else None
             ended = users.set_password(session, id, hashed, keep_tokens=new.keep_tokens, but=but)
             if own:
                 guessing.remember(session, id, guessing.network(call.meta.get("source") or ""))
@@ -301,12 +301,6 @@ class Identity(Service):
     def list_audit(self, session: Session, query: ListQuery[AuditEntry]) -> Raw[Page[AuditEntry]]:
         """Who did what, when, latest first."""
         return Raw(listing.page(session, AUDIT, query))
-
-
-def _came_with(call: Call) -> tuple[UUID, Literal["session", "token"]]:
-    """The session or API token that the caller came with: its id and kind."""
-    given = call.meta["principal"]
-    return UUID(given["token_id"]), given.get("kind", "session")
 
 
 def _announced(call: Call) -> list[str]:

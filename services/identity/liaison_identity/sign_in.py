@@ -18,10 +18,9 @@ from sqlalchemy.orm import Session
 from liaison_identity import audit, guessing, passwords, tokens
 from liaison_identity.guessing import Try
 from liaison_identity.models import User
-from liaison_identity.tokens import NOBODY
 from liaison_identity.users import USERS
 from liaison_kit import listing
-from liaison_kit.context import Context, context
+from liaison_kit.context import NOBODY, Context, context
 from liaison_kit.database.database import Database
 from liaison_kit.settings import settings
 from liaison_sdk.contracts.identity import Credentials

@@ -10,8 +10,7 @@ from sqlalchemy.orm import Session
 from liaison_identity import audit, roles, users
 from liaison_identity.models import Role, Tenant, User
 from liaison_identity.standard_roles import STANDARD, Standard
-from liaison_identity.tokens import NOBODY
-from liaison_kit.context import Context, context
+from liaison_kit.context import NOBODY, Context, context
 from liaison_kit.database.database import Database
 from liaison_kit.events import emit
 from liaison_kit.ids import uuid7

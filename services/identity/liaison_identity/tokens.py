@@ -4,35 +4,51 @@ import datetime as dt
 import hashlib
 import secrets
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from liaison_identity import audit, grants, permissions, roles
 from liaison_identity.models import Token, User
-from liaison_kit.context import Context, Principal, context
+from liaison_kit.context import NOBODY, Context, Principal, context
 from liaison_kit.database.database import Database
 from liaison_kit.events import emit
 from liaison_kit.ids import uuid7
 from liaison_kit.listing.asked import Page
+from liaison_kit.trust.principals import Principals
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     Authenticated,
     EndedTokens,
     IssuedToken,
     NewToken,
+    RenewedPrincipal,
     TokenRevoked,
 )
 from liaison_sdk.errors import Conflict, NotFound, Unauthenticated
 
-NOBODY = UUID(int=0)
-"""The tenant of who has not been recognised yet: row-level security shows it nothing."""
-
 # Scanners of source code recognise leaked tokens by how they begin.
 _PREFIX = {"session": "lses_", "token": "ltok_"}
 _HOLDER = "SELECT * FROM token_holder(%(hash)s)"
+_RIGHTS_NOW = """
+SELECT %(token)s::uuid AS token_id, %(kind)s AS kind, t.permissions AS narrowed, u.tenant_id,
+    u.id AS user_id, u.name, u.locale,
+    (SELECT jsonb_agg(jsonb_build_object('permissions', r.permissions, 'rows', r.rows))
+       FROM roles r WHERE r.id = ANY (u.role_ids)) AS roles,
+    ARRAY(SELECT u.id
+          UNION SELECT p.id FROM users p WHERE p.team_id = u.team_id
+          UNION SELECT p.id FROM users p WHERE p.manager_id = u.id
+          UNION SELECT p.id FROM teams m JOIN users p ON p.team_id = m.id
+                 WHERE m.manager_id = u.id) AS peers
+FROM users u
+JOIN tenants n ON n.id = u.tenant_id
+LEFT JOIN tokens t ON t.id = %(token)s::uuid AND t.user_id = u.id
+WHERE u.id = %(user)s::uuid AND u.active AND n.active
+  AND (%(kind)s = 'session' OR (t.id IS NOT NULL AND t.revoked_at IS NULL
+                                AND (t.expires_at IS NULL OR t.expires_at > now())))
+"""
 
 
 MOST = 50
@@ -57,25 +73,42 @@ class BadToken(Unauthenticated):
     title = "This token is not valid, or not any more"
 
 
-def authenticate(db: Database, token: str) -> Authenticated:
+def authenticate(db: Database, principals: Principals, token_hash: str) -> Authenticated:
     """Whose token it is and what it allows, in one round trip to the database."""
     with db.reading(Context(tenant=NOBODY)) as session:
-        row = session.connection().exec_driver_sql(_HOLDER, {"hash": hash_of(token)}).first()
+        given = {"hash": bytes.fromhex(token_hash)}
+        row = session.connection().exec_driver_sql(_HOLDER, given).first()
     if row is None:
         raise BadToken()
+    signed = principals.issue(_principal(row))
+    return Authenticated(principal=signed, expires_at=row.expires_at)
+
+
+def renew(db: Database, principals: Principals, signed: str) -> RenewedPrincipal:
+    """What somebody may do now whose work goes on after the principal that it began with.
+
+    A session that has ended since does not end the work that was begun in it; an API token that was
+    taken back does, and so does whatever makes somebody unable to sign in.
+    """
+    was = principals.read_expired(signed)
+    with db.reading(Context(tenant=was.tenant)) as session:
+        given = {"user": str(was.user), "token": str(was.token_id), "kind": was.kind}
+        row = session.connection().exec_driver_sql(_RIGHTS_NOW, given).first()
+    return RenewedPrincipal(principal=principals.issue(_principal(row)) if row else None)
+
+
+def _principal(row: Row[Any]) -> Principal:
     permissions, rows = grants.together(row.roles or ())
-    return Authenticated(
+    return Principal(
         tenant=row.tenant_id,
         user=row.user_id,
         name=row.name,
-        email=row.email,
-        permissions=sorted(grants.narrowed(permissions, row.narrowed)),
+        permissions=frozenset(grants.narrowed(permissions, row.narrowed)),
         rows=rows,
-        peers=row.peers,
+        peers=tuple(row.peers),
         locale=row.locale,
         token_id=row.token_id,
         kind=row.kind,
-        expires_at=row.expires_at,
     )
 
 

@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from liaison_identity.service import Identity
-from liaison_kit.calls.answering import answer
-from liaison_kit.calls.wire import Call, Reply
+from liaison_identity.tokens import hash_of
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
+from liaison_kit.testing import at_work, keyring
+from liaison_kit.testing import call as call_operation
+from liaison_kit.trust.principals import Principals
 
 PASSWORD = "correct horse battery"
 
@@ -51,13 +53,32 @@ class Company:
 
     def principal(self, token: str = "") -> dict[str, Any]:
         """What the gateway would send along for a token; the administrator's by default."""
-        answer = call("authenticate", body={"token": token or self.token()})
+        answer = authenticate(token or self.token())
         assert answer.status == 200, answer.body
-        return dict(answer.body)
+        signed = answer.body["principal"]
+        found = Principals(keyring("gateway")).read(signed)
+        return {
+            "signed": signed,
+            "tenant": str(found.tenant),
+            "user": str(found.user),
+            "name": found.name,
+            "permissions": sorted(found.permissions),
+            "rows": dict(found.rows),
+            "peers": [str(peer) for peer in found.peers],
+            "locale": found.locale,
+            "token_id": str(found.token_id),
+            "kind": found.kind,
+            "expires_at": answer.body["expires_at"],
+        }
 
     def about(self, who: dict[str, Any] | None = None) -> Context:
         """The context of a request; the system's own without a principal."""
-        return Context(tenant=self.id, principal=None if who is None else Principal.of(who))
+        return Context(tenant=self.id, principal=None if who is None else read(who))
+
+
+def read(who: dict[str, Any]) -> Principal:
+    """Who it is, as services read it."""
+    return Principals(keyring("contacts")).read(who["signed"])
 
 
 @dataclass
@@ -104,7 +125,6 @@ def call(
 ) -> Answer:
     """Call an operation as the wire does."""
     meta = {
-        "principal": who,
         "path": {name: str(value) for name, value in (path or {}).items()},
         "query": [[name, str(value)] for name, value in (query or {}).items()],
         "if_match": version,
@@ -113,8 +133,14 @@ def call(
         "permissions": list(announced),
     }
     sent = b"" if body is None else json.dumps(body).encode()
-    reply: Reply = answer(getattr(Identity, operation).operation, Identity(), Call(meta, sent))
+    signed = None if who is None else who["signed"]
+    reply = call_operation(at_work(Identity, Identity.db), operation, signed, sent, **meta)
     return Answer(reply.status, json.loads(reply.body) if reply.body else None, reply.headers)
+
+
+def authenticate(token: str) -> Answer:
+    """What identity says of a token to the gateway."""
+    return call("authenticate", body={"token_hash": hash_of(token).hex()})
 
 
 def role_id(who: dict[str, Any], key: str) -> str:

@@ -35,7 +35,8 @@ def make_lead(company: Company, admin: Who, add_user: Users) -> Callable[..., Wh
         ).body
         user = add_user(f"Lea{uuid4().hex}", **values)
         assert change(admin, user["id"], role_ids=[role["id"]]).status == 200
-        return company.principal(company.token(user["email"])) | {"role": role["id"]}
+        token = company.token(user["email"])
+        return company.principal(token) | {"role": role["id"], "token": token}
 
     return make
 
@@ -265,11 +266,11 @@ def test_hidden_users_are_like_users_that_there_are_none_of(
 
 
 def test_who_sees_their_teams_users_adds_and_changes_them_and_keeps_them_in_sight(
-    among: Who, add_user: Users
+    company: Company, among: Who, add_user: Users
 ) -> None:
     mate = add_user("Mate", team_id=among["team"])
     # What was remembered of them is from before.
-    among = {**among, "peers": [*among["peers"], mate["id"]]}
+    among |= company.principal(among["token"])
 
     added = call("create_user", among, body={"name": "New", "team_id": among["team"]})
     reports = call("create_user", among, body={"name": "Too", "manager_id": among["user"]})

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from liaison_identity import tenants
 from liaison_identity.create_tenant import main as create_tenant
 from liaison_identity.models import Audit, Tenant, Token, User
+from liaison_kit.settings import Settings
 from liaison_kit.testing import statements
 from liaison_sdk.contracts.identity import Administrator, NewTenant
 
@@ -279,7 +280,8 @@ def test_the_command_line_sets_a_tenant_up(
 ) -> None:
     from liaison_identity import create_tenant as module
 
-    monkeypatch.setattr(module, "service_url", lambda *_: company.db.url)
+    address = company.db.url.render_as_string(hide_password=False)
+    monkeypatch.setattr(module, "settings", lambda: Settings(DATABASE_URL=address))
     email = f"cli@x{uuid4().hex}.example.com"
     name = f"Hélios {uuid4()}"
     arguments = ["--name", name, "--email", email, "--password", "long enough pw"]

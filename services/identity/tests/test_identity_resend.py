@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from identity_company import Company, call
+from identity_company import Company, call, read
 
 from liaison_identity.service import Identity
-from liaison_kit.context import Principal
 from liaison_kit.testing import in_hand, told
 
 Who = dict[str, Any]
@@ -83,4 +82,4 @@ def test_a_resend_tells_nothing_of_another_company(
 
     assert [user["id"] for user in again[0][1]["users"]] == [admin["user"]]
     assert told(other.db, other.id) == before
-    assert Principal.of(other.principal()).user != Principal.of(admin).user
+    assert read(other.principal()).user != read(admin).user

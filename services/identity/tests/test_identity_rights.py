@@ -6,12 +6,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from identity_company import PASSWORD, Company, call, role_id
+from identity_company import PASSWORD, Company, authenticate, call, read, role_id
 
 from liaison_identity import grants, permissions
 from liaison_identity.service import Identity
 from liaison_kit.calls.manifest import operations
-from liaison_kit.context import Principal
 
 Users = Callable[..., dict[str, Any]]
 Who = dict[str, Any]
@@ -176,12 +175,12 @@ def test_a_token_ends_when_it_is_revoked_or_its_user_removed(
     )
 
     assert call("delete_token", hers, path={"id": first["id"]}).status == 204
-    assert call("authenticate", body={"token": first["token"]}).status == 401
-    assert call("authenticate", body={"token": second["token"]}).status == 200
+    assert authenticate(first["token"]).status == 401
+    assert authenticate(second["token"]).status == 200
 
     version = call("get_user", admin, path={"id": user["id"]}).body["version"]
     assert call("delete_user", admin, path={"id": user["id"]}, version=version).status == 204
-    assert call("authenticate", body={"token": second["token"]}).status == 401
+    assert authenticate(second["token"]).status == 401
 
 
 def test_a_role_that_changes_is_felt_at_once(company: Company, admin: Who, clerk: Who) -> None:
@@ -270,9 +269,7 @@ def test_ones_own_new_password_ends_what_others_may_have_come_with(
     answer = call("set_password", who, path={"id": user["id"]}, body=new)
 
     assert answer.body == {"sessions_ended": 1, "api_tokens_ended": 0 if keep else 1}
-    valid = [
-        call("authenticate", body={"token": token}).status for token in (here, elsewhere, machine)
-    ]
+    valid = [authenticate(token).status for token in (here, elsewhere, machine)]
     assert valid == [200, 401, 200 if keep else 401]
 
 
@@ -289,7 +286,7 @@ def test_a_password_that_an_administrator_sets_ends_everything(
 
     assert (kept.status, kept.body["errors"][0]["path"]) == (422, "keep_tokens")
     assert answer.body == {"sessions_ended": 1, "api_tokens_ended": 1}
-    assert {call("authenticate", body={"token": t}).status for t in (session, machine)} == {401}
+    assert {authenticate(t).status for t in (session, machine)} == {401}
 
 
 def test_a_token_that_sets_the_password_ends_with_the_others(company: Company, admin: Who) -> None:
@@ -300,7 +297,7 @@ def test_a_token_that_sets_the_password_ends_with_the_others(company: Company, a
     answer = call("set_password", who, path={"id": admin["user"]}, body=new)
 
     assert answer.body == {"sessions_ended": 1, "api_tokens_ended": 1}
-    assert call("authenticate", body={"token": made.body["token"]}).status == 401
+    assert authenticate(made.body["token"]).status == 401
 
 
 def test_a_narrowed_token_does_nothing_that_it_was_not_made_for(
@@ -467,7 +464,7 @@ def test_a_password_has_10_to_200_characters(admin: Who, password: str) -> None:
 
 
 def test_the_wire_s_principal_is_the_kit_s(admin: Who) -> None:
-    who = Principal.of(admin)
+    who = read(admin)
 
     assert who.may("anything:at_all")
     assert who.user == UUID(admin["user"])

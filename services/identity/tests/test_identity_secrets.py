@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, IntegrityError, StatementError
 from liaison_identity import create_tenant, passwords, tokens, users
 from liaison_identity.models import Token, User
 from liaison_kit import records
+from liaison_kit.settings import Settings
 
 Who = dict[str, Any]
 SECRET = "$argon2id$v=19$m=19456,t=2,p=1$c2VjcmV0$c2VjcmV0"
@@ -105,7 +106,8 @@ def test_an_operation_that_breaks_logs_no_secret(
 def test_setting_up_a_tenant_that_fails_prints_no_secret(
     company: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(create_tenant, "service_url", lambda *_: company.db.url)
+    address = company.db.url.render_as_string(hide_password=False)
+    monkeypatch.setattr(create_tenant, "settings", lambda: Settings(DATABASE_URL=address))
     monkeypatch.setattr(passwords, "hashed", lambda *_: SECRET)
     monkeypatch.setattr(users, "search_text", lambda _: None)
     arguments = ["--name", "Broken", "--email", "b@example.com", "--password", "long enough pw"]

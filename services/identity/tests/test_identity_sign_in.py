@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from identity_company import PASSWORD, Answer, Company, Guesses, call, new_source
+from identity_company import PASSWORD, Answer, Company, Guesses, authenticate, call, new_source
 from sqlalchemy import text
 
 from liaison_identity import passwords
@@ -45,7 +45,7 @@ def test_signing_out_ends_the_session(company: Company) -> None:
 
     assert call("sign_out", who).status == 204
 
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
 
 
 def test_me_says_who_where_and_what(company: Company, admin: Who) -> None:
@@ -241,7 +241,7 @@ def test_who_is_not_active_can_not_sign_in(company: Company, admin: Who, add_use
 
     assert changed.status == 200, changed.body
     assert company.sign_in(user["email"]).status == 401
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
 
 
 def test_nobody_signs_in_to_a_company_that_is_not_active(company: Company) -> None:
@@ -251,7 +251,7 @@ def test_nobody_signs_in_to_a_company_that_is_not_active(company: Company) -> No
         session.execute(text("UPDATE tenants SET active = false"))
 
     assert company.sign_in().status == 401
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
 
 
 @pytest.mark.parametrize("change", ["active = false", "password_hash = 'another'"])
@@ -418,7 +418,7 @@ def test_a_removed_user_is_out_at_once_and_leaves_no_sources(
 
     assert call("delete_user", admin, path={"id": user["id"]}, version=version).status == 204
 
-    assert call("authenticate", body={"token": token}).status == 401
+    assert authenticate(token).status == 401
     assert company.sign_in(user["email"]).status == 401
     with company.db.reading(company.about()) as session:
         rows = session.execute(

@@ -7,14 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from liaison_kit.calls.answering import answer
-from liaison_kit.calls.operations import Operation
-from liaison_kit.calls.wire import Call, Reply
+from liaison_kit.calls.wire import Reply
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.plugins import Hooks
-from liaison_kit.testing import principal
+from liaison_kit.testing import at_work, call, principal
 from liaison_sales import accounts, reps
 from liaison_sales.service import Sales
 from liaison_sdk.contracts.contacts import CompanyRef
@@ -28,7 +26,7 @@ class Desk:
         self.db = db
         self.who = who
         self.hooks = Hooks("sales", 0.5)
-        self.service = type("Sales", (Sales,), {"db": db, "hooks": self.hooks})()
+        self.service = at_work(Sales, db, hooks=self.hooks)
 
     def context(self) -> Context:
         """What each transaction is about."""
@@ -36,18 +34,7 @@ class Desk:
 
     def call(self, name: str, body: bytes = b"", if_match: int | None = None, **meta: Any) -> Reply:
         """The reply of an operation, whatever it is."""
-        operation: Operation = getattr(Sales, name).operation
-        signed = {
-            "tenant": str(self.who.tenant),
-            "user": str(self.who.user),
-            "permissions": sorted(self.who.permissions),
-            "rows": dict(self.who.rows),
-            "peers": [str(peer) for peer in self.who.peers],
-            "locale": self.who.locale,
-        }
-        return answer(
-            operation, self.service, Call({"principal": signed, "if_match": if_match, **meta}, body)
-        )
+        return call(self.service, name, self.who, body, if_match=if_match, **meta)
 
     def user(self, name: str, region: str | None = None, **facts: Any) -> UUID:
         """A user that identity has told of."""
