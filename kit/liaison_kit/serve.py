@@ -19,8 +19,9 @@ from nameko.runners import ServiceRunner
 from liaison_kit.database.migrations import services
 from liaison_kit.events.handlers import EventConsumer
 from liaison_kit.process import ops
-from liaison_kit.settings import settings
+from liaison_kit.settings import NotSecret, settings
 from liaison_kit.telemetry import log, start_logging, start_tracing, stop_tracing, trace_sql
+from liaison_kit.trust.keys import NoKeys
 
 
 def main(arguments: list[str]) -> None:
@@ -32,7 +33,10 @@ def main(arguments: list[str]) -> None:
     if given.roles:
         os.environ["LIAISON_ROLES"] = given.roles
     chosen = settings()
-    chosen.demand_own_secrets()
+    try:
+        chosen.demand_own_secrets()
+    except NotSecret as reason:
+        sys.exit(str(reason))
     make_psycopg_green()
     start_logging(chosen, given.service)
     start_tracing(chosen, given.service)
@@ -46,7 +50,10 @@ def main(arguments: list[str]) -> None:
     )
     module, _, name = services()[given.service].partition(":")
     service = getattr(import_module(module), name)
-    service.open(chosen)
+    try:
+        service.open(chosen)
+    except NoKeys as reason:
+        sys.exit(str(reason))
     for engine in service.db.engines:
         trace_sql(engine)
     runner = ServiceRunner()

@@ -184,7 +184,7 @@ def test_the_first_start_loads_the_demo_once(liaison: Liaison) -> None:
 def test_each_program_has_a_log_of_its_own(liaison: Liaison) -> None:
     names = {log.name for log in (liaison.folder / "logs").iterdir()}
 
-    assert {"gateway.log", "one.log", "postgres.log", "rabbitmq.log", "migrate.log"} <= names
+    assert {"gateway.log", "contacts.log", "postgres.log", "rabbitmq.log", "migrate.log"} <= names
 
 
 def test_a_second_run_in_the_same_folder_says_who_is_running(liaison: Liaison) -> None:

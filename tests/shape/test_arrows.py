@@ -1,12 +1,17 @@
 """Who may import whom: `sdk ← kit ← services`, `sdk ← plugins`, and the rooms inside a service."""
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from liaison_kit.database.migrations import services
+from liaison_kit.events.handlers import EventHandler
 
 ROOT = Path(__file__).parents[2]
 BUS = {"amqp", "eventlet", "kombu", "nameko", "pika"}
@@ -113,6 +118,34 @@ def test_the_gateway_loads_no_eventlet() -> None:
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(services()))
+def test_a_service_hears_and_asks_whom_it_says(name: str) -> None:
+    """The broker allows it no more than its package says, so that has to be what it does."""
+    place, _, class_name = services()[name].partition(":")
+    service = getattr(importlib.import_module(place), class_name)
+    package = importlib.import_module(place.partition(".")[0])
+    heard = {
+        entrypoint.source
+        for _, member in inspect.getmembers(service)
+        for entrypoint in getattr(member, "nameko_entrypoints", ())
+        if isinstance(entrypoint, EventHandler)
+    }
+
+    assert set(package.HEARS) == heard
+    assert set(package.ASKS) == asked_in(package.__name__) | {"identity"}
+
+
+def asked_in(package: str) -> set[str]:
+    """The services that its code names as the first argument of `ask`, or of its own `_asked`."""
+    names = set(services())
+    found: set[str] = set()
+    for file, _ in modules(package):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and "ask" in ast.unparse(node.func).rpartition(".")[2]:
+                found |= {a.value for a in node.args if isinstance(a, ast.Constant)} & names
+    return found
 
 
 @pytest.mark.parametrize("service", sorted(set(SERVICES) - {"liaison_gateway"}))

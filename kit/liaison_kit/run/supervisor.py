@@ -120,6 +120,8 @@ class Supervisor:
         """Run until a signal says stop; raises `CannotStart` with what to do about it."""
         signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, _stop_once) for number in signals}
+        # Nobody else reads what is written from here on, by us or by whom we start.
+        os.umask(0o077)
         try:
             self.start()
             while True:

@@ -156,7 +156,10 @@ def rotate(party: str, own: Path, trusted: Path, *, begins_in_s: float = 0.0) ->
 def revoke(party: str, kid: str, trusted: Path) -> None:
     """Trust a key no longer, as when it was stolen: what it signed is refused from then on."""
     public = trusted / f"{party}.json"
-    left = [key for key in _keys_in(public) if key.kid != kid]
+    known = _keys_in(public)
+    left = [key for key in known if key.kid != kid]
+    if len(left) == len(known):
+        raise UnknownKey(f"{party} has no key {kid}")
     _write(public, [key.as_dict(private=False) for key in left], 0o644)
 
 

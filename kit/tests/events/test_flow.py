@@ -154,7 +154,7 @@ def test_what_its_service_has_not_signed_is_refused_and_not_even_parked(running:
     theirs = json.loads(running.envelope()) | {"source": "contacts"}
     (foreign,) = Signer(keyring(running.service)).sign("event", [json.dumps(theirs).encode()])
     unsigned = running.envelope()
-    changed = other.replace(b'"record":"', b'"record":"z', 1)
+    changed = other.replace(b'"key": "k"', b'"key": "z"', 1)
     assert changed != other
 
     for body in (unsigned, changed, foreign):

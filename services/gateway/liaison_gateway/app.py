@@ -72,6 +72,7 @@ class Gateway:
         self.document = Document(self.registry)
         self.door.app = self._pages()
         figures = CollectorRegistry()
+        figures.register(REFUSED)
         figures.register(Figures(self.registry, self.bus, self.live, self.door))
         self.ops = _ops_app(self, figures)
 
