@@ -58,14 +58,14 @@ def lead(make_lead: Callable[..., Who], admin: Who) -> Who:
 
 
 def change(who: Who, id: str, **changes: Any) -> Answer:
-    """Change a user at their present version."""
+    """Change a user at their present version; of one who is not seen it is any."""
     version = call("get_user", who, path={"id": id}).body.get("version", 1)
     return call("change_user", who, path={"id": id}, body=changes, version=version)
 
 
 def change_team(who: Who, id: str, **changes: Any) -> Answer:
-    """Change a team at its present version."""
-    version = call("get_team", who, path={"id": id}).body["version"]
+    """Change a team at its present version; of one that is not seen it is any."""
+    version = call("get_team", who, path={"id": id}).body.get("version", 1)
     return call("change_team", who, path={"id": id}, body=changes, version=version)
 
 
