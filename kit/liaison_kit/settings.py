@@ -44,8 +44,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         default=SecretStr(""),
-        description="This process's own secret: it signs cookies and CSRF tokens, and hides what"
-        " idempotency keys were used for.",
+        description="This process's own secret: it signs cookies and CSRF tokens, seals lists'"
+        " cursors, and hides what idempotency keys were used for.",
     )
     declare_exchanges: bool = Field(
         default=True,
@@ -86,7 +86,20 @@ class Settings(BaseSettings):
         default=6000, description="Requests per minute that one user may make; 0 means no limit."
     )
     body_limit_bytes: int = Field(default=1 << 20, description="Largest JSON body, in bytes.")
+    body_timeout_s: float = Field(
+        default=30.0,
+        description="How long a JSON body may take to arrive, in seconds; a file as long before it"
+        " has to come at 16 KiB a second.",
+    )
     upload_limit_bytes: int = Field(default=64 << 20, description="Largest file, in bytes.")
+    uploads_at_once: int = Field(
+        default=8, ge=1, description="Files that one token may be sending at once, per gateway."
+    )
+    upload_quota_bytes: int = Field(
+        default=1 << 30,
+        description="What a tenant's uploads may hold in a service before a record has claimed"
+        " them, in bytes.",
+    )
     queue_type: Literal["classic", "quorum"] = Field(
         default="classic", description="`quorum` where the broker is a cluster."
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from sqlalchemy.exc import (
     DataError,
     DBAPIError,
@@ -26,12 +26,13 @@ from liaison_kit.calls.arguments import arguments_of
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
 from liaison_kit.context import NOBODY, Context, Principal
+from liaison_kit.database import bad_values
 from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS, REFUSED
+from liaison_kit.records import files
 from liaison_kit.telemetry import SpanKind, log, span, trace_id
 from liaison_kit.trust.principals import NotVouchedFor
 from liaison_kit.trust.sealing import unseal
 from liaison_sdk.errors import (
-    InvalidInput,
     LiaisonError,
     Unauthenticated,
     Unavailable,
@@ -51,17 +52,20 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
         except LiaisonError as error:
             reply = problem(error, traceparent)
         except (DataError, psycopg2.DataError, ValueError) as error:
-            # A value that passed the types but that PostgreSQL can't hold is still bad input.
-            if isinstance(error, ValueError) and not _is_nul(error):
+            refused = bad_values.named(error)
+            if refused is None:
                 reply = _broken(operation, error, name, traceparent)
             else:
-                reply = problem(InvalidInput("Some value is out of range"), traceparent)
+                reply = problem(refused, traceparent)
         except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
-            log.warning("database unavailable", operation=name, error=type(error).__name__)
-            reply = problem(
-                Unavailable(f"The database of {service.name} does not answer"), traceparent
-            )
-            reply.headers["Retry-After"] = "2"
+            if bad_values.is_over_a_limit(error):
+                reply = _broken(operation, error, name, traceparent)
+            else:
+                log.warning("database unavailable", operation=name, error=type(error).__name__)
+                reply = problem(
+                    Unavailable(f"The database of {service.name} does not answer"), traceparent
+                )
+                reply.headers["Retry-After"] = "2"
         except Exception as error:
             reply = _broken(operation, error, name, traceparent)
     OPERATIONS.labels(service.name, operation.name, str(reply.status)).inc()
@@ -70,13 +74,14 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
 
 
 def _broken(operation: Operation, error: Exception, name: str, traceparent: str | None) -> Reply:
-    # The message of a database error quotes values, which may be personal data.
-    text = None if isinstance(error, (StatementError, psycopg2.Error)) else str(error)
+    # The message of such an error quotes values, which may be personal data.
+    quotes = isinstance(error, StatementError | psycopg2.Error | ValidationError | UnicodeError)
     log.error(
         "operation failed",
         operation=name,
         error=type(error).__name__,
-        detail=text,
+        detail=None if quotes else str(error),
+        sqlstate=bad_values.sqlstate(error),
         where=_where(error),
         trace_id=trace_id(traceparent),
     )
@@ -112,8 +117,11 @@ def _write(
     key = call.meta.get("idempotency_key")
     with service.db.session(about) as session:
         if key:
-            earlier = idempotency.claim(session, key, operation.name, call.body, _target(call))
+            earlier = idempotency.claim(session, key, operation.name, call)
             if earlier is not None:
+                if operation.upload is not None:
+                    files.drop(session, arguments[operation.upload].id)
+                    session.commit()
                 return earlier
         arguments[operation.session] = session
         reply = _reply(operation, operation.function(service, **arguments))
@@ -123,10 +131,6 @@ def _write(
         about.committing = True
         session.commit()
         return reply
-
-
-def _target(call: Call) -> str:
-    return json.dumps([call.meta.get("path"), call.meta.get("query")], sort_keys=True)
 
 
 def _context(
@@ -188,8 +192,3 @@ def _where(error: Exception) -> str:
         return ""
     code = trace.tb_frame.f_code
     return f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}"
-
-
-def _is_nul(error: Exception) -> bool:
-    # psycopg2 raises a plain ValueError for text with a NUL character.
-    return "NUL" in str(error) or "0x00" in str(error) or isinstance(error, DataError)

@@ -54,7 +54,12 @@ class CommonOperations:
         about = call.meta["upload"]
         if len(call.body) > files.PART_BYTES:
             raise BadRequest("This part is too large")
-        files.put(session, UUID(about["id"]), int(about["part"]), call.body)
+        files.receive(session, UUID(about["id"]), int(about["part"]), call.body)
+
+    @internal()
+    def drop_parts(self, session: Session, call: Call) -> None:
+        """Give up what is stored of an upload that was refused or broke off."""
+        files.drop(session, UUID(call.meta["upload"]["id"]))
 
     @internal()
     def get_part(self, session: Session, call: Call) -> Reply:

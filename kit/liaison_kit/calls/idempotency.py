@@ -6,6 +6,7 @@ A key is kept for a day.
 import datetime as dt
 import hashlib
 import hmac
+import json
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from sqlalchemy import LargeBinary, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from liaison_kit.calls.wire import Reply
+from liaison_kit.calls.wire import Call, Reply
 from liaison_kit.context import context
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.settings import settings
@@ -35,7 +36,7 @@ class IdempotencyKey(TenantRow, Base):
     created_at: Mapped[dt.datetime]
 
 
-def claim(session: Session, key: str, operation: str, body: bytes, target: str) -> Reply | None:
+def claim(session: Session, key: str, operation: str, call: Call) -> Reply | None:
     """Take the key, or return the answer that its first use got.
 
     A second call waits here until the first one's transaction has ended. A key that comes back with
@@ -43,10 +44,7 @@ def claim(session: Session, key: str, operation: str, body: bytes, target: str) 
     """
     about = context(session)
     user = about.user or UUID(int=0)
-    # Keyed, since a body may hold a secret that a plain hash would let somebody guess at.
-    secret = settings().secret_key.get_secret_value().encode()
-    asked = f"{operation}\n{target}\n".encode() + body
-    fingerprint = hmac.new(secret, asked, hashlib.sha256).hexdigest()
+    fingerprint = _fingerprint(operation, call)
     taken = session.execute(
         insert(IdempotencyKey)
         .values(
@@ -71,6 +69,22 @@ def claim(session: Session, key: str, operation: str, body: bytes, target: str) 
     headers = dict(first.headers or {})
     content_type = headers.pop("content-type", "application/json")
     return Reply(first.status or 200, first.body or b"", headers, content_type)
+
+
+def _fingerprint(operation: str, call: Call) -> str:
+    """What tells a request from another one: all that the operation is given, as it is given it."""
+    meta = call.meta
+    asked = [meta.get("path"), meta.get("query")]
+    extra = {name: meta[name] for name in ("if_match", "upload") if meta.get(name) is not None}
+    upload = extra.get("upload")
+    if upload is not None and "sha256" in upload:
+        # The same file sent again is stored under another id.
+        extra["upload"] = {name: value for name, value in upload.items() if name != "id"}
+    target = json.dumps([*asked, extra] if extra else asked, sort_keys=True)
+    # Keyed, since a body may hold a secret that a plain hash would let somebody guess at.
+    secret = settings().secret_key.get_secret_value().encode()
+    text = f"{operation}\n{target}\n".encode() + call.body
+    return hmac.new(secret, text, hashlib.sha256).hexdigest()
 
 
 def remember(session: Session, key: str, reply: Reply) -> None:

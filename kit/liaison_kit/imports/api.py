@@ -167,7 +167,7 @@ class ImportOperations:
         importable = self._importable(record)
         principal.demand(importable.permission)
         about = context(session)
-        files.claim(session, upload.id)
+        files.claim_upload(session, upload)
         with _file(session, upload.id) as table:
             info = _describe(session, importable, table)
         row = Import(

@@ -1,9 +1,6 @@
 """What a list is asked for: filters, search, sort and cursor, checked against the fields."""
 
-import base64
-import binascii
 import datetime as dt
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +11,8 @@ from uuid import UUID
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from liaison_kit.context import context
+from liaison_kit.listing import cursors
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import FieldInfo, RecordType
 from liaison_kit.records.search import patterns
@@ -77,6 +76,8 @@ class Plan:
     limit: int
     after: tuple[str | None, UUID] | None
     count: bool
+    identity: tuple[Any, ...]
+    """What makes it another list: its cursors are of no use to any other."""
 
 
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
@@ -100,18 +101,27 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
     count = given.get("count", "false").lower()
     if count not in ("true", "false"):
         errors.append(FieldError("count", "boolean", "count is true or false"))
+    filters.sort(key=lambda f: (f.field, f.operator))
+    identity = (
+        str(context(session).tenant),
+        kind.name,
+        sort,
+        descending,
+        [(f.field, f.operator, f.value) for f in filters],
+        terms,
+    )
     after = None
     if "cursor" in given:
         try:
-            after = _position(given["cursor"], sort, descending)
-        except ValueError:
+            value, id = cursors.read(identity, given["cursor"])
+            after = (value, UUID(id))
+        except cursors.ForeignCursor:
             errors.append(
                 FieldError("cursor", "cursor", "This cursor does not belong to this list")
             )
     if errors:
         raise InvalidInput("Some list parameters need another look", errors)
-    filters.sort(key=lambda f: (f.field, f.operator))
-    return Plan(tuple(filters), terms, sort, descending, limit, after, count == "true")
+    return Plan(tuple(filters), terms, sort, descending, limit, after, count == "true", identity)
 
 
 def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
@@ -123,7 +133,7 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if matched and field in kind.filters:
         return Filter(field, operator, _parts(name, field, operator, raw))
     if matched and field.startswith("custom."):
-        return Filter(field, operator, custom.filter_value(session, kind, field[7:], operator, raw))
+        return Filter(field, *custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)
     if not matched or info is None or not info.filterable:
         raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
@@ -169,12 +179,15 @@ def convert(info: FieldInfo, path: str, raw: str) -> Any:
                 return dt.date.fromisoformat(raw)
             case "datetime":
                 moment = dt.datetime.fromisoformat(raw)
-                return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+                if moment.tzinfo is None:
+                    return moment.replace(tzinfo=dt.UTC)
+                # PostgreSQL knows no zone that is further off than sixteen hours.
+                return moment.astimezone(dt.UTC)
             case "boolean":
                 return _boolean(path, raw)
             case "id":
                 return str(UUID(raw))
-    except (ValueError, InvalidOperation):
+    except (ValueError, OverflowError, InvalidOperation):
         raise InvalidInput.field(
             path, f"{info.kind}_parsing", f"{raw[:80]!r} is not a valid {info.kind}"
         ) from None
@@ -221,18 +234,4 @@ def _limit(raw: str | None, errors: list[FieldError]) -> int:
 
 
 def cursor_at(plan: Plan, value: str | None, id: str) -> str:
-    text = json.dumps([("-" if plan.descending else "") + plan.sort, value, id])
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _position(cursor: str, sort: str, descending: bool) -> tuple[str | None, UUID]:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        asked, value, id = json.loads(text)
-    except (binascii.Error, ValueError, TypeError):
-        raise ValueError(cursor) from None
-    if asked != ("-" if descending else "") + sort or not isinstance(value, str | None):
-        raise ValueError(cursor)
-    if value is not None and "\x00" in value:
-        raise ValueError(cursor)
-    return value, UUID(id)
+    return cursors.written(plan.identity, (value, id))

@@ -1,13 +1,26 @@
 """Custom fields: what a tenant adds to a kind of record, typed, validated and filterable."""
 
 import datetime as dt
-from collections.abc import Mapping
+import operator as operators
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field
-from sqlalchemy import BindParameter, Boolean, ColumnElement, Numeric, Text, bindparam, cast, select
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    Numeric,
+    Text,
+    bindparam,
+    case,
+    cast,
+    collate,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -23,6 +36,13 @@ if TYPE_CHECKING:
     from liaison_kit.records.recordtype import RecordType
 
 CustomKind = Literal["text", "number", "date", "boolean", "choice"]
+
+_ORDERED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "gt": operators.gt,
+    "gte": operators.ge,
+    "lt": operators.lt,
+    "lte": operators.le,
+}
 
 
 class CustomField(TenantRow, Base):
@@ -169,8 +189,10 @@ def _checked(found: CustomField, value: Any) -> Any:
     raise ValueError(f"{found.name} is a {found.kind}")
 
 
-def filter_value(session: Session, kind: "RecordType", name: str, operator: str, raw: str) -> Any:
-    """A filter's text as the value that the custom field is compared with."""
+def filter_value(
+    session: Session, kind: "RecordType", name: str, operator: str, raw: str
+) -> tuple[str, Any]:
+    """A filter's operator and text as how the custom field is compared, and with what value."""
     found = next((f for f in fields(session, kind.name) if f.name == name), None)
     path = f"custom.{name}"
     if found is None:
@@ -178,27 +200,30 @@ def filter_value(session: Session, kind: "RecordType", name: str, operator: str,
     if operator == "null":
         if raw.lower() not in ("true", "false"):
             raise InvalidInput.field(path, "boolean", f"{path} is true or false")
-        return raw.lower()
+        return operator, raw.lower()
     if operator == "in":
-        return raw.split(",")
+        return operator, raw.split(",")
+    if operator in _ORDERED and found.kind not in ("number", "date"):
+        raise InvalidInput.field(path, "operator", f"A {found.kind} has no operator {operator}")
     try:
         match found.kind:
             case "number":
                 number = Decimal(raw)
-                if not number.is_finite():
+                if not number.is_finite() or abs(number.adjusted()) > 30:
                     raise ValueError
-                return number
+                return operator, number
             case "date":
-                return dt.date.fromisoformat(raw).isoformat()
+                date = dt.date.fromisoformat(raw).isoformat()
+                return (f"{operator}_date" if operator in _ORDERED else operator), date
             case "boolean":
-                return {"true": "true", "false": "false"}[raw.lower()]
+                return operator, {"true": "true", "false": "false"}[raw.lower()]
     except (ValueError, KeyError, ArithmeticError):
         raise InvalidInput.field(path, "value", f"{raw[:80]!r} is no {found.kind}") from None
-    return raw
+    return operator, raw
 
 
 def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement[bool]:
-    """`custom.size[gte]=10` as SQL; numbers compare as numbers, the rest as text."""
+    """`custom.size[gte]=10` as SQL; only numbers compare as numbers, the rest as text."""
     # The name has been checked against the tenant's fields: it is a lower-case identifier.
     held: ColumnElement[Any] = column.op("->>")(name)
     value: BindParameter[Any] = bindparam(bind)
@@ -206,14 +231,15 @@ def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement
         return held.is_(None) == cast(value, Boolean)
     if operator == "in":
         return held == cast(value, ARRAY(Text)).any_()
-    if operator in ("gt", "gte", "lt", "lte"):
-        number = cast(cast(held, Text), Numeric)
-        typed = cast(value, Numeric)
-        return {
-            "gt": number > typed,
-            "gte": number >= typed,
-            "lt": number < typed,
-            "lte": number <= typed,
-        }[operator]
+    if operator.endswith("_date"):
+        # As ISO writes them, their order is that of their text.
+        return _ORDERED[operator.removesuffix("_date")](
+            collate(cast(held, Text), "C"), cast(value, Text)
+        )
+    if operator in _ORDERED:
+        # A field of another kind may have had this name before, and left its values.
+        is_number = func.jsonb_typeof(column.op("->")(name)) == "number"
+        number = case((is_number, cast(cast(held, Text), Numeric)))
+        return _ORDERED[operator](number, cast(value, Numeric))
     same = cast(held, Text) == cast(value, Text)
     return ~same if operator == "ne" else same

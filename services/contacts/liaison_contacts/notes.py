@@ -78,7 +78,7 @@ def attach(session: Session, kind: RecordType, id: UUID, upload: Upload) -> cont
         created_by=about.user,
     )
     session.add(attachment)
-    files.claim(session, upload.id)
+    files.claim_upload(session, upload)
     return contract.Attachment.model_validate(attachment, from_attributes=True)
 
 

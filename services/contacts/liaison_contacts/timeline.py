@@ -4,9 +4,6 @@ A record's own changes are its history, its notes and files are where they are; 
 services tell is written here. One statement merges them, so that nothing is stored twice.
 """
 
-import base64
-import binascii
-import datetime as dt
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -19,6 +16,7 @@ from sqlalchemy.orm import Session
 from liaison_kit import listing
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
+from liaison_kit.listing import cursors
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import InvalidInput, NotFound
 
@@ -94,24 +92,23 @@ def of(session: Session, kind: RecordType, id: UUID, limit: int, cursor: str | N
     """A page of the timeline, latest first."""
     if listing.read(session, kind, id) is None:
         raise NotFound(f"There is no such record in {kind.name}")
-    at, last = _position(cursor) if cursor else (None, None)
+    place = (str(context(session).tenant), "timeline", kind.name, str(id))
+    at, last = _position(place, cursor) if cursor else (None, None)
     rows = session.execute(
         _STATEMENTS[kind.name], {"about": id, "at": at, "id": last, "limit": limit + 1}
     ).all()
     after = None
     if len(rows) > limit:
         rows = rows[:limit]
-        pair = json.dumps([rows[-1][1], rows[-1][2]])
-        after = base64.urlsafe_b64encode(pair.encode()).decode()
+        after = cursors.written(place, (rows[-1][1], rows[-1][2]))
     items = ",".join(row[0] for row in rows)
     return b'{"items":[%b],"next":%b}' % (items.encode(), json.dumps(after).encode())
 
 
-def _position(cursor: str) -> tuple[dt.datetime, UUID]:
+def _position(place: Any, cursor: str) -> list[str | None]:
     try:
-        at, id = json.loads(base64.urlsafe_b64decode(cursor))
-        return dt.datetime.fromisoformat(at), UUID(id)
-    except (binascii.Error, ValueError, TypeError, AttributeError):
+        return cursors.read(place, cursor)
+    except cursors.ForeignCursor:
         raise InvalidInput.field(
             "cursor", "cursor", "This cursor does not belong to this list"
         ) from None

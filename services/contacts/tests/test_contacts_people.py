@@ -489,8 +489,33 @@ def test_custom_fields_are_checked_stored_and_filtered(
             return names(json.loads(listing.page(session, PEOPLE, ListQuery(pairs))))
 
     assert found(**{"custom.size[gte]": "10"}) == ["Big"]
+    assert found(**{"custom.since[gt]": "2020-01-01"}) == ["Small"]
+    assert found(**{"custom.since[lte]": "2020-01-01"}) == []
     assert found(**{"custom.vip": "true"}) == ["Big"]
     assert found(**{"custom.since[null]": "true"}) == ["Big"]
     assert found(**{"custom.since": "2020-02-29"}) == ["Small"]
     with pytest.raises(InvalidInput):
         found(**{"custom.nope": "1"})
+    with pytest.raises(InvalidInput) as caught:
+        found(**{"custom.vip[gt]": "true"})
+    assert [error.code for error in caught.value.errors] == ["operator"]
+
+
+def test_a_custom_field_of_another_kind_may_take_a_name_that_was_in_use(
+    contacts_db: Database, someone: Context
+) -> None:
+    def define(kind: Any) -> custom.CustomFieldShape:
+        new = custom.NewCustomField(name="size", kind=kind, label=Label(en="Size", fr="Taille"))
+        with contacts_db.writing(someone) as session:
+            return custom.define(session, "contacts", new)
+
+    text = define("text")
+    add(contacts_db, someone, last_name="Old", custom={"size": "large"})
+    with contacts_db.writing(someone) as session:
+        custom.remove(session, text.id)
+    define("number")
+    add(contacts_db, someone, last_name="New", custom={"size": 12})
+
+    found = page(contacts_db, someone, **{"custom.size[gt]": "10"})
+
+    assert names(found) == ["New"]

@@ -177,7 +177,7 @@ class Gateway:
         caller = await self._caller(request)
 
         async def refresh() -> Caller:
-            return await self.door.caller(request.scope, incoming)
+            return await self.door.caller_now(incoming)
 
         async def frames() -> AsyncIterator[bytes]:
             last = request.headers.get("last-event-id")
@@ -203,7 +203,7 @@ class Gateway:
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"Allow": allow})
             return await _problem(request, MethodNotAllowed(allow))
-        return await _problem(request, self.door.nothing_here(request.url.path))
+        return await _problem(request, self.door.nothing_here(request.scope["path"]))
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -52,6 +52,7 @@ class _Call(NamedTuple):
     service: str
     deadline: float
     timeout_s: float
+    doubt: bool
 
 
 class Target:
@@ -179,9 +180,19 @@ class Bus:
         self._fail_all("the gateway is stopping")
 
     def call(
-        self, target: Target, header: bytes, body: bytes, timeout_s: float
+        self,
+        target: Target,
+        header: bytes,
+        body: bytes,
+        timeout_s: float,
+        *,
+        doubt: bool = True,
     ) -> "asyncio.Future[Reply]":
-        """Send one call; by the deadline the future holds the reply or `ModuleDown`."""
+        """Send one call; by the deadline the future holds the reply or `ModuleDown`.
+
+        `doubt` says whether a missed deadline makes one doubt that the service is there: one that
+        the caller chose does not.
+        """
         if not self.up:
             raise ModuleDown(
                 f"The module {target.service} cannot be reached: no connection to the broker.",
@@ -195,7 +206,7 @@ class Bus:
         correlation_id = b"%x" % self._number
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._pending[correlation_id] = _Call(
-            answer, target.service, time.monotonic() + timeout_s, timeout_s
+            answer, target.service, time.monotonic() + timeout_s, timeout_s, doubt
         )
         assert self._connection is not None
         try:
@@ -263,7 +274,8 @@ class Bus:
                     call.service,
                 )
                 call.answer.set_exception(down)
-                self._on_timeout(call.service)
+                if call.doubt:
+                    self._on_timeout(call.service)
 
     def _fail_all(self, why: str) -> None:
         pending, self._pending = self._pending, {}

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from opentelemetry.trace import SpanKind, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,20 +24,31 @@ from liaison_gateway.auth import (
     token_of,
 )
 from liaison_gateway.bus import Bus, RawHeaders, Reply
-from liaison_gateway.incoming import Incoming, decode_segment, read_query, traceparent
-from liaison_gateway.limits import Buckets, check_length, read_body
+from liaison_gateway.incoming import (
+    LONGEST_SHOWN,
+    URL_BYTES_ALLOWED,
+    Incoming,
+    decode_segment,
+    read_query,
+    timeout_of,
+    traceparent,
+)
+from liaison_gateway.limits import HEAD_BYTES_ALLOWED, HEAD_TOO_LARGE, check_length, read_body
 from liaison_gateway.manifests import Registry
 from liaison_gateway.problems import (
     PROBLEM_JSON,
     Gone,
+    HeadTooLarge,
     MethodNotAllowed,
     ModuleDown,
     NotReady,
     SignInFirst,
     UnsupportedMediaType,
+    UrlTooLong,
     body_of,
     headers_of,
 )
+from liaison_gateway.rates import Rates, payer_at
 from liaison_gateway.routes import PREFIX, Operation, Route
 from liaison_gateway.shared import Shared, declared_query
 from liaison_gateway.uploads import Files
@@ -62,6 +73,12 @@ HTTPS_HEADERS: RawHeaders = [
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
 ]
 ANONYMOUS = Caller(b"", None, float("inf"))
+FREE = frozenset({b"/health/live"})
+"""Asked by whoever keeps the gateway running, who must not hear that somebody asked too often."""
+
+ASKS_WHO = frozenset({PREFIX.encode() + path for path in (b"/menu", b"/records", b"/live")})
+"""What the gateway itself answers to those who are signed in."""
+
 _NO_BODY = frozenset({204, 304})
 _PREFIX = PREFIX.encode() + b"/"
 
@@ -81,20 +98,14 @@ class Door:
         self.doorman = doorman
         self.app: ASGIApp
         self.shared = Shared(bus)
-        self.files = Files(bus, settings.upload_limit_bytes)
+        self.files = Files(bus, settings)
+        self.rates = Rates(settings.rate_limit_per_minute)
+        self._looked_up: set[bytes] = set()
         self.in_flight = 0
         self.unrouted = Route("*", "/*", None)
         self._timeout_s = settings.request_timeout_s
         self._body_limit = settings.body_limit_bytes
-        per_minute = settings.rate_limit_per_minute
-        self._by_user = Buckets(per_minute, "You have made too many requests.")
-        # Guests share addresses, but none of them has much to ask before signing in.
-        self._by_address = Buckets(
-            max(60, per_minute // 10) if per_minute else 0, "Too many requests from this address."
-        )
-        self._sign_ins = Buckets(
-            max(10, per_minute // 100) if per_minute else 0, "Too many sign-ins from this address."
-        )
+        self._body_timeout_s = settings.body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, the client gets a proper answer."""
@@ -109,6 +120,12 @@ class Door:
         self.in_flight += 1
         try:
             raw_path: bytes = scope["raw_path"]
+            if len(raw_path) + len(scope["query_string"]) > URL_BYTES_ALLOWED:
+                self._charge(scope, headers)
+                raise UrlTooLong(URL_BYTES_ALLOWED)
+            if HEAD_TOO_LARGE in scope:
+                self._charge(scope, headers)
+                raise HeadTooLarge(HEAD_BYTES_ALLOWED)
             found = None
             if raw_path.startswith(_PREFIX):
                 found = self.registry.table.find(raw_path[len(PREFIX) :].decode("ascii"))
@@ -121,6 +138,7 @@ class Door:
             if route is None:
                 route = methods.get("GET") if method == "HEAD" else None
             if route is None:
+                self._charge(scope, headers)
                 status = await self._other_method(scope, send, methods, method, trace)
                 return
             if tracing():
@@ -160,7 +178,13 @@ class Door:
     ) -> int:
         """Take one routed request to its service and the reply back."""
         arrived = time.monotonic()
+        operation = route.operation
+        caller = await self._caller(scope, operation, headers, trace)
         incoming = Incoming(headers, trace, self._timeout_s)
+        if caller is ANONYMOUS:
+            incoming.source = _address(scope)
+        else:
+            incoming.principal = caller.principal
         if values:
             for name, value in zip(route.params, values, strict=True):
                 if "%" in value:
@@ -168,16 +192,14 @@ class Door:
                 incoming.path.append((name, value))
         if scope["query_string"]:
             incoming.query = read_query(scope["query_string"])
-        operation = route.operation
-        caller = await self._caller(scope, operation, incoming)
-        incoming.principal = caller.principal if caller is not ANONYMOUS else "null"
         if operation.service == "identity" and route.method != "GET":
-            incoming.hint(_address(scope), self.registry.permissions)
+            incoming.source = _address(scope)
+            incoming.permissions = self.registry.permissions
         method = route.method
         if method != "GET":
             incoming.read_preconditions()
         if route.shared is not None:
-            reply = await self._shared(route, incoming, caller, receive)
+            reply = await self._shared(scope, route, incoming, caller, receive)
         else:
             if not (caller.everything or operation.public or caller.may(operation.permission)):
                 raise Forbidden(f"Your role needs the permission {operation.permission}.")
@@ -186,20 +208,23 @@ class Door:
                     f"The module {operation.service} is not running.", operation.service
                 )
             if operation.upload:
-                reply = await self.files.upload(operation, incoming, receive)
+                reply = await self._upload(scope, operation, incoming, caller, receive)
             else:
                 body = b"" if method == "GET" else await self._body(incoming, receive)
-                if body:
-                    incoming.restart_clock()
                 reply = await self.bus.call(
-                    operation.target, incoming.head(), body, incoming.timeout_s
+                    operation.target,
+                    incoming.head(),
+                    body,
+                    incoming.timeout_s,
+                    doubt=not incoming.hurried,
                 )
                 if reply.head.status == 202:
                     self.shared.remember_location(reply, operation.service)
                 if operation.name == "sign_in" and reply.head.status == 401:
                     await asyncio.sleep(arrived + SIGN_IN_FAILS_AFTER_S - time.monotonic())
         if reply.head.parts:
-            return await self._send_download(scope, send, operation, incoming, reply)
+            incoming.ask_again = self._asking_again(caller, headers, trace)
+            return await self._send_download(scope, receive, send, operation, incoming, reply)
         extra: RawHeaders = []
         if operation.service == "identity":
             extra = self._session_cookies(scope, operation, headers, reply)
@@ -207,39 +232,125 @@ class Door:
 
     # ---- who
 
-    async def _caller(self, scope: Scope, operation: Operation, incoming: Incoming) -> Caller:
-        if operation.public:
-            if operation.name == "sign_in":
-                check_origin(incoming.headers)
-                self._sign_ins.take(_address(scope))
-            else:
-                self._by_address.take(_address(scope))
-            return ANONYMOUS
-        return await self.caller(scope, incoming)
+    async def _caller(
+        self, scope: Scope, operation: Operation, headers: dict[bytes, bytes], trace: str
+    ) -> Caller:
+        if not operation.public:
+            return await self._known_caller(scope, headers, trace)
+        if operation.name == "sign_in":
+            self.rates.charge_sign_in(_address(scope))
+            check_origin(headers)
+        else:
+            self._charge(scope, headers)
+        return ANONYMOUS
 
     async def caller(self, scope: Scope, incoming: Incoming) -> Caller:
         """Who sent this request; raises `SignInFirst`, `Forbidden` or `OverRate`."""
-        headers = incoming.headers
-        token, by_cookie = token_of(headers)
-        if token is None:
-            self._by_address.take(_address(scope))
-            raise SignInFirst
+        return await self._known_caller(scope, incoming.headers, incoming.traceparent)
+
+    async def caller_now(self, incoming: Incoming) -> Caller:
+        """Who sent a request that is still being answered, as identity knows them by now."""
+        return await self._caller_now(incoming.headers, incoming.traceparent)
+
+    def _charge(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
+        """Have somebody pay for a request that nobody needs to be signed in for."""
+        try:
+            token, _ = token_of(headers)
+        except SignInFirst:
+            token = None
+        if token is not None:
+            token_hash = hashlib.sha256(token).digest()
+            caller = self.doorman.known(token_hash)
+            if caller is not None:
+                self.rates.charge_user(caller.user)
+                return
+            if self.rates.has_met(token_hash):
+                self.rates.charge_token(token_hash)
+                return
+        self.rates.charge_address(_address(scope))
+
+    async def _known_caller(self, scope: Scope, headers: dict[bytes, bytes], trace: str) -> Caller:
+        try:
+            token, by_cookie = token_of(headers)
+            if token is None:
+                raise SignInFirst
+        except SignInFirst:
+            self.rates.charge_address(_address(scope))
+            raise
         token_hash = hashlib.sha256(token).digest()
         caller = self.doorman.known(token_hash)
-        if caller is None:
-            # Guessing tokens is what an address pays for; a valid token costs it nothing.
-            address = _address(scope)
-            self._by_address.check(address)
-            try:
-                caller = await self.doorman.ask(token_hash, incoming)
-            except SignInFirst:
-                self._by_address.take(address)
-                raise
-        # Or whoever has many tokens would have as many limits.
-        self._by_user.take(caller.user)
+        if caller is not None:
+            self.rates.charge_user(caller.user)
+        else:
+            caller = await self._look_up(_address(scope), token_hash, headers, trace)
         if by_cookie and scope["method"] not in SAFE_METHODS:
             self.doorman.check_browser(headers, token_hash)
         return caller
+
+    async def _look_up(
+        self,
+        address: str,
+        token_hash: bytes,
+        headers: Mapping[bytes, bytes],
+        trace: str,
+    ) -> Caller:
+        """Whose token it is, from identity; whoever pays for the question has done so before."""
+        if self.rates.has_met(token_hash):
+            self.rates.charge_token(token_hash)
+            try:
+                return await self._ask(token_hash, headers, trace)
+            except SignInFirst:
+                self.rates.forget(token_hash)
+                raise
+        if token_hash in self._looked_up:
+            # The question is under way, and to wait for its answer costs nothing more.
+            try:
+                caller = await self._ask(token_hash, headers, trace)
+            except SignInFirst:
+                self.rates.charge_address(address)
+                raise
+            self.rates.charge_user(caller.user)
+            return caller
+        second_look = self.rates.charge_guess(address, token_hash)
+        self._looked_up.add(token_hash)
+        try:
+            caller = await self._ask(token_hash, headers, trace)
+        except SignInFirst:
+            self.rates.guessed_wrong(second_look=second_look)
+            raise
+        finally:
+            self._looked_up.discard(token_hash)
+        self.rates.guessed_right(address, token_hash, caller.user, second_look=second_look)
+        return caller
+
+    async def _ask(self, token_hash: bytes, headers: Mapping[bytes, bytes], trace: str) -> Caller:
+        # Those who came with the same token share the question, so its time is nobody's own.
+        question = Incoming({}, trace, self._timeout_s)
+        try:
+            async with asyncio.timeout(timeout_of(headers, self._timeout_s)):
+                return await self.doorman.ask(token_hash, question)
+        except TimeoutError:
+            raise ModuleDown("The module identity did not answer in time.", "identity") from None
+
+    async def _caller_now(self, headers: Mapping[bytes, bytes], trace: str) -> Caller:
+        token, _ = token_of(headers)
+        if token is None:
+            raise SignInFirst
+        token_hash = hashlib.sha256(token).digest()
+        caller = self.doorman.known(token_hash)
+        return caller or await self._ask(token_hash, {}, trace)
+
+    def _asking_again(
+        self, caller: Caller, headers: Mapping[bytes, bytes], trace: str
+    ) -> Callable[[], Awaitable[str]] | None:
+        """What a long upload or download asks before each part."""
+        if caller is ANONYMOUS:
+            return None
+
+        async def principal() -> str:
+            return (await self._caller_now(headers, trace)).principal
+
+        return principal
 
     def _session_cookies(
         self, scope: Scope, operation: Operation, headers: dict[bytes, bytes], reply: Reply
@@ -249,6 +360,8 @@ class Door:
         if operation.name == "sign_in" and reply.head.status == 200:
             said = json.loads(reply.body)
             if "token" in said:
+                token_hash = hashlib.sha256(said["token"].encode()).digest()
+                self.rates.meet(token_hash, str(said["user"]["id"]))
                 seconds = session_seconds(said.get("expires_at"))
                 return self.doorman.cookies(said["token"], seconds, https=https)
         if operation.name == "sign_out" and reply.head.status < 400:
@@ -270,21 +383,46 @@ class Door:
             kind = content_type.partition(b";")[0].strip().lower()
             if kind != b"application/json" and not kind.endswith(b"+json"):
                 raise UnsupportedMediaType("Send the body as application/json.")
-        return await read_body(receive, headers, self._body_limit)
+        body = await read_body(receive, headers, self._body_limit, self._body_timeout_s)
+        incoming.restart_clock()
+        return body
+
+    async def _upload(
+        self,
+        scope: Scope,
+        operation: Operation,
+        incoming: Incoming,
+        caller: Caller,
+        receive: Receive,
+    ) -> Reply:
+        incoming.ask_again = self._asking_again(caller, incoming.headers, incoming.traceparent)
+        sender = caller.id or _address(scope)
+        return await self.files.upload(operation, incoming, sender, receive)
 
     async def _shared(
-        self, route: Route, incoming: Incoming, caller: Caller, receive: Receive
+        self,
+        scope: Scope,
+        route: Route,
+        incoming: Incoming,
+        caller: Caller,
+        receive: Receive,
     ) -> Reply:
         if route.shared == "merge" and route.method == "GET":
             return await self.shared.merged(route, incoming, caller)
         if route.shared == "record":
             operation = self.shared.by_record(route, incoming, caller)
             if operation.upload:
-                reply = await self.files.upload(operation, incoming, receive)
+                reply = await self._upload(scope, operation, incoming, caller, receive)
             else:
                 body = b"" if route.method == "GET" else await self._body(incoming, receive)
                 header = incoming.head(query=declared_query(operation, incoming.query))
-                reply = await self.bus.call(operation.target, header, body, incoming.timeout_s)
+                reply = await self.bus.call(
+                    operation.target,
+                    header,
+                    body,
+                    incoming.timeout_s,
+                    doubt=not incoming.hurried,
+                )
             if reply.head.status in (201, 202):
                 self.shared.remember_location(reply, operation.service)
             return reply
@@ -325,7 +463,13 @@ class Door:
         return status
 
     async def _send_download(
-        self, scope: Scope, send: Send, operation: Operation, incoming: Incoming, reply: Reply
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        operation: Operation,
+        incoming: Incoming,
+        reply: Reply,
     ) -> int:
         head = reply.head
         out = [*head.headers, *SECURITY_HEADERS, (b"traceresponse", incoming.traceparent.encode())]
@@ -340,16 +484,20 @@ class Door:
         # The first part is fetched before the head is sent: until then an error is still an answer.
         part = await anext(parts)
         await send(start)
+        gone = asyncio.create_task(_hung_up(receive))
         try:
-            while True:
+            while not gone.done():
                 await send({"type": "http.response.body", "body": part, "more_body": True})
                 part = await anext(parts)
+            raise Gone
         except StopAsyncIteration:
             await send({"type": "http.response.body", "body": b""})
         except LiaisonError as error:
             # Too late for a status: an answer that breaks off is how HTTP says so.
             log.error("download broke off", service=operation.service, error=error.detail)
             raise _BrokeOffError from error
+        finally:
+            gone.cancel()
         return head.status
 
     async def _elsewhere(
@@ -377,6 +525,9 @@ class Door:
             await send(message)
 
         raw_path: bytes = scope["raw_path"]
+        asks_who = raw_path in ASKS_WHO and scope["method"] in ("GET", "HEAD")
+        if raw_path not in FREE and not asks_who:
+            self._charge(scope, headers)
         if b"%" in raw_path:
             decode_segment(raw_path.decode("ascii"), "path")
         scope["liaison"] = Incoming(headers, trace, self._timeout_s)
@@ -387,7 +538,7 @@ class Door:
         """Why no route matches: there is none, or nobody has said yet which there are."""
         if path.startswith(PREFIX + "/") and self.registry.listening:
             return NotReady()
-        return NotFound(f"There is nothing at {path}.")
+        return NotFound(f"There is nothing at {path[:LONGEST_SHOWN]}.")
 
     async def _other_method(
         self, scope: Scope, send: Send, methods: dict[str, Route], method: str, trace: str
@@ -435,7 +586,13 @@ class _BrokeOffError(Exception):
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return client[0] if client else ""
+    return payer_at(client[0]) if client else ""
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Returns when the client has closed its connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _matches(if_none_match: bytes, etag: bytes) -> bool:

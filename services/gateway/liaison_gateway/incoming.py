@@ -4,14 +4,25 @@ import json
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
+from liaison_gateway.problems import UrlTooLong
 from liaison_sdk.errors import BadRequest, FieldError
 
+URL_BYTES_ALLOWED = 16 * 1024
+ADDRESS_BYTES_ALLOWED = 48 * 1024
+"""What the path's and the query's values may become on the way to a service, where JSON's escapes
+count: a frame of the broker holds 128 KiB."""
+
 QUERY_PARAMETERS_ALLOWED = 200
+SHORTEST_TIMEOUT_S = 0.1
+"""What a caller gets who asks for less: nothing could be answered in no time at all."""
+LONGEST_SHOWN = 200
+"""How much of what came is repeated in a sentence about it."""
+
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _VERSION = re.compile(rb'"?(\d{1,18})"?')
@@ -24,14 +35,17 @@ class Incoming:
     """One request on its way to a service."""
 
     __slots__ = (
+        "ask_again",
         "deadline",
         "headers",
-        "hints",
+        "hurried",
         "idempotency_key",
         "if_match",
         "path",
+        "permissions",
         "principal",
         "query",
+        "source",
         "timeout_s",
         "traceparent",
     )
@@ -45,10 +59,18 @@ class Incoming:
         self.if_match: int | None = None
         self.idempotency_key: str | None = None
         self.principal = "null"
-        self.hints = ""
-        lower = headers.get(b"liaison-timeout")
-        if lower is not None:
-            self.timeout_s = _lower_timeout(lower, timeout_s)
+        self.ask_again: Callable[[], Awaitable[str]] | None = None
+        """Gives the caller's principal as it is now; None as long as that is not needed."""
+        self.source: str | None = None
+        """The address that it came from, where nobody is signed in whom one could name instead, and
+        where identity counts who tries passwords."""
+        self.permissions: Sequence[str] = ()
+        """What modules have announced that roles and tokens may allow, for identity to know."""
+        self.hurried = False
+        """The deadline is the caller's own: to miss it says nothing about a service."""
+        if b"liaison-timeout" in headers:
+            self.timeout_s = timeout_of(headers, timeout_s)
+            self.hurried = self.timeout_s < timeout_s
         self.deadline = time.time() + self.timeout_s
 
     @property
@@ -78,8 +100,11 @@ class Incoming:
         """The `liaison` header of a call. Built by hand: it is made for every request."""
         query = self.query if query is None else query
         path = ",".join([f"{quoted(name)}:{quoted(value)}" for name, value in self.path])
+        asked = json.dumps(query) if query else "[]"
+        if len(path) + len(asked) > ADDRESS_BYTES_ALLOWED:
+            raise UrlTooLong(URL_BYTES_ALLOWED)
         text = (
-            f'{{"path":{{{path}}},"query":{json.dumps(query) if query else "[]"},'
+            f'{{"path":{{{path}}},"query":{asked},'
             f'"principal":{self.principal},"traceparent":"{self.traceparent}",'
             f'"deadline":{self.deadline:.3f}'
         )
@@ -87,15 +112,13 @@ class Incoming:
             text += f',"if_match":{self.if_match}'
         if self.idempotency_key is not None:
             text += f',"idempotency_key":{quoted(self.idempotency_key)}'
-        if self.hints:
-            text += self.hints
+        if self.source is not None:
+            text += f',"source":{quoted(self.source)}'
+        if self.permissions:
+            text += f',"permissions":{json.dumps(self.permissions)}'
         if upload is not None:
             text += f',"upload":{json.dumps(upload)}'
         return (text + "}").encode()
-
-    def hint(self, source: str, permissions: Sequence[str]) -> None:
-        """Tell identity what only the door knows: whence this comes, and what modules allow."""
-        self.hints = f',"source":{quoted(source)},"permissions":{json.dumps(permissions)}'
 
     def time_left(self) -> float:
         """Seconds until the deadline; small but never nothing, so that a call can still fail."""
@@ -104,6 +127,12 @@ class Incoming:
     def restart_clock(self) -> None:
         """Give the next step a whole deadline: a long upload must not eat the answer's time."""
         self.deadline = time.time() + self.timeout_s
+
+    async def next_step(self) -> None:
+        """Begin a step of long work: with a whole deadline, and as who the caller is now."""
+        if self.ask_again is not None:
+            self.principal = await self.ask_again()
+        self.restart_clock()
 
     def parameter(self, name: str) -> str | None:
         """The last value of a query parameter."""
@@ -135,6 +164,8 @@ def read_query(raw: bytes) -> Query:
     """The query's parameters in order; what cannot be decoded is named, all of it at once."""
     found: Query = []
     errors: list[FieldError] = []
+    if raw.count(b"&") > QUERY_PARAMETERS_ALLOWED:
+        raise BadRequest(f"A query may have {QUERY_PARAMETERS_ALLOWED} parameters.")
     for piece in raw.split(b"&"):
         if not piece:
             continue
@@ -147,9 +178,8 @@ def read_query(raw: bytes) -> Query:
             shown = name.replace("\0", "\N{REPLACEMENT CHARACTER}")
             errors.append(FieldError(shown, problem, _SAID[problem]))
     if errors:
-        raise BadRequest(f"The query parameter {errors[0].path} cannot be read.", errors)
-    if len(found) > QUERY_PARAMETERS_ALLOWED:
-        raise BadRequest(f"A query may have {QUERY_PARAMETERS_ALLOWED} parameters.")
+        shown = errors[0].path[:LONGEST_SHOWN]
+        raise BadRequest(f"The query parameter {shown} cannot be read.", errors)
     return found
 
 
@@ -177,14 +207,18 @@ def _decode_parameter(raw: bytes) -> tuple[str, str | None]:
     return text, None
 
 
-def _lower_timeout(given: bytes, most: float) -> float:
+def timeout_of(headers: Mapping[bytes, bytes], most: float) -> float:
+    """How long the caller is willing to wait, within bounds."""
+    given = headers.get(b"liaison-timeout")
+    if given is None:
+        return most
     try:
         seconds = float(given)
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 86_400:
         raise _bad("Liaison-Timeout", "invalid_timeout", "Liaison-Timeout is a number of seconds.")
-    return min(seconds, most)
+    return min(max(seconds, SHORTEST_TIMEOUT_S), most)
 
 
 def _bad(path: str, code: str, message: str) -> BadRequest:

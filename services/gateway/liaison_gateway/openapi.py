@@ -20,10 +20,12 @@ TITLES = {
     409: "It clashes with what is there",
     412: "The record has changed since it was read",
     413: "The body is too large",
+    414: "The address is too long",
     415: "This kind of content is not read here",
     422: "Some fields need another look",
     428: "Say which version you are changing",
     429: "Too many requests",
+    431: "The request's head is too large",
     500: "Something went wrong",
     503: "A module does not answer",
 }
@@ -298,7 +300,14 @@ def _responses(route: Route, renamed: Mapping[str, str]) -> dict[str, Any]:
 
 def _problems(route: Route, manifest: Mapping[str, Any]) -> Iterable[int]:
     """What can go wrong: what the service declares, and what the door itself refuses."""
-    found = {int(status) for status in manifest.get("problems") or ()} | {400, 422, 429, 503}
+    found = {int(status) for status in manifest.get("problems") or ()} | {
+        400,
+        414,
+        422,
+        429,
+        431,
+        503,
+    }
     operation: Operation = route.operation
     if not operation.public:
         found |= {401, 403}

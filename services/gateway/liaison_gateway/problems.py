@@ -26,8 +26,26 @@ class MethodNotAllowed(LiaisonError):
         self.headers = {"Allow": allow}
 
 
+class UrlTooLong(LiaisonError):
+    """The address is longer than any that Liaison has."""
+
+    status, code, title = 414, "url_too_long", "The address is too long"
+
+    def __init__(self, allowed: int) -> None:
+        super().__init__(f"An address with its query may have {allowed} bytes.")
+
+
+class HeadTooLarge(LiaisonError):
+    """The request's first line and headers are more than any request needs."""
+
+    status, code, title = 431, "head_too_large", "The request's head is too large"
+
+    def __init__(self, allowed: int) -> None:
+        super().__init__(f"A request's first line and headers may have {allowed} bytes together.")
+
+
 class RequestTimeout(LiaisonError):
-    """The body did not arrive in time."""
+    """The request did not arrive in time."""
 
     status, code, title = 408, "request_timeout", "The request took too long to arrive"
 
@@ -36,6 +54,15 @@ class UnsupportedMediaType(LiaisonError):
     """The body is of a kind that the operation does not read."""
 
     status, code, title = 415, "unsupported_media_type", "This kind of content is not read here"
+
+
+class TooManyUploads(TooMany):
+    """The caller has as many uploads under way as they may have at once."""
+
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self, allowed: int) -> None:
+        super().__init__(f"You may send {allowed} files at once; wait until one of them is done.")
 
 
 class OverRate(TooMany):

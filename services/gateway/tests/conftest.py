@@ -41,6 +41,10 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
         stored.setdefault(part["id"], {})[part["part"]] = body
         return {"status": 204, "headers": {}}, b""
 
+    def drop_parts(header: dict[str, Any], _body: bytes) -> Any:
+        stored.pop(header["upload"]["id"], None)
+        return {"status": 204, "headers": {}}, b""
+
     def uploaded(header: dict[str, Any], _body: bytes) -> Any:
         file = header["upload"]
         parts = stored.get(file["id"], {})
@@ -111,6 +115,8 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
             operation("get_import", "GET", "/imports/{id}", shared="id"),
             operation("list_imports", "GET", "/imports", shared="merge"),
             operation("attach", "POST", "/files", upload=True),
+            operation("refuse_file", "POST", "/refused-files", upload=True),
+            operation("ask_publicly", "GET", "/public", public=True),
             operation("download", "GET", "/files/{id}", download=True),
         ],
         {
@@ -129,9 +135,12 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
             "get_import": _mine("0199f0a0-0000-7000-8000-00000000000c", "contacts"),
             "list_imports": _page("contacts", 1, 3, 5),
             "attach": uploaded,
+            "ask_publicly": echo,
             "download": download,
             "put_part": put_part,
             "get_part": get_part,
+            "drop_parts": drop_parts,
+            "refuse_file": lambda _h, _b: problem_answer(422, "invalid_input"),
         },
         schemas={"Note": {"type": "object", "properties": {"text": {"type": "string"}}}},
         records=[{"name": "contacts", "label": {"en": "People", "fr": "Personnes"}, "fields": []}],

@@ -13,6 +13,8 @@ from pika.exceptions import AMQPError
 from liaison_kit.testing import keyring
 from liaison_kit.trust.signatures import Signer
 
+ANNOUNCE_EVERY_S = 5.0
+
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Answer | None]
 """Given the `liaison` header and the body; None means: never answer."""
@@ -73,6 +75,8 @@ class Peer:
         }
         self.handlers = handlers
         self.calls: list[tuple[str, dict[str, Any], bytes]] = []
+        self.discovered = 0
+        """How often it was asked to announce itself."""
         self._thread: threading.Thread | None = None
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
@@ -165,11 +169,21 @@ class Peer:
         mine = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(mine, "liaison.discovery")
         channel.basic_qos(prefetch_count=50)
-        channel.basic_consume(mine, lambda *_: self._announce(), auto_ack=True)
+        channel.basic_consume(mine, lambda *_: self._discovered(), auto_ack=True)
         channel.basic_consume(f"rpc-{self.service}", self._answer)
-        self._announce()
+        self._keep_announcing()
         self._up.set()
         channel.start_consuming()
+
+    def _discovered(self) -> None:
+        self.discovered += 1
+        self._announce()
+
+    def _keep_announcing(self) -> None:
+        # As services do, lest the gateway takes a long silence for an end.
+        self._announce()
+        assert self._connection is not None
+        self._connection.call_later(ANNOUNCE_EVERY_S, self._keep_announcing)
 
     def _announce(self) -> None:
         self._tell(self.manifest)

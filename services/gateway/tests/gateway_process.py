@@ -58,7 +58,7 @@ def vouched(who: dict[str, Any]) -> str:
 class Gateway:
     """A running gateway process."""
 
-    def __init__(self, broker_url: str, **settings: str) -> None:
+    def __init__(self, broker_url: str, *, behind_proxy: bool = False, **settings: str) -> None:
         self.port, self.ops_port = _free_port(), _free_port()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "liaison_gateway"],
@@ -70,6 +70,7 @@ class Gateway:
                 "LIAISON_OPS_PORT": str(self.ops_port),
                 "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
                 "LIAISON_REQUEST_TIMEOUT_S": "3",
+                **({"FORWARDED_ALLOW_IPS": "127.0.0.1"} if behind_proxy else {}),
                 **{f"LIAISON_{name.upper()}": value for name, value in settings.items()},
             },
             stderr=subprocess.PIPE,
@@ -78,17 +79,21 @@ class Gateway:
         self.ops = httpx.Client(base_url=f"http://127.0.0.1:{self.ops_port}", timeout=5)
 
     def wait(self, *services: str) -> "Gateway":
-        """Until the gateway has met these services."""
-        eventually(lambda: {*services} <= self.answering())
+        """Until the gateway has met these services, and has listened for long enough to say what
+        there is not."""
+        eventually(lambda: self._told().get("ready") and {*services} <= self.answering(), 60)
         return self
 
     def answering(self) -> set[str]:
         """The services that answer, as the gateway sees it."""
+        return {name for name, answers in self._told().get("modules", {}).items() if answers}
+
+    def _told(self) -> dict[str, Any]:
         try:
-            modules = self.ops.get("/health/ready").json()["modules"]
+            told: dict[str, Any] = self.ops.get("/health/ready").json()
         except httpx.TransportError:
-            return set()
-        return {name for name, answers in modules.items() if answers}
+            return {}
+        return told
 
     def as_(self, token: str) -> httpx.Client:
         """A client with a token."""
@@ -147,7 +152,8 @@ def identity_peer(url: str) -> Peer:
     def sign_in(_header: dict[str, Any], body: bytes) -> Any:
         if json.loads(body).get("password") == "wrong":
             return problem_answer(401, "wrong_credentials")
-        return json_answer({"token": "everything", "expires_at": "2999-01-01T00:00:00Z"})
+        said = {"token": "everything", "expires_at": "2999-01-01T00:00:00Z"}
+        return json_answer({**said, "user": {"id": PEOPLE["everything"]["user"]}})
 
     return Peer(
         url,
