@@ -60,10 +60,13 @@ def create(
         "updated_at": about.now,
         "updated_by": about.user,
     }
-    columns = dict.fromkeys(kind.table.c.keys()) | {"custom": {}} | values | stamped
+    if strangers := values.keys() - set(kind.column_names):
+        raise TypeError(f"{model.__name__} has no {', '.join(sorted(strangers))}")
+    # In the order of the table, as a copy is made.
+    columns = dict.fromkeys(kind.column_names) | {"custom": {}} | values | stamped
     part, more = along or (None, {})
     written = _write(session, kind, columns, sql.insert(kind, part), more, pointed)
-    return held(kind, model, columns, written)
+    return held(kind, model, tuple(columns.values()), written)
 
 
 def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> None:
@@ -99,7 +102,8 @@ def load_with(
     """
     found = sql.lock(kind, also).run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
-    row = _copy(kind, model, found[0]) if found else None
+    size = len(kind.column_names)
+    row = held(kind, model, found[0][:size]) if found else None
     if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
         raise NotFound(f"There is no such record in {kind.name}")
     if version is not None and row.version != version:
@@ -107,7 +111,7 @@ def load_with(
         raise StaleVersion(
             f"You changed version {version}; it is at version {row.version} now", current
         )
-    return row, found[0][len(kind.table.c) :]
+    return row, found[0][size:]
 
 
 def locked(
@@ -116,7 +120,7 @@ def locked(
     """The records that meet the conditions, locked for change in an order that all share."""
     table = kind.table
     rows = select(*table.c).where(*where).order_by(table.c.id).with_for_update(key_share=True)
-    return [_copy(kind, model, row) for row in session.execute(rows)]
+    return [held(kind, model, row) for row in session.execute(rows)]
 
 
 def change(
@@ -152,7 +156,7 @@ def change(
     more = {**more, **_kept(session, kind, columns["version"], "changed", told)}
     pointed = changed.keys() & kind.references
     written = _write(session, kind, columns, sql.update(kind, part), more, pointed)
-    return held(kind, cast("type[R]", kind.model), columns, written), told
+    return held(kind, cast("type[R]", kind.model), tuple(columns.values()), written), told
 
 
 def remove(session: Session, kind: RecordType, row: Held[Record]) -> None:
@@ -177,10 +181,6 @@ def answer(session: Session, kind: RecordType, record: Held[Record] | UUID) -> t
     if found is None:
         raise NotFound(f"There is no such record in {kind.name}")
     return found[0].encode(), found[1]
-
-
-def _copy(kind: RecordType, model: type[R], row: Sequence[Any]) -> Held[R]:
-    return held(kind, model, dict(zip(kind.table.c.keys(), row, strict=False)))
 
 
 def _write(
