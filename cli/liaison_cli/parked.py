@@ -1,5 +1,6 @@
 """`liaison parked`: events that a handler has given up on, for who operates the installation."""
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -22,21 +23,32 @@ Handler = Annotated[
 ]
 
 
+class State(StrEnum):
+    """Where an event is that a handler has failed on."""
+
+    PARKED = "parked"
+    RETRYING = "retrying"
+    WAITING = "waiting"
+
+
 @app.command("list")
 def list_(
     handler: Handler = None,
+    state: Annotated[
+        State, typer.Option(help="Those given up on, being retried, or waiting behind such.")
+    ] = State.PARKED,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many to list.")] = 50,
 ) -> None:
-    """List parked events, latest first."""
+    """List parked events, or those that are being retried or wait, latest first."""
     with connect() as client:
-        found = client.get("/parked-events", limit=limit, handler=handler)["items"]
+        found = client.get("/parked-events", limit=limit, handler=handler, state=state)["items"]
     if not found:
-        screen.say("Nothing is parked.")
+        screen.say(f"Nothing is {state}.")
         return
     screen.table(
-        ("id", "handler", "event", "tries", "last failed", "error"),
+        ("id", "handler", "event", "tries", "behind it", "last failed", "error"),
         [_row(event) for event in found],
-        right=("tries",),
+        right=("tries", "behind it"),
     )
 
 
@@ -76,6 +88,7 @@ def _row(event: dict[str, Any]) -> tuple[Any, ...]:
         event["handler"],
         f"{event['type']} {event['key']}",
         event["attempts"],
+        event.get("waiting", ""),
         screen.when(event["last_failed_at"]),
         (event.get("error") or "").strip().rpartition("\n")[2],
     )

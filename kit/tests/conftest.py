@@ -20,6 +20,7 @@ from liaison_kit.database.migrations import (
     kit_tables,
     prepare,
     record_indexes,
+    safer_events,
 )
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
@@ -137,6 +138,7 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
     with owner.begin() as connection:
         op = Operations(MigrationContext.configure(connection))
         kit_tables(op)
+        safer_events(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
         for table in ("things", "makers", "gadgets"):

@@ -11,6 +11,8 @@ import pytest
 from tests.system import Api, System, Tenant, run, wait_for
 
 from liaison_kit.events.outbox import slot
+from liaison_kit.trust.keys import Keyring
+from liaison_kit.trust.signatures import Signer
 
 POISON = "Poisoned deal"
 
@@ -31,6 +33,10 @@ def poisoned(running: System) -> Iterator[None]:
 def _mend(running: System) -> None:
     with running.database(running.roles("contacts").owner) as connection:
         run(connection, "ALTER TABLE occurrences DROP CONSTRAINT IF EXISTS poison")
+
+
+def _parked_of(api: Api, handler: str) -> list[dict[str, Any]]:
+    return api.every("/parked-events", handler=handler)
 
 
 def _parked(api: Api, **about: str) -> list[dict[str, Any]]:
@@ -63,7 +69,11 @@ def test_a_poison_event_is_retried_parked_and_replayed_after_the_fix(
     assert len(parked) == 1
     event = parked[0]
     assert (event["type"], event["attempts"]) == ("opportunity_opened", 5)
-    assert "on_opportunity_opened" in event["handler"]
+    assert event["handler"] == "contacts.on_opportunity_opened"
+    assert _parked_of(api, event["handler"]) == _parked(api, key=deal["id"])
+    assert _parked_of(api, "sales.on_opportunity_opened") == []
+    unqualified = api.get("/parked-events", params={"handler": "on_opportunity_opened"})
+    assert unqualified.status_code == 422, unqualified.text
     assert "CheckViolation" in event["error"] or "poison" in event["error"]
     assert event["envelope"]["data"]["name"] == POISON
     assert "opportunity_opened" not in _kinds(api, company)
@@ -119,9 +129,12 @@ def test_what_can_not_be_read_is_parked_and_holds_nobody_up(
     company = api.make("/companies", name="Unhindered")["id"]
     before = _unreadable(running)
     of_later_code = _envelope(tenant.id, version=99)
+    ours = running.ground.credentials
+    keys = Keyring("sales", ours.folder / "sales" / "keys.json", ours.trusted)
+    bodies = [b"\xff\x00 not JSON}", json.dumps(of_later_code).encode()]
     with pika.BlockingConnection(pika.URLParameters(running.rabbitmq.url)) as broker:
         channel = broker.channel()
-        for body in (b"\xff\x00 not JSON", json.dumps(of_later_code).encode()):
+        for body in Signer(keys).sign("event", bodies):
             key = f"deal_won.{slot(of_later_code['key'])}"
             channel.basic_publish("sales.events", key, body)
 

@@ -18,7 +18,8 @@ from psycopg2.extensions import encrypt_password
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection
 
-from liaison_kit.events.tables import EVENT_TABLE_NAMES
+from liaison_kit import sight
+from liaison_kit.events.tables import EVENT_TABLE_NAMES, SAFER_EVENTS_NAMES, safer_statements
 from liaison_kit.events.tables import statements as event_tables
 
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
@@ -187,6 +188,22 @@ def search_view(op: Op, table: str) -> None:
     op.execute(f"GRANT SELECT ON {table}_found TO {application_role(op)}")
 
 
+def seen_view(
+    op: Op, table: str, kind: str, *columns: str, source: str | None = None, where: str = "true"
+) -> None:
+    """`seen_<table>`: the rows of a kind of record that the person who asks may see.
+
+    What shows or takes a record of another kind reads it there: its name beside an id, a reference.
+    """
+    seen = sight.condition(f"'{kind}:read'", f"'{kind}'", "owner_id")
+    listed = ", ".join(("id", "tenant_id", *columns))
+    op.execute(
+        f"CREATE OR REPLACE VIEW seen_{table} WITH (security_invoker) AS"
+        f" SELECT {listed} FROM {source or table} WHERE {where} AND {seen}"
+    )
+    op.execute(f"GRANT SELECT ON seen_{table} TO {application_role(op)}")
+
+
 def record_indexes(op: Op, table: str) -> None:
     """The indexes that every record has: external id, and the order of last change."""
     op.execute(
@@ -229,6 +246,14 @@ def kit_tables(op: Op) -> None:
     op.execute(TIDY)
     op.execute("REVOKE EXECUTE ON FUNCTION tidy() FROM public")
     op.execute(f"GRANT EXECUTE ON FUNCTION tidy() TO {role}")
+
+
+def safer_events(op: Op) -> None:
+    """What events need to survive crashes, refusals of the broker and other numbers of shards."""
+    for statement in safer_statements():
+        op.execute(statement)
+    for table in SAFER_EVENTS_NAMES:
+        grant(op, table)
 
 
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.

@@ -24,18 +24,24 @@ class Lanes:
         if lane not in self._closed:
             self._open[lane] = None
 
-    def take(self, limit: int) -> list[Arrival]:
-        """Up to `limit` events of one tenant that may be handled now, in an order that is right."""
+    def take(self, limit: int, limit_bytes: int) -> list[Arrival]:
+        """Up to `limit` events of one tenant that may be handled now, in an order that is right.
+
+        They are no more than so many bytes together, or one.
+        """
         taken: list[Arrival] = []
         lanes = []
+        left = limit_bytes
         for lane in self._open:
             waiting = self._waiting[lane]
             if taken and waiting[0].tenant != taken[0].tenant:
                 continue
-            while waiting and len(taken) < limit:
+            while waiting and len(taken) < limit and (not taken or waiting[0].size <= left):
+                left -= waiting[0].size
                 taken.append(waiting.popleft())
-            lanes.append(lane)
-            if len(taken) >= limit:
+            if taken and (taken[-1].lane == lane):
+                lanes.append(lane)
+            if len(taken) >= limit or left <= 0:
                 break
         for lane in lanes:
             del self._open[lane]
@@ -51,10 +57,12 @@ class Lanes:
             else:
                 self._waiting.pop(lane, None)
 
-    def forget_waiting(self) -> None:
+    def forget_waiting(self) -> list[Arrival]:
         """The broker has taken back what is waiting; what was taken from here is still in hand."""
+        forgotten = [arrival for waiting in self._waiting.values() for arrival in waiting]
         self._waiting.clear()
         self._open.clear()
+        return forgotten
 
     def __bool__(self) -> bool:
         return bool(self._open)

@@ -50,6 +50,8 @@ class Row(NamedTuple):
     body: str
     turn: int
     traceparent: str | None
+    key: str | None
+    """Of an event: those of one key are sent one after the other."""
 
 
 def emit(session: Session, event: Event) -> UUID:
@@ -84,13 +86,13 @@ def _emit(session: Session, kind: type[Event], key: str | None, data: bytes) -> 
     )
     body = (envelope[:-1] + b',"data":' + data + b"}").decode()
     routing_key = f"{kind.type}.{slot(key)}"
-    _add(session, Row(str(identifier), None, routing_key, body, 0, about.traceparent))
+    _add(session, Row(str(identifier), None, routing_key, body, 0, about.traceparent, key))
     return identifier
 
 
 def send_to_queue(session: Session, queue: str, event_id: UUID, body: str, turn: int) -> None:
     """Put an event that has travelled already into a queue, if this transaction commits."""
-    _add(session, Row(str(event_id), queue, queue, body, turn, None))
+    _add(session, Row(str(event_id), queue, queue, body, turn, None, None))
 
 
 def slot(key: str) -> int:
@@ -132,16 +134,18 @@ def _write_many(session: Session, rows: list[Row], notice: str) -> None:
         chunk = rows[start : start + _CHUNK]
         end = notice + AND_COMMIT if start + _CHUNK >= len(rows) else ""
         values = tuple(value for row in chunk for value in row)
-        places = ", ".join(["(%s::uuid, %s, %s, %s, %s, %s)"] * len(chunk))
+        places = ", ".join(["(%s::uuid, %s, %s, %s, %s, %s, %s)"] * len(chunk))
         connection.exec_driver_sql(_INSERT + places + end, values)
 
 
-_INSERT = "INSERT INTO outbox (event_id, to_queue, routing_key, body, turn, traceparent) VALUES "
+_INSERT = (
+    "INSERT INTO outbox (event_id, to_queue, routing_key, body, turn, traceparent, key) VALUES "
+)
 _NOTICE = f"; SELECT pg_notify('{CHANNEL}', '')"
-_PLACES = "($1, $2, $3, $4, $5, $6)"
-_ONE = Prepared(_INSERT + _PLACES, 6)
+_PLACES = "($1, $2, $3, $4, $5, $6, $7)"
+_ONE = Prepared(_INSERT + _PLACES, 7)
 _ONE_WITH_NOTICE = Prepared(
-    f"WITH written AS ({_INSERT}{_PLACES}) SELECT pg_notify('{CHANNEL}', '')", 6
+    f"WITH written AS ({_INSERT}{_PLACES}) SELECT pg_notify('{CHANNEL}', '')", 7
 )
 
 

@@ -1,9 +1,13 @@
-"""The parking lot: events that a handler has given up on, for an operator to replay or discard."""
+"""The parking lot: events that a handler has given up on, for an operator to replay or discard.
+
+Beside it, what has not come that far: events that are being retried, and those that wait behind
+them because they are about the same record.
+"""
 
 import datetime as dt
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -14,11 +18,17 @@ from liaison_kit.events.outbox import send_to_queue
 from liaison_kit.telemetry import log
 from liaison_sdk.errors import NotFound
 
+State = Literal["parked", "retrying", "waiting"]
+
 
 class ParkedEvent(BaseModel):
     """An event that a handler failed on: what it says, how often it was tried, what went wrong."""
 
     id: UUID
+    state: State
+    waiting: int
+    """How many later events of the same record wait until this one is done or parked."""
+    next_try_at: dt.datetime | None
     handler: str
     type: str
     key: str
@@ -35,18 +45,18 @@ def parked(
     session: Session,
     tenant: UUID | None,
     *,
+    state: State = "parked",
     handler: str | None = None,
     before: UUID | None = None,
     limit: int = 50,
 ) -> list[ParkedEvent]:
-    """Parked events, latest first; `before` is the last id of the page before.
+    """Parked events, or others, latest first; `before` is the last id of the page before.
 
     Without a tenant it shows those of all, and those that can't be read well enough to tell whose
     they are: that is for who operates the installation.
     """
-    rows = session.execute(
-        _LIST, {"tenant": tenant, "handler": handler, "before": before, "limit": limit}
-    )
+    facts = {"tenant": tenant, "state": state, "handler": handler}
+    rows = session.execute(_LIST, facts | {"before": before, "limit": limit})
     return [_shape(row) for row in rows]
 
 
@@ -87,6 +97,9 @@ def _shape(row: Any) -> ParkedEvent:
         envelope = None
     return ParkedEvent(
         id=row.id,
+        state=row.state,
+        waiting=row.waiting,
+        next_try_at=None if row.state == "parked" else row.next_try_at,
         handler=row.handler,
         type=row.type,
         key=row.key,
@@ -100,16 +113,20 @@ def _shape(row: Any) -> ParkedEvent:
 
 
 _SHOWN = """
-SELECT id, handler, type, key, event_id, attempt, error, first_failed_at, last_failed_at, body
-FROM failed_events
-WHERE state = 'parked' AND (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)
+SELECT id, state, handler, type, key, event_id, attempt, error, first_failed_at, last_failed_at,
+    next_try_at, body,
+    (SELECT count(*) FROM failed_events AS later
+     WHERE f.state = 'retrying' AND later.state = 'waiting' AND later.handler = f.handler
+        AND later.key = f.key AND later.tenant_id = f.tenant_id AND later.seq > f.seq) AS waiting
+FROM failed_events AS f
+WHERE (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)
 """
 _LIST = text(
     _SHOWN
-    + """ AND (CAST(:handler AS text) IS NULL OR handler = :handler)
+    + """ AND state = :state AND (CAST(:handler AS text) IS NULL OR handler = :handler)
     AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"""
 )
-_FIND = text(_SHOWN + " AND id = :id FOR UPDATE")
+_FIND = text(_SHOWN + " AND state = 'parked' AND id = :id FOR UPDATE OF f")
 _RELEASE = text("""
 UPDATE failed_events
 SET state = 'retrying', attempt = 0, turn = turn + 1, next_try_at = now()

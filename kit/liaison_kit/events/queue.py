@@ -1,7 +1,8 @@
 """A handler's queue: what it is bound to, and who works on what arrives."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import eventlet
@@ -9,9 +10,9 @@ from eventlet.greenpool import GreenPool
 from prometheus_client import Counter
 
 from liaison_kit.events.broker import Connection
-from liaison_kit.events.inbox import Arrival, Handling, NotNow, read, retry_queue
+from liaison_kit.events.generations import QueuePlan
+from liaison_kit.events.inbox import Arrival, Handling, NotNow, read
 from liaison_kit.events.lanes import Lanes
-from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
 from liaison_kit.trust.signatures import Verifier
 from liaison_sdk.events import Event
@@ -21,7 +22,15 @@ WORKERS = 8
 
 PREFETCH = 400
 
+IN_HAND_BYTES = 16 << 20
+"""How much all queues of a process may have in hand; what is read takes many times that."""
+
+FULL_AGAIN_S = 10.0
+"""After so long with nothing in hand, a queue that took fewer messages takes all again."""
+
 BATCH = 50
+
+BATCH_BYTES = 1 << 20
 
 BATCH_S = 0.5
 """How long a transaction of several events should take at most, judged by the last ones."""
@@ -41,28 +50,38 @@ PAUSES = Counter(
 )
 
 
+@dataclass(slots=True)
+class InHand:
+    """What all queues of a process have in hand."""
+
+    bytes: int = 0
+
+
 class Queue:
-    """One queue of a handler: what it is bound to, and who works on what arrives."""
+    """One queue of a handler: who works on what arrives.
+
+    `leaving` is a queue of an earlier generation, to be worked off as it is.
+    """
 
     def __init__(
         self,
-        name: str,
-        bindings: Iterable[tuple[str, str]],
+        plan: QueuePlan,
         events: Mapping[str, type[Event]],
         handling: Handling,
         answers: Callable[[], None],
-        chosen: Settings,
+        in_hand: InHand,
         service: str,
         source: str,
         verifier: Verifier,
     ) -> None:
-        self.name = name
-        self.bindings = tuple(bindings)
-        self.consuming = False
+        self.name = plan.name
+        self.leaving = False
+        self.consuming = self.resting = False
+        self._plan = plan
         self._events = events
         self._handling = handling
         self._answers = answers
-        self._settings = chosen
+        self._in_hand = in_hand
         self._service = service
         self._source = source
         self._verifier = verifier
@@ -72,6 +91,7 @@ class Queue:
         self._channel: Any = None
         self._tags: dict[Arrival, tuple[Any, int]] = {}
         self._outstanding: dict[int, bool] = {}
+        self._prefetch = PREFETCH
         self._pause_s = 0.0
         self._last_start = 0.0
         self._per_event_s = BATCH_S / BATCH
@@ -82,43 +102,38 @@ class Queue:
     def open(self, broker: Connection) -> None:
         """Declare the queue and its retry queues, then take what arrives."""
         self._broker = broker
-        if not self._stopping and broker.pika.is_open:
+        if self._channel is None and not (self._stopping or self.resting) and broker.pika.is_open:
             broker.pika.channel(on_open_callback=self._opened)
 
     def _opened(self, channel: Any) -> None:
+        if self._channel is not None:
+            channel.close()
+            return
         self._channel = channel
         self._outstanding = {}
         self.consuming = False
         channel.add_on_close_callback(self._closed)
-        channel.basic_qos(prefetch_count=PREFETCH)
-        kind: dict[str, Any] = {"x-queue-type": self._settings.queue_type}
-        single = {"x-single-active-consumer": True}
-        channel.queue_declare(self.name, durable=True, arguments=kind | single)
-        # Being dead-lettered must not lose a message when a node of the cluster dies.
-        sure = {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
-        for delay in self._settings.retry_delays_s:
-            back = {
-                "x-message-ttl": int(delay * 1000),
-                "x-dead-letter-exchange": "",
-                "x-dead-letter-routing-key": self.name,
-            }
-            more = sure if self._settings.queue_type == "quorum" else {}
-            channel.queue_declare(
-                retry_queue(self.name, delay), durable=True, arguments=kind | back | more
-            )
-        if self._settings.declare_exchanges:
-            for exchange in {exchange for exchange, _key in self.bindings}:
-                channel.exchange_declare(exchange, "topic", durable=True)
-        for exchange, key in self.bindings:
-            channel.queue_bind(self.name, exchange, key)
+        channel.basic_qos(prefetch_count=self._prefetch)
+        if self.leaving:
+            channel.queue_declare(self.name, passive=True)
+        else:
+            self._plan.declare(channel)
         channel.basic_consume(self.name, self._arrived, callback=self._consuming)
 
     def _consuming(self, _frame: Any) -> None:
         self.consuming = True
 
     def _arrived(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        turn = int((properties.headers or {}).get("turn", 0))
+        if channel is not self._channel or self._stopping:
+            return
+        if self._in_hand.bytes + len(body) > IN_HAND_BYTES and self._outstanding:
+            self._take_fewer()
+            return
+        turn = _turn(properties)
         arrival = read(body, self.name, turn, self._events, self._source, self._verifier)
+        arrival.redelivered = method.redelivered
+        arrival.size = len(body)
+        self._in_hand.bytes += arrival.size
         tag = method.delivery_tag
         self._tags[arrival] = (channel, tag)
         self._outstanding[tag] = False
@@ -128,6 +143,29 @@ class Queue:
             self._starting = True
             quiet = time.monotonic() - self._last_start
             eventlet.spawn_after(max(0.0, GATHER_S - quiet), self._start)
+
+    def _take_fewer(self) -> None:
+        """Large messages have come: give back what is not begun, and take so many no more."""
+        channel, broker = self._channel, self._broker
+        self._prefetch = max(1, len(self._outstanding) // 2)
+        log.info("large events: fewer at a time", queue=self.name, prefetch=self._prefetch)
+        self._drop_channel()
+        channel.close()
+        if broker is not None:
+            broker.loop.call_later(GATHER_S, lambda: self.open(broker))
+            broker.loop.call_later(FULL_AGAIN_S, lambda: self._take_more(broker))
+
+    def _take_more(self, broker: Connection) -> None:
+        if broker is not self._broker or self._stopping or self._prefetch == PREFETCH:
+            return
+        if self._outstanding or self._channel is None or not self._channel.is_open:
+            broker.loop.call_later(FULL_AGAIN_S, lambda: self._take_more(broker))
+            return
+        self._prefetch = PREFETCH
+        channel = self._channel
+        self._drop_channel()
+        channel.close()
+        self.open(broker)
 
     def _closed(self, channel: Any, error: Any) -> None:
         """The broker has everything back that was not acknowledged."""
@@ -148,7 +186,8 @@ class Queue:
         self._channel = None
         self.consuming = False
         self._outstanding = {}
-        self._lanes.forget_waiting()
+        for arrival in self._lanes.forget_waiting():
+            self._in_hand.bytes -= arrival.size
         self._tags = {}
 
     def _acknowledge(self) -> None:
@@ -182,7 +221,7 @@ class Queue:
 
     def _take(self) -> list[Arrival]:
         limit = max(1, min(BATCH, int(BATCH_S / self._per_event_s)))
-        return self._lanes.take(limit)
+        return self._lanes.take(limit, BATCH_BYTES)
 
     def _work(self, batch: list[Arrival]) -> None:
         while batch:
@@ -206,6 +245,7 @@ class Queue:
     def _done(self, batch: list[Arrival]) -> None:
         for arrival in batch:
             channel, tag = self._tags.pop(arrival, (None, 0))
+            self._in_hand.bytes -= arrival.size
             if channel is not None and channel is self._channel:
                 self._outstanding[tag] = True
         if not self._acking and self._broker is not None:
@@ -217,6 +257,7 @@ class Queue:
         channel, broker = self._channel, self._broker
         mine = any(self._tags.get(arrival, (None, 0))[0] is channel for arrival in batch)
         self._lanes.release(batch)
+        self._in_hand.bytes -= sum(arrival.size for arrival in batch)
         if channel is None or broker is None or not mine:
             return
         PAUSES.labels(self._service, self._handling.name).inc()
@@ -242,15 +283,36 @@ class Queue:
         self._pause_s = min(max(0.2, self._pause_s * 2), _LONGEST_PAUSE_S)
         return self._pause_s
 
-    def stop(self) -> None:
-        """End what is in hand; the broker keeps the rest."""
-        self._stopping = True
-        self._lanes.forget_waiting()
+    def rest(self) -> bool:
+        """Consume no more if nothing is in hand; whether it rests."""
         channel, broker = self._channel, self._broker
+        if self._outstanding or self._pool.running():
+            return False
+        self.resting = True
         if channel is not None and broker is not None:
-            tag = next(iter(channel.consumer_tags), None)
-            if tag is not None:
-                broker.call(lambda: channel.basic_cancel(tag) if channel.is_open else None)
+            self._drop_channel()
+            broker.call(lambda: channel.close() if channel.is_open else None)
+        return True
+
+    def wake(self, broker: Connection) -> None:
+        """Consume again."""
+        self.resting = False
+        broker.call(lambda: self.open(broker))
+
+    def stop(self) -> None:
+        """End what is in hand; the broker keeps the rest.
+
+        Others get it only when the connection ends: before, they could overtake what is in hand.
+        """
+        self._stopping = True
+        for arrival in self._lanes.forget_waiting():
+            self._in_hand.bytes -= arrival.size
         self._pool.waitall()
-        if broker is not None:
-            broker.call(self._acknowledge)
+        if self._broker is not None:
+            self._broker.call(self._acknowledge)
+
+
+def _turn(properties: Any) -> int:
+    """The turn that a copy says it has; a copy that says nonsense has none that counts."""
+    found = (properties.headers or {}).get("turn", 0)
+    return found if isinstance(found, int) else -1

@@ -7,14 +7,16 @@ deleted only when the broker has confirmed that it holds the message; a relay th
 sends it again, and the handlers' inbox makes that harmless.
 
 Rows are published without waiting for earlier confirms: waiting for each would cost a disk
-write's time per event.
+write's time per event. Only the events of one key go one after the other, so that one that the
+broker refuses is not overtaken; it is sent again after a pause.
 """
 
 import datetime as dt
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pika
@@ -27,6 +29,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.engine import URL
 
 from liaison_kit.events.broker import BrokerLost, Connection
+from liaison_kit.events.generations import UNATTENDED_S
 from liaison_kit.events.outbox import CHANNEL
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
@@ -35,6 +38,11 @@ from liaison_kit.trust.signatures import Signer
 
 BATCH = 500
 IN_FLIGHT = 1000
+BATCH_BYTES = 8 << 20
+"""How much of the outbox is in memory at a time, but for a single larger body."""
+REFUSED_S = (0.2, 5.0)
+"""The first and the longest pause after the broker has refused a message."""
+LIMITS = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=30s"
 SWEEP_S = 5.0
 """How often to look without having been told, in case a notice was lost."""
 GATHER_S = 0.04
@@ -55,19 +63,41 @@ AGE = Gauge("liaison_outbox_oldest_seconds", "How long the oldest event has wait
 LEADS = Gauge(
     "liaison_relay_leads", "1 in the process that leads its service's relays.", ["service"]
 )
+REFUSED = Counter(
+    "liaison_events_refused_total",
+    "Messages that the broker would not take, or had no queue for, and that are sent again.",
+    ["service", "why"],
+)
 FAILED = Gauge(
     "liaison_failed_events", "Events that a handler has failed on.", ["service", "handler", "state"]
 )
+UNATTENDED = Gauge(
+    "liaison_event_queues_unattended_seconds",
+    "Since when no process has known a handler whose queues go on filling.",
+    ["service", "handler"],
+)
 
+# Of a key that has some waiting behind each other no more are fetched, so that others get by. The
+# sizes add up in the order of sending.
 _FETCH = """
-WITH gone AS (DELETE FROM outbox WHERE seq = ANY(%(gone)s::bigint[]))
-SELECT seq, event_id::text, to_queue, routing_key, body, turn, traceparent
-FROM outbox WHERE seq <> ALL(%(held)s::bigint[]) ORDER BY seq LIMIT %(limit)s
+WITH gone AS (DELETE FROM outbox WHERE seq = ANY(%(gone)s::bigint[])), next AS (
+    SELECT seq, event_id, to_queue, routing_key, body, turn, traceparent, key
+    FROM outbox
+    WHERE seq <> ALL(%(held)s::bigint[]) AND (key IS NULL OR key <> ALL(%(keys)s::text[]))
+    ORDER BY seq LIMIT %(limit)s
+), sized AS (SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) AS up_to FROM next)
+SELECT seq, event_id::text, to_queue, routing_key, body, turn, traceparent, key,
+    octet_length(body)
+FROM sized WHERE up_to - octet_length(body) < %(bytes)s ORDER BY seq
 """
 _DELETE = "DELETE FROM outbox WHERE seq = ANY(%(gone)s::bigint[])"
 _LOOK = """
 SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0)
 FROM (SELECT created_at FROM outbox ORDER BY seq LIMIT 100000) AS waiting
+"""
+_UNATTENDED = f"""
+SELECT handler, extract(epoch FROM now() - max(attended_at)) FROM event_queues
+GROUP BY handler HAVING max(attended_at) < now() - interval '{UNATTENDED_S} seconds'
 """
 _FAILED = "SELECT handler, state, count(*) FROM failed_events GROUP BY handler, state"
 # A dead-lettered message may be lost when a broker dies at the wrong moment. The row here is the
@@ -85,25 +115,38 @@ WITH overdue AS (
 INSERT INTO outbox (event_id, to_queue, routing_key, body, turn)
 SELECT event_id, queue, queue, body, turn FROM overdue ORDER BY seq
 """
-# Ids of events begin with their time, so the oldest are at the head of the primary key.
+# Ids of events begin with their time, so the oldest are at the head of the primary key. What was
+# handled late is kept for a while all the same: a copy of it may be right behind it.
 _PURGE = """
 DELETE FROM inbox WHERE (event_id, handler) IN (
-    SELECT event_id, handler FROM inbox WHERE event_id < %(before)s::uuid
+    SELECT event_id, handler FROM inbox
+    WHERE event_id < %(before)s::uuid AND done_at < now() - interval '1 day'
     ORDER BY event_id, handler LIMIT %(limit)s
 )
 """
+_PURGE_BEGUN = "DELETE FROM begun_events WHERE begun_at < now() - make_interval(days => %(days)s)"
 
 
-class Waiting(NamedTuple):
-    """A row of the outbox."""
+class Message(NamedTuple):
+    """A row of the outbox, with what is sent of it in place of its text."""
 
     seq: int
     event_id: str
     to_queue: str | None
     routing_key: str
-    body: str
+    body: bytes
     turn: int
     traceparent: str | None
+    key: str | None
+    size: int
+
+
+class Flying(NamedTuple):
+    """A message on its way to the broker."""
+
+    seq: int
+    key: str | None
+    size: int
 
 
 class OutboxRelay:
@@ -119,6 +162,7 @@ class OutboxRelay:
         self._broker: Connection | None = None
         self.leads = False
         self._rung = False
+        self._unattended: set[str] = set()
         self._reset()
 
     def run(self) -> None:
@@ -160,7 +204,16 @@ class OutboxRelay:
 
     def _reset(self) -> None:
         self._rung = False
-        self._flying: dict[int, int] = {}
+        self._flying: dict[int, Flying] = {}
+        # By key: what waits behind the one that is on its way. Of what is skipped there may be more
+        # in the outbox. What was refused rests: it is not sent before the pause is over.
+        self._behind: dict[str, deque[Message]] = {}
+        self._skipped: set[str] = set()
+        self._resting: list[Flying] = []
+        self._held: set[int] = set()
+        self._bytes = 0
+        self._refused_s = 0.0
+        self._refused_at = 0.0
         self._confirmed: list[int] = []
         self._tag = 0
         self._more = False
@@ -172,7 +225,11 @@ class OutboxRelay:
     def _serve(self) -> None:
         self._reset()
         self._db = psycopg2.connect(
-            self._dsn, connect_timeout=5, application_name=f"liaison-{self.service}-relay"
+            self._dsn,
+            connect_timeout=5,
+            application_name=f"liaison-{self.service}-relay",
+            tcp_user_timeout=30_000,
+            options=LIMITS,
         )
         try:
             self._db.autocommit = True
@@ -203,6 +260,7 @@ class OutboxRelay:
         def ready(channel: Any) -> None:
             self._channel = channel
             channel.add_on_close_callback(self._channel_closed)
+            channel.add_on_return_callback(self._on_return)
             channel.confirm_delivery(self._on_confirm)
             channel.exchange_declare(
                 self.exchange, "topic", durable=True, callback=lambda _frame: self._lead(broker)
@@ -249,6 +307,12 @@ class OutboxRelay:
         FAILED.clear()
         for handler, state, count in self._execute(_FAILED):
             FAILED.labels(self.service, handler, state).set(count)
+        UNATTENDED.clear()
+        for handler, seconds in self._execute(_UNATTENDED):
+            UNATTENDED.labels(self.service, handler).set(float(seconds))
+            if handler not in self._unattended:
+                log.warning("nobody attends to a handler's queues", handler=handler)
+                self._unattended.add(handler)
         self._plan()
         self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -257,72 +321,152 @@ class OutboxRelay:
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=INBOX_DAYS)
         first = f"{int(before.timestamp() * 1000):012x}".ljust(32, "0")
         self._execute(_PURGE, {"before": first, "limit": PURGE_BATCH})
+        self._execute(_PURGE_BEGUN, {"days": INBOX_DAYS})
         self._plan()
         self._loop.call_later(HOUSEKEEPING_S, self._keep_house)
 
     def _plan(self) -> None:
         """Look soon: at once after a quiet time, else when a few more have gathered."""
         self._more = True
-        if self._planned is None and len(self._flying) <= IN_FLIGHT - BATCH:
+        if self._planned is None and self._has_room():
             since = time.monotonic() - self._last_look
             self._planned = self._loop.call_later(max(0.0, GATHER_S - since), self._look)
             # Until then there is one notice per transaction that would tell nothing new.
             self._listen(False)
+
+    def _has_room(self) -> bool:
+        return len(self._held) <= IN_FLIGHT - BATCH and self._bytes < BATCH_BYTES
 
     def _look(self) -> None:
         """Delete what is confirmed and publish what is new: one statement."""
         self._planned = None
         self._more = False
         gone, self._confirmed = self._confirmed, []
-        wanted = {"gone": gone, "held": [*self._flying.values(), *gone], "limit": BATCH}
-        rows = [Waiting(*row) for row in self._execute(_FETCH, wanted)]
+        self._skipped.update(key for key, behind in self._behind.items() if behind)
+        self._skipped.update(one.key for one in self._resting if one.key is not None)
+        facts = {
+            "gone": gone,
+            "held": [*self._held, *gone],
+            "keys": list(self._skipped),
+            "limit": BATCH,
+            "bytes": BATCH_BYTES - self._bytes,
+        }
+        rows = self._execute(_FETCH, facts)
         self._last_look = time.monotonic()
         self._listen(True)
-        for row, body in zip(rows, self._bodies(rows), strict=True):
-            self._publish(row, body)
-        if len(rows) == BATCH:
+        for message in self._messages(rows):
+            self._take(message)
+        if len(rows) == BATCH or not self._has_room():
             self._plan()
         self._notified()
 
-    def _bodies(self, rows: Sequence[Waiting]) -> list[bytes]:
+    def _messages(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[Message]:
         """What is sent of each: a new event signed, one that has travelled already as it is."""
         # The sequence number is the row's, which its writer did not know yet.
-        new = [f'{{"seq":{row.seq},{row.body[1:]}'.encode() for row in rows if row.to_queue is None]
+        new = [f'{{"seq":{row[0]},{row[4][1:]}'.encode() for row in rows if row[2] is None]
         signed = iter(self._signer.sign("event", new))
-        return [next(signed) if row.to_queue is None else row.body.encode() for row in rows]
+        for row in rows:
+            body = next(signed) if row[2] is None else row[4].encode()
+            yield Message(*row)._replace(body=body)
 
-    def _publish(self, row: Waiting, body: bytes) -> None:
-        properties = pika.BasicProperties(
-            content_type="application/json", delivery_mode=2, message_id=row.event_id
-        )
-        exchange, key = self.exchange, row.routing_key
-        if row.to_queue is not None:
-            exchange, properties.headers = "", {"turn": row.turn}
-        if row.traceparent and tracing():
-            with span(f"publish {key.rpartition('.')[0]}", row.traceparent, SpanKind.PRODUCER):
-                self._channel.basic_publish(exchange, key, body, properties)
+    def _take(self, message: Message) -> None:
+        """Publish an event, or keep it behind the one of its key that is on its way."""
+        self._held.add(message.seq)
+        self._bytes += message.size
+        if message.key is None:
+            self._publish(message)
+        elif message.key in self._behind:
+            self._behind[message.key].append(message)
         else:
-            self._channel.basic_publish(exchange, key, body, properties)
+            self._behind[message.key] = deque()
+            self._publish(message)
+
+    def _publish(self, message: Message) -> None:
+        properties = pika.BasicProperties(
+            content_type="application/json", delivery_mode=2, message_id=message.event_id
+        )
         self._tag += 1
-        self._flying[self._tag] = row.seq
+        self._flying[self._tag] = Flying(message.seq, message.key, message.size)
+        again = message.to_queue is not None
+        exchange, key = ("" if again else self.exchange), message.routing_key
+        if again:
+            properties.headers = {"turn": message.turn}
+        # That nobody listens to an event is no fault; that a handler's queue is not there is one.
+        if message.traceparent and tracing():
+            name = f"publish {key.rpartition('.')[0]}"
+            with span(name, message.traceparent, SpanKind.PRODUCER):
+                self._channel.basic_publish(exchange, key, message.body, properties, again)
+        else:
+            self._channel.basic_publish(exchange, key, message.body, properties, again)
+
+    def _on_return(self, _channel: Any, method: Any, _properties: Any, _body: bytes) -> None:
+        # The failed event's row stays, so it is sent again when it is overdue.
+        REFUSED.labels(self.service, "no queue").inc()
+        log.warning("no queue for a failed event", queue=method.routing_key)
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method
-        if isinstance(method, Basic.Nack):
-            # A queue could not take it. Start over from the oldest that is not confirmed.
-            raise BrokerLost("the broker refused a message")
         tag = method.delivery_tag
         if method.multiple:
             tags = list(itertools.takewhile(lambda known: known <= tag, self._flying))
         else:
             tags = [tag]
-        self._confirmed.extend(self._flying.pop(known) for known in tags)
-        PUBLISHED.labels(self.service).inc(len(tags))
+        landed = [self._flying.pop(known) for known in tags]
+        if isinstance(method, Basic.Nack):
+            self._refused(landed)
+            return
+        PUBLISHED.labels(self.service).inc(len(landed))
+        for one in landed:
+            self._confirmed.append(one.seq)
+            self._let_go(one.seq, one.size)
+            if one.key is not None:
+                self._next(one.key)
         if self._more:
             self._plan()
         elif not self._tidying:
             self._tidying = True
             self._loop.call_later(TIDY_S, self._tidy)
+
+    def _next(self, key: str) -> None:
+        """The event of this key that was on its way has arrived: send the one behind it."""
+        behind = self._behind[key]
+        if behind:
+            self._publish(behind.popleft())
+        else:
+            del self._behind[key]
+        if not behind and key in self._skipped:
+            self._skipped.discard(key)
+            self._more = True
+
+    def _refused(self, messages: list[Flying]) -> None:
+        """A queue is full, or ails: send these again after a pause, and then what is behind them.
+
+        What is for other keys goes on; it may be for other queues.
+        """
+        REFUSED.labels(self.service, "refused").inc(len(messages))
+        for one in messages:
+            for behind in self._behind.pop(one.key, ()) if one.key is not None else ():
+                self._let_go(behind.seq, behind.size)
+        if not self._resting:
+            now, (first, longest) = time.monotonic(), REFUSED_S
+            again = now - self._refused_at < 2 * longest
+            self._refused_s = min(self._refused_s * 2, longest) if again else first
+            self._refused_at = now
+            log.warning("the broker refuses events", pause_s=self._refused_s)
+            self._loop.call_later(self._refused_s, self._rested)
+        self._resting.extend(messages)
+
+    def _rested(self) -> None:
+        for one in self._resting:
+            self._let_go(one.seq, one.size)
+            if one.key is not None:
+                self._skipped.discard(one.key)
+        self._resting = []
+        self._plan()
+
+    def _let_go(self, seq: int, size: int) -> None:
+        self._held.discard(seq)
+        self._bytes -= size
 
     def _tidy(self) -> None:
         self._tidying = False

@@ -4,6 +4,8 @@ They are not under row-level security: the relay and the handlers serve every te
 `failed_events` to people filters by tenant, as `liaison_kit.parking` does.
 
 A body is in the outbox for a moment only: compressing a long one would cost more than keeping it.
+
+`EVENT_TABLES` is what a service's first migration made, `SAFER_EVENTS` what a later one added.
 """
 
 EVENT_TABLES = """
@@ -51,7 +53,39 @@ CREATE INDEX ix_failed_events_due ON failed_events (next_try_at) WHERE state <> 
 
 EVENT_TABLE_NAMES = ("outbox", "inbox", "failed_events")
 
+SAFER_EVENTS = """
+ALTER TABLE outbox ADD COLUMN key text;
+
+ALTER TABLE inbox ADD COLUMN done_at timestamptz NOT NULL DEFAULT now();
+
+CREATE TABLE begun_events (
+    event_id uuid NOT NULL,
+    handler text NOT NULL,
+    times integer NOT NULL,
+    begun_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (event_id, handler)
+);
+
+CREATE TABLE event_queues (
+    handler text NOT NULL,
+    generation integer NOT NULL,
+    shards integer NOT NULL,
+    queue_type text NOT NULL,
+    exchange text NOT NULL,
+    types text[] NOT NULL,
+    attended_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (handler, generation)
+)
+"""
+
+SAFER_EVENTS_NAMES = ("begun_events", "event_queues")
+
 
 def statements() -> list[str]:
-    """What creates the tables, one statement each."""
+    """What creates the tables of the first migration, one statement each."""
     return EVENT_TABLES.strip().split(";\n\n")
+
+
+def safer_statements() -> list[str]:
+    """What a later migration adds: one statement each."""
+    return SAFER_EVENTS.strip().split(";\n\n")

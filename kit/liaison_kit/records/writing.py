@@ -24,6 +24,7 @@ from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import Record
 from liaison_kit.ids import uuid7
+from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_kit.records import custom, sql
 from liaison_kit.records.held import Held, answer_of, held, values_of
 from liaison_kit.records.recordtype import RecordType
@@ -74,11 +75,7 @@ def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> Non
     _, peers = listing.row_rule(session, kind)
     if peers is not None and str(owner) not in peers:
         assert kind.owner is not None
-        raise InvalidInput.field(
-            kind.owner.key,
-            "out_of_sight",
-            "Your role shows you some owners' records only, and this would no longer be one",
-        )
+        raise InvalidInput.field(kind.owner.key, *OUT_OF_SIGHT)
 
 
 def load(
@@ -100,12 +97,13 @@ def load_with(
 
     Their statement is remembered: `also` is declared once, and not made for each record.
     """
-    found = sql.lock(kind, also).run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
-    size = len(kind.column_names)
-    row = held(kind, model, found[0][:size]) if found else None
-    if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
+    # What the caller may not see is not even locked: they would wait for it, or others for them.
+    found = sql.lock(kind, also).run(session, {"id": id, "peers": peers})
+    if not found:
         raise NotFound(f"There is no such record in {kind.name}")
+    size = len(kind.column_names)
+    row = held(kind, model, found[0][:size])
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
         raise StaleVersion(
@@ -221,13 +219,21 @@ def _write(
 def _conflict(kind: RecordType, error: IntegrityError) -> Exception:
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
     if constraint.endswith("external_id"):
-        return Conflict(
-            f"Another of the {kind.name} has this external id",
-            [FieldError("external_id", "taken", "This external id is taken")],
-        )
+        return external_id_taken(kind)
     if isinstance(error.orig, ForeignKeyViolation):
         return Conflict("Something that this points at has just been deleted")
     return error
+
+
+def external_id_taken(kind: RecordType) -> Conflict:
+    """An external id is another record's, perhaps of one that the caller may not see.
+
+    Whose it is isn't said; that it is taken can't be kept from who sends it (what-is-seen.md).
+    """
+    return Conflict(
+        f"Another of the {kind.name} has this external id",
+        [FieldError("external_id", "taken", "This external id is taken")],
+    )
 
 
 def _kept(

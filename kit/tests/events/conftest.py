@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy import make_url, text
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.events.outbox import emit
-from liaison_kit.events.tables import statements
+from liaison_kit.events.tables import safer_statements, statements
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
@@ -35,7 +35,7 @@ WORKER = Path(__file__).parent / "worker.py"
 EFFECTS = """
 CREATE TABLE effects (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid,
     record text, number int, tenant uuid, pid int);
-CREATE TABLE broken (record text, number int);
+CREATE TABLE broken (record text, number int, how text NOT NULL DEFAULT 'raises');
 CREATE TABLE things (name text PRIMARY KEY, said int NOT NULL)
 """
 
@@ -50,6 +50,7 @@ class Said(Event):
     record: str
     number: int
     answer: bool = False
+    filling: str = ""
 
 
 def run(url: str, *statements: str) -> None:
@@ -138,8 +139,13 @@ class Flow:
 
     # --- processes -------------------------------------------------------------------------------
 
-    def start(self, roles: str = "events,relay", **environment: str) -> Process:
-        """Start a process and wait until it has started."""
+    def start(
+        self,
+        roles: str = "events,relay",
+        constants: Mapping[str, Any] | None = None,
+        **environment: str,
+    ) -> Process:
+        """Start a process and wait until it has started; constants are those of the kit's code."""
         log = self._folder / f"{self.service}-{len(self._processes)}.log"
         process = Process(
             self._nursery,
@@ -151,6 +157,7 @@ class Flow:
                 **key_environment(self.service),
                 "LIAISON_ROLES": roles,
                 "LIAISON_RETRY_DELAYS_S": "[0.1, 0.2, 0.3, 0.4]",
+                "TEST_CONSTANTS": json.dumps(constants or {}),
                 **environment,
             },
         )
@@ -163,19 +170,22 @@ class Flow:
         return log.read_text() if log.exists() else ""
 
     def declared(self, handler: str = "on_said") -> None:
-        """Wait until a handler's queue is there, so that nothing is published to nobody."""
-        assert wait_until(lambda: self.queue_length(handler) is not None, seconds=10), self.logs()
-        time.sleep(0.1)
+        """Wait until a handler's queue is consumed, so that nothing is published to nobody."""
+        assert wait_until(lambda: self._queue(handler)[1] > 0, seconds=30), self.logs()
 
     def queue_length(self, handler: str = "on_said") -> int | None:
         """Messages ready in a handler's queue; None when there is no queue."""
+        return self._queue(handler)[0]
+
+    def _queue(self, handler: str) -> tuple[int | None, int]:
+        """Messages ready in a handler's queue, and who consumes it."""
         with pika.BlockingConnection(pika.URLParameters(self.broker.url)) as connection:
             channel = connection.channel()
             try:
                 declared = channel.queue_declare(f"{self.service}.{handler}", passive=True)
             except pika.exceptions.ChannelClosedByBroker:
-                return None
-            return int(declared.method.message_count)
+                return None, 0
+            return declared.method.message_count, declared.method.consumer_count
 
     def close(self) -> None:
         for process in self._processes:
@@ -285,7 +295,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     with Postgres(tmp_path_factory.mktemp("events-pg")) as server:
         run(server.tcp_url, "CREATE DATABASE liaison_flow")
         template = make_url(server.tcp_url).set(database="liaison_flow")
-        run(template.render_as_string(hide_password=False), *statements(), *EFFECTS.split(";"))
+        run(
+            template.render_as_string(hide_password=False),
+            *statements(),
+            *safer_statements(),
+            *EFFECTS.split(";"),
+        )
         yield server
 
 

@@ -66,6 +66,13 @@ def test_later_events_of_a_record_wait_for_a_failing_one(running: Flow) -> None:
         lambda: [s for s, _ in running.failed()] == ["retrying", "waiting", "waiting"], seconds=5
     )
     assert running.effects("a") == [1]
+    with running.db.reading(Context(tenant=running.tenant)) as session:
+        (failing,) = parking.parked(session, running.tenant, state="retrying")
+        waiting = parking.parked(session, running.tenant, state="waiting")
+        assert parking.parked(session, running.tenant) == []
+    assert (failing.key, failing.waiting) == ("a", 2)
+    assert failing.next_try_at is not None
+    assert [event.envelope and event.envelope["data"]["number"] for event in waiting] == [4, 3]
     running.rows("DELETE FROM broken")
 
     running.settles(8)

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import traceback
+from importlib import import_module
 from typing import Any
 
 import nameko
@@ -31,6 +32,7 @@ from liaison_kit.events.relay import OutboxRelay, Relay
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, start_logging
 from liaison_kit.trust.keys import Keyring
+from liaison_sdk.errors import Unavailable
 from liaison_sdk.events import Event
 
 
@@ -47,6 +49,7 @@ def listener(service_name: str, database: str) -> type:
         record: str
         number: int
         answer: bool = False
+        filling: str = ""
 
     class Heard(Event):
         """A number was heard; tells that handlers' own events go out too."""
@@ -80,10 +83,10 @@ def listener(service_name: str, database: str) -> type:
             )
             trouble = {"record": event.record, "number": event.number}
             broken = session.execute(
-                text("SELECT 1 FROM broken WHERE record = :record AND number = :number"), trouble
-            ).first()
+                text("SELECT how FROM broken WHERE record = :record AND number = :number"), trouble
+            ).scalar()
             if broken:
-                raise ValueError(f"can't bear {event.number}")
+                be(broken, session, event.number)
             if event.answer:
                 emit(session, Heard(record=event.record))
 
@@ -103,6 +106,26 @@ def listener(service_name: str, database: str) -> type:
             )
 
     return Listener
+
+
+def be(how: str, session: Session, number: int) -> None:
+    """Go wrong in the way that the test wants."""
+    if how == "raises":
+        raise ValueError(f"can't bear {number}")
+    if how == "unavailable":
+        raise Unavailable("the other module does not answer")
+    if how == "refused":
+        raise ConnectionRefusedError
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "locked":
+        session.execute(text("UPDATE things SET said = said + 1 WHERE name = 'locked'"))
+    if how == "unbearable":
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    while how == "spins":
+        pass
+    while how == "asks":
+        session.execute(text("SELECT pg_sleep(0.02)"))
 
 
 def die_between_confirm_and_delete(after: int) -> None:
@@ -126,6 +149,9 @@ def serve() -> None:
     die_after = int(os.environ.get("TEST_DIE_AFTER_CONFIRMS", "0"))
     if die_after:
         die_between_confirm_and_delete(die_after)
+    for name_of, value in json.loads(os.environ.get("TEST_CONSTANTS", "{}")).items():
+        module, _, constant = name_of.rpartition(".")
+        setattr(import_module(f"liaison_kit.events.{module}"), constant, value)
     if os.environ.get("TEST_NEVER_SWEEP"):
         relay.SWEEP_S = 3600
     service = listener(name, os.environ["TEST_DATABASE"])

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -15,6 +16,7 @@ from liaison_kit.database.migrations import (
     enable_tenancy,
     kit_tables,
     prepare,
+    safer_events,
     search_view,
 )
 from liaison_kit.imports.models import import_tables
@@ -22,6 +24,10 @@ from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
 
 from . import book
+
+# The first time that something is called it may take long, and longer on a busy machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +42,7 @@ def database(
         with owner.begin() as connection:
             op = Operations(MigrationContext.configure(connection))
             kit_tables(op)
+            safer_events(op)
             import_tables(op)
             for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
                 connection.execute(text(statement))

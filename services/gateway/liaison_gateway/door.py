@@ -209,7 +209,6 @@ class Door:
                     incoming.head(),
                     body,
                     incoming.timeout_s,
-                    doubt=not incoming.hurried,
                 )
                 if reply.head.status == 202:
                     self.shared.remember_location(reply, operation.service)
@@ -407,7 +406,6 @@ class Door:
                     header,
                     body,
                     incoming.timeout_s,
-                    doubt=not incoming.hurried,
                 )
             if reply.head.status in (201, 202):
                 self.shared.remember_location(reply, operation.service)

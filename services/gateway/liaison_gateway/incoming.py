@@ -38,7 +38,6 @@ class Incoming:
         "ask_again",
         "deadline",
         "headers",
-        "hurried",
         "idempotency_key",
         "if_match",
         "path",
@@ -62,11 +61,8 @@ class Incoming:
         """Gives the caller's principal as it is now; None as long as that is not needed."""
         self.source: str | None = None
         """The address that it came from, where nobody is signed in whom one could name instead."""
-        self.hurried = False
-        """The deadline is the caller's own: to miss it says nothing about a service."""
         if b"liaison-timeout" in headers:
             self.timeout_s = timeout_of(headers, timeout_s)
-            self.hurried = self.timeout_s < timeout_s
         self.deadline = time.time() + self.timeout_s
 
     @property

@@ -79,9 +79,10 @@ class Gateway:
         self.ops = httpx.Client(base_url=f"http://127.0.0.1:{self.ops_port}", timeout=5)
 
     def wait(self, *services: str) -> "Gateway":
-        """Until the gateway has met these services, and has listened for long enough to say what
-        there is not."""
-        eventually(lambda: self._told().get("ready") and {*services} <= self.answering(), 60)
+        """Until the gateway has met these services, and says of the others that there are none."""
+        eventually(lambda: {*services} <= self.answering())
+        if "identity" in services:
+            eventually(lambda: self.ops.get("/health/ready").status_code == 200)
         return self
 
     def answering(self) -> set[str]:
@@ -120,6 +121,16 @@ def eventually(holds: Callable[[], Any], seconds: float = 20) -> Any:
             return found
         assert time.monotonic() < until, "it never came to be"
         time.sleep(0.05)
+
+
+def heard_of(gateway: Gateway, peer: Peer) -> None:
+    """Until the gateway knows a module with new keys: it looks for those once a second."""
+
+    def heard() -> bool:
+        peer.announce()
+        return peer.service in gateway.answering()
+
+    eventually(heard)
 
 
 def _free_port() -> int:

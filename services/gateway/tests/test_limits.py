@@ -197,7 +197,8 @@ def test_made_up_tokens_are_not_looked_up_without_end(strict: Gateway, identity:
 
 
 def test_a_sign_in_names_the_address_that_it_comes_from(gateway: Gateway, identity: Peer):
-    gateway.http.post("/api/v1/sign-in", json={"email": "a@b.fr", "password": "x"})
+    address = f"{gateway.http.base_url}/api/v1/sign-in"
+    httpx.post(address, json={"email": "a@b.fr", "password": "x"})
 
     header = next(h for name, h, _ in reversed(identity.calls) if name == "sign_in")
     assert header["source"] == "127.0.0.1"

@@ -42,7 +42,7 @@ from liaison_sdk.contracts.identity import (
     User,
     UserChanges,
 )
-from liaison_sdk.contracts.questions import FoundIds, Names
+from liaison_sdk.contracts.questions import FoundIds, Ids, KnownUsers, Names
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
@@ -118,6 +118,11 @@ class Identity(Service):
     def resolve_users(self, session: Session, asked: Names) -> FoundIds:
         """Which users have these names or e-mail addresses."""
         return FoundIds(found=users.resolve(session, asked.names))
+
+    @internal()
+    def known_users(self, session: Session, asked: Ids) -> KnownUsers:
+        """What others keep of these users."""
+        return KnownUsers(users=users.known(session, asked.ids))
 
     # --- users -----------------------------------------------------------------------------------
 

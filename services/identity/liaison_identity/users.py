@@ -208,23 +208,27 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services what they keep of these users."""
     session.flush()
     for some in batches(ids):
-        rows = session.execute(
-            select(
-                User.id,
-                User.name,
-                User.email,
-                User.team_id,
-                _team_name.label("team"),
-                _region.label("region"),
-                User.manager_id,
-                _manager_name.label("manager"),
-                User.active,
-                User.version,
-            ).where(User.id.in_(some))
-        )
-        told = [UserRef.model_validate(row, from_attributes=True) for row in rows]
-        if told:
+        if told := known(session, some):
             emit(session, UsersSaved(users=told))
+
+
+def known(session: Session, ids: Sequence[UUID]) -> list[UserRef]:
+    """What others keep of these users."""
+    rows = session.execute(
+        select(
+            User.id,
+            User.name,
+            User.email,
+            User.team_id,
+            _team_name.label("team"),
+            _region.label("region"),
+            User.manager_id,
+            _manager_name.label("manager"),
+            User.active,
+            User.version,
+        ).where(User.id.in_(ids))
+    )
+    return [UserRef.model_validate(row, from_attributes=True) for row in rows]
 
 
 def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
