@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         default=10.0, description="How long the gateway waits for a module's answer, in seconds."
     )
     rate_limit_per_minute: int = Field(
-        default=6000, description="Requests per minute that one token may make; 0 means no limit."
+        default=6000, description="Requests per minute that one user may make; 0 means no limit."
     )
     body_limit_bytes: int = Field(default=1 << 20, description="Largest JSON body, in bytes.")
     body_timeout_s: float = Field(

@@ -12,7 +12,13 @@ from typing import Any
 
 import psycopg2
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from liaison_kit.calls import idempotency
@@ -79,7 +85,7 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
 
 def _broken(operation: Operation, error: Exception, name: str, traceparent: str | None) -> Reply:
     # The message of such an error quotes values, which may be personal data.
-    quotes = isinstance(error, DBAPIError | psycopg2.Error | ValidationError | UnicodeError)
+    quotes = isinstance(error, StatementError | psycopg2.Error | ValidationError | UnicodeError)
     log.error(
         "operation failed",
         operation=name,

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.context import Context
 from liaison_kit.database import sessions, transactions
+from liaison_kit.database.faults import say_none_of
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
@@ -118,6 +119,7 @@ def _engine(
         max_overflow=0,
         pool_timeout=10,
         pool_use_lifo=True,
+        hide_parameters=True,
         connect_args={"application_name": application, "options": options},
         **({"pool_reset_on_return": None} if reads else {}),
     )
@@ -125,6 +127,7 @@ def _engine(
         transactions.only_look(engine)
     else:
         transactions.begin_and_end(engine)
+    event.listen(engine, "handle_error", say_none_of)
     event.listen(engine, "checkin", _put_back)
     event.listen(engine, "checkout", _make_sure)
     return engine

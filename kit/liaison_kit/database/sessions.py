@@ -26,6 +26,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from liaison_kit import sight
 from liaison_kit.context import CallerLeft, Context
+from liaison_kit.database.faults import say_no_values
 from liaison_kit.database.prepared import Prepared
 from liaison_kit.database.transactions import BEGIN, OPENING, is_open, opening_of, undo
 
@@ -84,6 +85,7 @@ class TenantSession(Session):
 
     def _failed(self, sql: str, error: psycopg2.Error) -> Exception:
         """SQLAlchemy's error for the driver's; a lost connection does not go back to the pool."""
+        say_no_values(error)
         held = self._hold()
         driver: Any = held.dbapi_connection
         lost = bool(driver.closed)

@@ -49,7 +49,8 @@ def create(
     principal = about.principal
     pointed = {name for name in kind.references if values.get(name) is not None}
     narrowed = principal is not None and principal.rows.get(kind.name, "all") != "all"
-    if kind.owner is not None and narrowed and values.get("owner_id") is None:
+    owned = kind.owner is not None and kind.owner.key == "owner_id"
+    if owned and narrowed and values.get("owner_id") is None:
         # Who may only see their own rows would lose sight of a row that has no owner.
         values["owner_id"] = about.user
     stamped = {
@@ -193,7 +194,9 @@ def _write(
 
     `pointed` names the references that are new, of which none may point at nothing.
     """
-    stay_in_sight(session, kind, columns.get("owner_id"))
+    # Users are their own, and which are seen is for their service to keep.
+    if kind.owner is not None and kind.owner.key != "id":
+        stay_in_sight(session, kind, columns[kind.owner.key])
     values = {**columns, **more}
     for name in sql.json_columns(kind):
         # What is cleared is NULL; JSON has a null of its own.

@@ -33,12 +33,22 @@ _COOKIE_PREFIX = SESSION_COOKIE.encode() + b"="
 class Caller:
     """Somebody whose token identity has vouched for, for a few seconds."""
 
-    __slots__ = ("everything", "id", "known_until", "permissions", "principal", "tenant", "who")
+    __slots__ = (
+        "everything",
+        "id",
+        "known_until",
+        "permissions",
+        "principal",
+        "tenant",
+        "user",
+        "who",
+    )
 
     def __init__(self, token_hash: bytes, who: Principal | None, known_until: float) -> None:
         self.id = token_hash
         self.who = who
         self.tenant = None if who is None else str(who.tenant)
+        self.user = "" if who is None else str(who.user)
         self.principal = "null" if who is None else f'"{who.signed}"'
         self.permissions = frozenset[str]() if who is None else who.permissions
         self.everything = "*" in self.permissions

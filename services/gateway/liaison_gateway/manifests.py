@@ -33,6 +33,8 @@ class Registry:
         self.table = Table()
         self.revision = 0
         """Goes up whenever the composed API changes."""
+        self.permissions: list[str] = []
+        """Every permission that a module has announced."""
         self.presence = Presence(self._changed, on_lost)
         self._on_silence = on_silence
         self._up_since: float | None = None
@@ -111,6 +113,12 @@ class Registry:
             self._compose()
         log.info("module changed", service=module.name, version=module.manifest.get("version"))
 
+    def _permissions(self) -> list[str]:
+        manifests = [module.manifest for module in self.modules.values()]
+        named = {p["name"] for m in manifests for p in m.get("permissions") or ()}
+        asked = {o.get("permission") for m in self.modules.values() for o in m.offered}
+        return sorted(named | {permission for permission in asked if permission is not None})
+
     def _compose(self) -> None:
         table = Table()
         for name in sorted(self.modules):
@@ -137,6 +145,7 @@ class Registry:
             self._route(module, self.presence.crews(name))
         table.keep_timings(self.table)
         self.table = table
+        self.permissions = self._permissions()
         self.revision += 1
 
     def _route(self, module: Module, crews: list[Crew]) -> None:

@@ -147,6 +147,7 @@ PEOPLE = {
     "own": principal("contacts:read", rows={"contacts": "own"}),
     "stranger": principal("*", tenant=OTHER_TENANT),
 }
+PEOPLE["everything, elsewhere"] = {**PEOPLE["everything"], "token_id": str(uuid4())}
 
 
 def identity_peer(url: str) -> Peer:
@@ -159,8 +160,11 @@ def identity_peer(url: str) -> Peer:
             return problem_answer(401, "unauthenticated")
         return json_answer({"principal": vouched(who), "expires_at": "2999-01-01T00:00:00Z"})
 
-    def sign_in(_header: dict[str, Any], _body: bytes) -> Any:
-        return json_answer({"token": "everything", "expires_at": "2999-01-01T00:00:00Z"})
+    def sign_in(_header: dict[str, Any], body: bytes) -> Any:
+        if json.loads(body).get("password") == "wrong":
+            return problem_answer(401, "wrong_credentials")
+        said = {"token": "everything", "expires_at": "2999-01-01T00:00:00Z"}
+        return json_answer({**said, "user": {"id": PEOPLE["everything"]["user"]}})
 
     return Peer(
         url,

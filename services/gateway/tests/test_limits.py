@@ -224,7 +224,7 @@ def test_who_is_turned_away_once_is_looked_at_when_they_come_back(guesses: int, 
         second_look = rates.charge_guess(payer, b"newcomer")
     except OverRate:
         second_look = rates.charge_guess(payer, b"newcomer")
-    rates.guessed_right(payer, b"newcomer", second_look=second_look)
+    rates.guessed_right(payer, b"newcomer", "their user", second_look=second_look)
 
     assert rates.has_met(b"newcomer")
 
