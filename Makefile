@@ -18,7 +18,7 @@ MEMBERS := sdk kit $(patsubst %/,%,$(dir $(wildcard services/*/pyproject.toml) c
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fix bench migrate lock clean
+.PHONY: help run demo test check fix bench migrate version lock clean
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,10 @@ bench: $(READY) ## Measure Liaison against its floor; prints a table, writes ben
 
 migrate: $(READY) ## Bring every service's database to this version, without starting services
 	@$(BIN)/python -m liaison_kit.run --migrate-only
+
+version: ## Give everything a new version: make version TO=1.2.0
+	@sed -i 's/^VERSION = ".*"/VERSION = "$(TO)"/' sdk/liaison_sdk/version.py
+	@sed -i 's/^version = ".*"/version = "$(TO)"/' $(PROJECTS)
 
 lock: $(BIN)/uv ## Pin all dependencies again (UPGRADE=1 takes the newest that fit)
 	@echo uv | $(BIN)/uv pip compile - --universal --python-version 3.11 \

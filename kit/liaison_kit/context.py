@@ -2,13 +2,14 @@
 
 import datetime as dt
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from liaison_kit.ids import uuid7
-from liaison_sdk.errors import Forbidden
+from liaison_sdk.errors import Forbidden, Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -17,6 +18,12 @@ RowRule = Literal["own", "team", "all"]
 TokenKind = Literal["session", "token"]
 NOBODY = UUID(int=0)
 """The tenant of who has not been recognised yet: row-level security shows it nothing."""
+
+
+class CallerLeft(Unavailable):
+    """Whoever asked for this has stopped waiting for it."""
+
+    title = "This came too late to be of use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,16 @@ class Context:
     correlation_id: UUID = field(default_factory=uuid7)
     causation_id: UUID | None = None
     traceparent: str | None = None
+    deadline: float | None = None
+    """Until when its caller waits, in seconds since 1970."""
     now: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     committing: bool = False
     """Set just before the commit: what fails from there on may have been kept."""
+
+    def demand_time(self) -> None:
+        """Raise `CallerLeft` when nobody waits for this any more."""
+        if self.deadline is not None and self.deadline < time.time():
+            raise CallerLeft()
 
     @property
     def user(self) -> UUID | None:

@@ -1,19 +1,26 @@
 """The plugin host: hooks are asked one plugin at a time, each behind a time limit.
 
-A plugin that raises, hangs, can't be imported or takes another's name costs its own answer only.
-pluggy alone would let one raising plugin discard everybody's answers, fail the start at a broken
-import, and skip the second plugin of a name without a word.
+A plugin that raises, hangs, answers something else than the hook declares, can't be imported or
+takes another's name costs its own answer only. pluggy alone would let one raising plugin discard
+everybody's answers, fail the start at a broken import, and skip the second plugin of a name without
+a word.
 """
 
+import dataclasses
+import itertools
 import signal
 import time
-from collections.abc import Iterator
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from typing import Any
 
 import pluggy
 from eventlet import Timeout, getcurrent
+from pydantic import TypeAdapter, ValidationError
 
 from liaison_kit.process.metrics import HOOK_FAILURES
 from liaison_kit.telemetry import log
@@ -22,10 +29,90 @@ from liaison_sdk import hooks as specs
 GROUP = "liaison"
 STRIKES = 3
 REST_S = 60.0
+MOST = 1000
+"""So many things one answer may list."""
 
 
 class _Overdue(BaseException):
     """The plugin's time is up; no Exception, so that a plugin's own `except` lets it pass."""
+
+
+class BadAnswer(Exception):
+    """A plugin answered something else than its hook declares."""
+
+
+def checked(hook: str, answer: Any) -> Any:
+    """The answer as the hook declares it, made anew: nothing of the plugin's own comes with it."""
+    try:
+        return _made(_declared(hook), answer)
+    except ValidationError as error:
+        # Without the values: they may be personal data.
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        where = ".".join(str(part) for part in found[0]["loc"])
+        raise BadAnswer(f"{where}: {found[0]['msg']}" if where else found[0]["msg"]) from None
+
+
+def _declared(hook: str) -> Any:
+    return _hints(getattr(specs, hook))["return"]
+
+
+@cache
+def _hints(declared: Any) -> dict[str, Any]:
+    return typing.get_type_hints(declared, include_extras=True)
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
+
+
+def _made(hint: Any, value: Any) -> Any:
+    return _adapter(hint).validate_python(_opened(hint, value), strict=True)
+
+
+def _opened(hint: Any, value: Any) -> Any:
+    """The value with its parts made anew: pydantic does not look into what is an object already."""
+    if value is None:
+        return None
+    origin, inside = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _opened(inside[0], value)
+    if origin in (typing.Union, types.UnionType):
+        return _of_several(inside, value)
+    if dataclasses.is_dataclass(origin) and isinstance(origin, type):
+        if not isinstance(value, origin):
+            raise BadAnswer(f"a {type(value).__name__} is no {origin.__name__}")
+        hints = _hints(origin)
+        names = [field.name for field in dataclasses.fields(origin)]
+        return origin(**{name: _made(hints[name], getattr(value, name)) for name in names})
+    if isinstance(origin, type) and issubclass(origin, (Sequence, Set, Mapping)):
+        return value if issubclass(origin, (str, bytes)) else _listed(origin, inside, value)
+    return value
+
+
+def _of_several(hints: Sequence[Any], value: Any) -> Any:
+    """The value as the type among these that it is of."""
+    for hint in hints:
+        known = typing.get_origin(hint) or hint
+        if isinstance(known, type) and isinstance(value, known):
+            return _opened(hint, value)
+    wanted = " or ".join(getattr(hint, "__name__", str(hint)) for hint in hints)
+    raise BadAnswer(f"a {type(value).__name__} is no {wanted}")
+
+
+def _listed(origin: type, inside: Sequence[Any], value: Any) -> Any:
+    if not isinstance(value, origin):
+        raise BadAnswer(f"a {type(value).__name__} is no {origin.__name__}")
+    pairs: Any = value.items() if isinstance(value, Mapping) else value
+    parts = list(itertools.islice(iter(pairs), MOST + 1))
+    if len(parts) > MOST:
+        raise BadAnswer(f"more than {MOST} at once")
+    if isinstance(value, Mapping):
+        (_, held) = inside or (Any, Any)
+        return {key: _opened(held, part) for key, part in parts}
+    held = inside[0] if inside else Any
+    opened = [_opened(held, part) for part in parts]
+    return tuple(opened) if issubclass(origin, tuple) else opened
 
 
 class Hooks:
@@ -68,6 +155,8 @@ class Hooks:
     def ask(self, hook: str, **facts: Any) -> list[Any]:
         """Every plugin's answer that is one, in the order of registration."""
         answers: list[Any] = []
+        # The first time it takes a while, which is no plugin's fault.
+        _adapter(_declared(hook))
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             name = implementation.plugin_name
             if self._resting.get(name, 0.0) > time.monotonic():
@@ -76,12 +165,15 @@ class Hooks:
             caller = self._manager.subset_hook_caller(hook, others)
             try:
                 with self._within_time():
-                    answers += [answer for answer in caller(**facts) if answer is not None]
+                    # Read to the end here: what is lazy may raise or hang later.
+                    answers += [checked(hook, a) for a in caller(**facts) if a is not None]
                 self._strikes.pop(name, None)
             except _Overdue:
                 self._failed(hook, name, "timeout", f"over {self._timeout_s} s")
                 self._strike(name)
-            except Exception as error:
+            except BadAnswer as error:
+                self._failed(hook, name, "bad answer", str(error))
+            except (Exception, SystemExit) as error:
                 self._failed(hook, name, "raised", type(error).__name__)
         return answers
 

@@ -16,6 +16,7 @@ import nameko
 from eventlet.support.psycopg2_patcher import make_psycopg_green
 from nameko.runners import ServiceRunner
 
+from liaison_kit.calls.serving import OperationConsumer
 from liaison_kit.database.migrations import services
 from liaison_kit.events.handlers import EventConsumer
 from liaison_kit.process import ops
@@ -69,9 +70,11 @@ def main(arguments: list[str]) -> None:
     if chosen.ops_port:
         eventlet.spawn_n(ops.serve, chosen.ops_host, chosen.ops_port, health)
     runner.start()
-    events = next(iter(runner.containers)).shared_extensions.get(EventConsumer)
-    if events is not None:
-        health.consumes = events.consuming
+    shared = next(iter(runner.containers)).shared_extensions
+    events, calls = shared.get(EventConsumer), shared.get(OperationConsumer)
+    health.consumes = lambda: (
+        (events is None or events.consuming()) and (calls is None or calls.consuming())
+    )
     # What has been imported lives for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -23,6 +23,7 @@ from liaison_kit.settings import Settings
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.principals import Principals
 from liaison_sdk.labels import Label
+from liaison_sdk.version import VERSION
 
 
 class Service(CommonOperations, ImportOperations):
@@ -35,7 +36,7 @@ class Service(CommonOperations, ImportOperations):
     """
 
     name: ClassVar[str]
-    version: ClassVar[str] = "0.1.0"
+    version: ClassVar[str] = VERSION
     label: ClassVar[Label]
     records: ClassVar[Sequence[RecordType]] = ()
     importables: ClassVar[Sequence[Importable]] = ()
@@ -72,7 +73,14 @@ class Service(CommonOperations, ImportOperations):
         """Get ready to work: connect to the service's database, load the plugins."""
         cls.keys = Keyring(cls.name, settings.key_file, settings.trust_dir)
         cls.principals = Principals(cls.keys)
-        cls.db = Database(settings.database, settings.pool_size, f"liaison-{cls.name}")
+        cls.db = Database(
+            settings.database,
+            settings.pool_size,
+            f"liaison-{cls.name}",
+            job_pool_size=settings.job_pool_size,
+            statement_timeout_s=settings.statement_timeout_s,
+            job_statement_timeout_s=settings.job_statement_timeout_s,
+        )
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
 

@@ -78,12 +78,21 @@ class Settings(BaseSettings):
         description="Which parts of a service this process runs, separated by commas.",
     )
     pool_size: int = Field(default=4, description="Database connections of a process, per pool.")
+    job_pool_size: int = Field(
+        default=4, description="Database connections that a process's jobs have for themselves."
+    )
+    statement_timeout_s: float = Field(
+        default=30.0, gt=0, description="How long one statement of a request or an event may run."
+    )
+    job_statement_timeout_s: float = Field(
+        default=600.0, gt=0, description="How long one statement of a job may run."
+    )
     max_workers: int = Field(default=16, description="Operations that a process runs at once.")
     request_timeout_s: float = Field(
         default=10.0, description="How long the gateway waits for a module's answer, in seconds."
     )
     rate_limit_per_minute: int = Field(
-        default=6000, description="Requests per minute that one token may make; 0 means no limit."
+        default=6000, description="Requests per minute that one user may make; 0 means no limit."
     )
     body_limit_bytes: int = Field(default=1 << 20, description="Largest JSON body, in bytes.")
     body_timeout_s: float = Field(

@@ -123,3 +123,9 @@ class Unavailable(LiaisonError):
     """A module that is needed does not answer."""
 
     status, code, title = 503, "unavailable", "A module does not answer right now"
+
+
+class TookTooLong(LiaisonError):
+    """The work was stopped at its time limit; nothing of it was kept."""
+
+    status, code, title = 504, "took_too_long", "This took too long and was stopped"

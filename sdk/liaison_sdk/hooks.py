@@ -2,18 +2,27 @@
 
 A plugin is a module or object whose functions carry `@hook` and the name of a hook below; it is
 installed as an entry point of the group `liaison`. `<service>_<verb>_<noun>` asks a question. A
-hook does no I/O and answers within half a second; `None` means "no opinion".
+hook does no I/O and answers within half a second; `None` means "no opinion". An answer that is not
+what the hook declares is dropped, and counted as the plugin's failure.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 from uuid import UUID
 
 import pluggy
+from pydantic import Field, StringConstraints
+
+from liaison_sdk.types import WITHOUT_NUL
 
 _spec = pluggy.HookspecMarker("liaison")
 hook = pluggy.HookimplMarker("liaison")
 """Marks a plugin's function as the answer to the hook of the same name."""
+
+
+Reason = Annotated[str, StringConstraints(max_length=1000, pattern=WITHOUT_NUL)]
+"""Why a plugin thinks so, for a reader."""
 
 
 # --- contacts ----------------------------------------------------------------------------------
@@ -31,12 +40,15 @@ class PersonFacts:
     company: str | None = None
 
 
+Likeness = Annotated[float, Field(ge=0, le=1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """How alike two people are: `score` from 0 to 1 (the same), and why, for a reader."""
 
-    score: float
-    reason: str
+    score: Likeness
+    reason: Reason
 
 
 @_spec
@@ -73,7 +85,7 @@ class OwnerSuggestion:
     """Who should own an opportunity, and why, for a reader."""
 
     user_id: UUID
-    reason: str
+    reason: Reason
 
 
 @_spec

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from importlib import import_module
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +20,8 @@ from joserfc.jwk import OKPKey
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError
 from tests.system import PASSWORD, Api, System, Tenant, wait_for
 
+from liaison_kit.calls.manifest import generation
+from liaison_kit.database.migrations import services
 from liaison_kit.trust import keys
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.signatures import Signer
@@ -39,8 +42,24 @@ def bus(running: System) -> Iterator[Channel]:
         yield channel
 
 
+def queue_of(service: str) -> str:
+    """Where the calls to a service's operations come in."""
+    module, _, name = services()[service].partition(":")
+    return f"rpc-{service}.{generation(getattr(import_module(module), name))}"
+
+
+def address_of(operation: str) -> str:
+    """The routing key of a call."""
+    service, _, name = operation.partition(".")
+    module, _, of = services()[service].partition(":")
+    found = getattr(getattr(import_module(module), of), name, None)
+    if found is not None and found.operation.internal:
+        return f"{service}.internal.{name}"
+    return f"{queue_of(service).removeprefix('rpc-')}.{name}"
+
+
 def ask(
-    channel: Channel, operation: str, body: bytes, principal: Any, exchange: str = "nameko-rpc"
+    channel: Channel, address: str, body: bytes, principal: Any, exchange: str = "nameko-rpc"
 ) -> tuple[int, bytes]:
     """The status and the body of what a service answers to a message made by hand."""
     answers: list[tuple[int, bytes]] = []
@@ -52,7 +71,7 @@ def ask(
     meta = {"principal": principal, "deadline": time.time() + 30, "path": {}, "query": []}
     channel.basic_publish(
         exchange,
-        operation,
+        address,
         body,
         pika.BasicProperties(
             headers={"liaison": json.dumps(meta)},
@@ -120,7 +139,7 @@ def test_a_principal_is_believed_only_if_identity_has_signed_it(
         None,
         "",
     ):
-        status, answer = ask(bus, "contacts.create_company", body, principal)
+        status, answer = ask(bus, address_of("contacts.create_company"), body, principal)
 
         assert status == 401, answer
     assert running.count("contacts", "companies", tenant.id) == before
@@ -136,7 +155,8 @@ def test_nobody_makes_an_organisation_or_an_administrator_by_a_message(
     }
     before = running.rows("identity", "SELECT count(*) AS n FROM tenants")
 
-    status, _ = ask(bus, "identity.create_tenant", json.dumps(new).encode(), claims(tenant))
+    address = address_of("identity.create_tenant")
+    status, _ = ask(bus, address, json.dumps(new).encode(), claims(tenant))
 
     assert status >= 400
     assert running.rows("identity", "SELECT count(*) AS n FROM tenants") == before
@@ -146,7 +166,7 @@ def test_a_call_that_comes_around_the_exchange_is_not_answered_as_one(
     running: System, bus: Channel
 ) -> None:
     """The default exchange leads into every queue, past what the broker allows by topic."""
-    status, _ = ask(bus, "rpc-identity", b"{}", None, exchange="")
+    status, _ = ask(bus, queue_of("identity"), b"{}", None, exchange="")
 
     assert status >= 400
 
@@ -172,7 +192,8 @@ def test_no_password_crosses_the_bus_in_clear(running: System, bus: Channel) -> 
             (message[0].routing_key, json.dumps(message[1].headers, default=str), message[2])
         )
     heard = {key for key, _, _ in seen}
-    assert {"identity.sign_in", "identity.create_user", "identity.set_password"} <= heard
+    sealed = ("sign_in", "create_user", "set_password")
+    assert {address_of(f"identity.{operation}") for operation in sealed} <= heard
     for _, head, body in seen:
         for said in (secret, next_one, PASSWORD, _token(hers)):
             assert said not in head
@@ -180,7 +201,8 @@ def test_no_password_crosses_the_bus_in_clear(running: System, bus: Channel) -> 
 
 
 def test_what_should_be_sealed_is_not_taken_open(running: System, bus: Channel) -> None:
-    status, answer = ask(bus, "identity.sign_in", b'{"email":"a@b.example","password":"x"}', None)
+    body = b'{"email":"a@b.example","password":"x"}'
+    status, answer = ask(bus, address_of("identity.sign_in"), body, None)
 
     assert status == 400
     assert b"sealed" in answer
@@ -317,22 +339,22 @@ def stolen(running: System, service: str) -> str:
     "act",
     [
         lambda c: c.queue_bind(
-            c.queue_declare("sales.spy").method.queue, "nameko-rpc", "identity.*"
+            c.queue_declare("sales.spy").method.queue, "nameko-rpc", "identity.*.*"
         ),
         lambda c: c.queue_bind(c.queue_declare("sales.spy").method.queue, "nameko-rpc", "#"),
-        lambda c: c.queue_bind("rpc-identity", "nameko-rpc", "sales.*"),
+        lambda c: c.queue_bind(queue_of("identity"), "nameko-rpc", "sales.#"),
         lambda c: _spy(c, "liaison.manifests", ""),
-        lambda c: c.queue_declare("rpc-identity", durable=True),
+        lambda c: c.queue_declare(queue_of("identity"), durable=True),
         lambda c: c.queue_delete("contacts.on_deal_won"),
         lambda c: c.queue_purge("contacts.on_deal_won"),
         lambda c: c.exchange_delete("contacts.events"),
         lambda c: c.exchange_delete("nameko-rpc"),
-        lambda c: list(c.consume("rpc-identity", inactivity_timeout=1)),
+        lambda c: list(c.consume(queue_of("identity"), inactivity_timeout=1)),
         lambda c: list(c.consume("contacts.on_deal_won", inactivity_timeout=1)),
-        lambda c: c.basic_get("rpc-contacts"),
+        lambda c: c.basic_get(queue_of("contacts")),
         lambda c: _publish(c, "contacts.events", "companies_saved.0"),
         lambda c: _publish(c, "identity.events", "user_removed.0"),
-        lambda c: _publish(c, "nameko-rpc", "sales.list_opportunities"),
+        lambda c: _publish(c, "nameko-rpc", "sales.process.x"),
         lambda c: _publish(c, "liaison.discovery", ""),
     ],
     ids=str,

@@ -35,6 +35,10 @@ def _mend(running: System) -> None:
         run(connection, "ALTER TABLE occurrences DROP CONSTRAINT IF EXISTS poison")
 
 
+def _parked_of(api: Api, handler: str) -> list[dict[str, Any]]:
+    return api.every("/parked-events", handler=handler)
+
+
 def _parked(api: Api, **about: str) -> list[dict[str, Any]]:
     return [
         event
@@ -65,7 +69,11 @@ def test_a_poison_event_is_retried_parked_and_replayed_after_the_fix(
     assert len(parked) == 1
     event = parked[0]
     assert (event["type"], event["attempts"]) == ("opportunity_opened", 5)
-    assert "on_opportunity_opened" in event["handler"]
+    assert event["handler"] == "contacts.on_opportunity_opened"
+    assert _parked_of(api, event["handler"]) == _parked(api, key=deal["id"])
+    assert _parked_of(api, "sales.on_opportunity_opened") == []
+    unqualified = api.get("/parked-events", params={"handler": "on_opportunity_opened"})
+    assert unqualified.status_code == 422, unqualified.text
     assert "CheckViolation" in event["error"] or "poison" in event["error"]
     assert event["envelope"]["data"]["name"] == POISON
     assert "opportunity_opened" not in _kinds(api, company)

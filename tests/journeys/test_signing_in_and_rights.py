@@ -68,6 +68,24 @@ def test_a_wrong_password_and_an_unknown_address_are_told_alike(
     assert told[0] == told[1]
 
 
+def test_guessers_keep_nobody_out_who_is_where_they_usually_are(
+    running: System, tenant: Tenant, add_user: AddUser
+) -> None:
+    user, _at_home = add_user("Guessed", "contacts:read")
+
+    def sign_in(source: str, password: str = PASSWORD) -> int:
+        who = {"email": user["email"], "password": password, "tenant": tenant.slug}
+        way = httpx.HTTPTransport(local_address=source)
+        with httpx.Client(base_url=f"{running.address}/api/v1", transport=way) as client:
+            return client.post("/sign-in", json=who, timeout=30).status_code
+
+    guesses = [sign_in(f"127.0.1.{n}", "wrong " + PASSWORD) for n in range(1, 13)]
+
+    assert guesses == [401] * 12
+    assert sign_in("127.0.0.1") == 200
+    assert sign_in("127.0.2.1") == 401
+
+
 def test_who_signs_out_is_out_at_once(running: System, tenant: Tenant) -> None:
     way_in = running.sign_in(tenant.email, tenant.slug)
     assert way_in.get("/me").status_code == 200

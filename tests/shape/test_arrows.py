@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 BUS = {"amqp", "eventlet", "kombu", "nameko", "pika"}
 
 # The gateway's own client of the bus, the one place outside the kit that knows AMQP.
-GATEWAY_BUS = {"liaison_gateway/amqp.py", "liaison_gateway/bus.py"}
+GATEWAY_BUS = {f"liaison_gateway/{name}.py" for name in ("amqp", "bus", "connections", "listening")}
 
 # `liaison run` and `liaison serve` start processes on this machine; everything else is HTTP.
 CLI_MAY = ("liaison_kit.run", "liaison_kit.serve", "liaison_kit.settings")

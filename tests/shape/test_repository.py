@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from liaison_sdk.version import VERSION
+
 ROOT = Path(__file__).parents[2]
 PROJECTS = [
     project
@@ -104,6 +106,13 @@ def test_a_distribution_names_what_it_imports(project: Path) -> None:
             carrying = {re.sub(r"[-_.]+", "-", name).lower() for name in carriers.get(module, [])}
             if module not in sys.stdlib_module_names and not module.startswith("liaison_"):
                 assert carrying & named, f"{file.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("project", [ROOT / "pyproject.toml", *PROJECTS], ids=str)
+def test_everything_has_the_version_that_it_says_it_has(project: Path) -> None:
+    said = tomllib.loads(project.read_text())["project"]["version"]
+
+    assert said == VERSION, "raise it with `make version`"
 
 
 @pytest.mark.parametrize("name", LOCKS)

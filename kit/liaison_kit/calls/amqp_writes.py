@@ -1,4 +1,4 @@
-"""Broker connections that write once per turn of the event loop.
+"""Broker connections that write once per turn of the event loop, and read what there is at once.
 
 A reply and an ack are a system call each, and on a busy service those calls cost more than making
 the messages did. What several greenlets write in one turn goes out together here.
@@ -10,6 +10,8 @@ import amqp
 import eventlet
 import kombu
 from kombu.transport import pyamqp
+
+READ_AHEAD = 65_536
 
 
 class TurnConnection(pyamqp.Connection):  # type: ignore[misc]
@@ -49,7 +51,16 @@ class TurnConnection(pyamqp.Connection):  # type: ignore[misc]
             if len(waiting) == 1:
                 eventlet.spawn_n(flush)
 
+        set_up = transport._setup_transport
+
+        def read_ahead() -> None:
+            set_up()
+            receive = transport._quick_recv
+            # py-amqp asks for the few bytes that it needs next, and keeps what is more.
+            transport._quick_recv = lambda wanted: receive(max(wanted, READ_AHEAD))
+
         transport.write = write
+        transport._setup_transport = read_ahead
         return transport
 
 

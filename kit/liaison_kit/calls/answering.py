@@ -12,22 +12,31 @@ from typing import Any
 
 import psycopg2
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from liaison_kit.calls import idempotency
 from liaison_kit.calls.arguments import arguments_of
 from liaison_kit.calls.operations import Operation
+from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, problem
-from liaison_kit.context import NOBODY, Context, Principal
+from liaison_kit.context import NOBODY, CallerLeft, Context, Principal
 from liaison_kit.database import bad_values
-from liaison_kit.process.metrics import OPERATION_SECONDS, OPERATIONS, REFUSED
+from liaison_kit.database.faults import took_too_long
+from liaison_kit.process.metrics import EXPIRED, OPERATION_SECONDS, OPERATIONS, REFUSED
 from liaison_kit.records import files
 from liaison_kit.telemetry import SpanKind, log, span, trace_id
 from liaison_kit.trust.principals import NotVouchedFor
 from liaison_kit.trust.sealing import unseal
 from liaison_sdk.errors import (
     LiaisonError,
+    TookTooLong,
     Unauthenticated,
     Unavailable,
 )
@@ -43,6 +52,9 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
     with span(name, meta.get("traceparent"), SpanKind.SERVER) as traceparent:
         try:
             reply = _run(operation, service, call, traceparent)
+        except CallerLeft as error:
+            EXPIRED.labels(service.name).inc()
+            reply = problem(error, traceparent)
         except LiaisonError as error:
             reply = problem(error, traceparent)
         except (DataError, psycopg2.DataError, ValueError) as error:
@@ -52,13 +64,17 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
             else:
                 reply = problem(refused, traceparent)
         except (OperationalError, InterfaceError, PoolTimeout, *DRIVER_LOST) as error:
-            if bad_values.is_over_a_limit(error):
+            if took_too_long(error):
+                log.warning("a statement took too long", operation=name)
+                reply = problem(
+                    TookTooLong(f"{service.name} needed too long for this"), traceparent
+                )
+            elif bad_values.is_over_a_limit(error):
                 reply = _broken(operation, error, name, traceparent)
             else:
                 log.warning("database unavailable", operation=name, error=type(error).__name__)
-                reply = problem(
-                    Unavailable(f"The database of {service.name} does not answer"), traceparent
-                )
+                down = Unavailable(f"The database of {service.name} does not answer")
+                reply = problem(down, traceparent)
                 reply.headers["Retry-After"] = "2"
         except Exception as error:
             reply = _broken(operation, error, name, traceparent)
@@ -69,7 +85,7 @@ def answer(operation: Operation, service: Any, call: Call) -> Reply:
 
 def _broken(operation: Operation, error: Exception, name: str, traceparent: str | None) -> Reply:
     # The message of such an error quotes values, which may be personal data.
-    quotes = isinstance(error, DBAPIError | psycopg2.Error | ValidationError | UnicodeError)
+    quotes = isinstance(error, StatementError | psycopg2.Error | ValidationError | UnicodeError)
     log.error(
         "operation failed",
         operation=name,
@@ -84,6 +100,8 @@ def _broken(operation: Operation, error: Exception, name: str, traceparent: str 
 
 def _run(operation: Operation, service: Any, call: Call, traceparent: str | None) -> Reply:
     about = _context(operation, service, call.meta, traceparent)
+    about.deadline = call.meta.get("deadline")
+    about.demand_time()
     if operation.sealed:
         call = Call(call.meta, unseal(service.keys, operation.name, call.body))
     arguments = arguments_of(operation, call)
@@ -92,24 +110,44 @@ def _run(operation: Operation, service: Any, call: Call, traceparent: str | None
     if operation.session is None:
         return _reply(operation, operation.function(service, **arguments))
     if operation.reads:
-        with service.db.reading(about) as session:
-            arguments[operation.session] = session
-            return _reply(operation, operation.function(service, **arguments))
+        return doing(
+            service.ask, about, lambda known: _read(operation, service, about, arguments, known)
+        )
+
+    def write(known: Known) -> Reply:
+        return _write(operation, service, call, about, arguments, known)
+
     try:
-        return _write(operation, service, call, about, arguments)
+        return doing(service.ask, about, write)
     except DBAPIError as error:
         # Nothing was committed; the server was restarted, and a fresh connection will do.
         if not error.connection_invalidated or about.committing:
             raise
-    return _write(operation, service, call, about, arguments)
+    return doing(service.ask, about, write)
+
+
+def _read(
+    operation: Operation, service: Any, about: Context, arguments: dict[str, Any], known: Known
+) -> Reply:
+    assert operation.session is not None
+    with service.db.reading(about, strictly=True) as session:
+        knows(session, known)
+        arguments[operation.session] = session
+        return _reply(operation, operation.function(service, **arguments))
 
 
 def _write(
-    operation: Operation, service: Any, call: Call, about: Context, arguments: dict[str, Any]
+    operation: Operation,
+    service: Any,
+    call: Call,
+    about: Context,
+    arguments: dict[str, Any],
+    known: Known,
 ) -> Reply:
     assert operation.session is not None
     key = call.meta.get("idempotency_key")
     with service.db.session(about) as session:
+        knows(session, known)
         if key:
             earlier = idempotency.claim(session, key, operation.name, call)
             if earlier is not None:

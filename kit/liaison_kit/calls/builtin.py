@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from liaison_kit import jobs, records
 from liaison_kit.calls.operations import delete, get, internal, post
 from liaison_kit.calls.wire import Accepted, Call, Raw, Reply
-from liaison_kit.context import Principal
+from liaison_kit.context import Principal, context
 from liaison_kit.events import parking, resend
 from liaison_kit.events.parking import ParkedEvent
 from liaison_kit.events.resend import Told
@@ -25,8 +25,10 @@ from liaison_sdk.errors import BadRequest, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from liaison_kit.database.database import Database
+    from liaison_kit.imports.fields import Importable
 
 
+OPERATE = "operations:manage"
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
@@ -35,6 +37,7 @@ class CommonOperations:
 
     name: ClassVar[str]
     records: ClassVar[Sequence[RecordType]]
+    importables: ClassVar[Sequence["Importable"]]
     tells: ClassVar[Sequence[Told]]
     db: ClassVar["Database"]
 
@@ -74,8 +77,9 @@ class CommonOperations:
     def list_jobs(
         self, session: Session, limit: Limit = 50, cursor: UUID | None = None
     ) -> Page[Job]:
-        """Long work of this tenant, latest first."""
-        wanted = select(JobRow).order_by(JobRow.id.desc()).limit(limit + 1)
+        """Long work, latest first: one's own, that of whose imports one sees, else all."""
+        wanted = select(JobRow).where(self._shown_jobs(session))
+        wanted = wanted.order_by(JobRow.id.desc()).limit(limit + 1)
         if cursor is not None:
             wanted = wanted.where(JobRow.id < cursor)
         rows = list(session.scalars(wanted))
@@ -85,12 +89,40 @@ class CommonOperations:
     @get("/jobs/{id}", allow="jobs:read", shared="id", problems=[404])
     def get_job(self, session: Session, id: UUID) -> Job:
         """How far a job has come."""
-        return jobs.shape(jobs.find(session, id))
+        return jobs.shape(self._job(session, id))
 
     @post("/jobs/{id}/cancel", allow="jobs:write", shared="id", status=200, problems=[404, 409])
     def cancel_job(self, session: Session, id: UUID) -> Job:
-        """Ask a job to stop after its present step."""
+        """Ask a job to stop after its present step: one's own, or with `operations:manage` any."""
+        row = self._job(session, id)
+        principal = context(session).principal
+        if principal is not None and row.created_by != principal.user:
+            principal.demand(OPERATE)
         return jobs.cancel(session, id)
+
+    def _job(self, session: Session, id: UUID) -> JobRow:
+        row = session.scalar(select(JobRow).where(JobRow.id == id, self._shown_jobs(session)))
+        if row is None:
+            raise NotFound("There is no such job")
+        return row
+
+    def _shown_jobs(self, session: Session) -> ColumnElement[bool]:
+        """Which jobs the caller may know of.
+
+        A job about records of a kind, as an import is, is shown like such a record that belongs to
+        who started it; any other to who started it, and all to who operates the installation.
+        """
+        principal = context(session).principal
+        if principal is None or principal.may(OPERATE):
+            return true()
+        about = JobRow.arguments["record"].astext
+        shown = [JobRow.created_by == principal.user]
+        for found in self.importables:
+            if found.readable(principal):
+                peers = found.peers(session)
+                theirs = true() if peers is None else JobRow.created_by.in_(peers)
+                shown.append(and_(about == found.record, theirs))
+        return or_(*shown)
 
     # --- custom fields ---------------------------------------------------------------------------
 
@@ -125,7 +157,7 @@ class CommonOperations:
 
     # --- parked events ---------------------------------------------------------------------------
 
-    @get("/parked-events", allow="operations:manage", shared="merge")
+    @get("/parked-events", allow=OPERATE, shared="merge")
     def list_parked_events(
         self,
         session: Session,
@@ -135,43 +167,57 @@ class CommonOperations:
         limit: Limit = 50,
         cursor: UUID | None = None,
     ) -> Page[ParkedEvent]:
-        """Events that a handler has given up on, latest first; or is retrying, or lets wait."""
+        """Events that a handler has given up on, latest first; or is retrying, or lets wait.
+
+        A handler is called as its service and itself: `contacts.on_deal_won`.
+        """
+        service, dot, name = (handler or f"{self.name}.").rpartition(".")
+        if not dot:
+            said = "Name the handler with its service, as in contacts.on_deal_won"
+            raise InvalidInput.field("handler", "which_service", said)
+        if service != self.name:
+            return Page[ParkedEvent](items=[], next=None)
         found = parking.parked(
             session,
             principal.tenant,
             state=state,
-            handler=handler,
+            handler=name or None,
             before=cursor,
             limit=limit + 1,
         )
         after = str(found[limit - 1].id) if len(found) > limit else None
-        return Page[ParkedEvent](items=found[:limit], next=after)
+        items = [self._named(event) for event in found[:limit]]
+        return Page[ParkedEvent](items=items, next=after)
 
     @post(
         "/parked-events/{id}/replay",
-        allow="operations:manage",
+        allow=OPERATE,
         shared="id",
         status=200,
         problems=[404],
     )
     def replay_parked_event(self, session: Session, principal: Principal, id: UUID) -> ParkedEvent:
         """Put an event through its handler again."""
-        return parking.replay(session, principal.tenant, id)
+        return self._named(parking.replay(session, principal.tenant, id))
 
     @post(
         "/parked-events/{id}/discard",
-        allow="operations:manage",
+        allow=OPERATE,
         shared="id",
         status=200,
         problems=[404],
     )
     def discard_parked_event(self, session: Session, principal: Principal, id: UUID) -> ParkedEvent:
         """Give an event up for good."""
-        return parking.discard(session, principal.tenant, id)
+        return self._named(parking.discard(session, principal.tenant, id))
+
+    def _named(self, event: ParkedEvent) -> ParkedEvent:
+        """As operators know it: handlers of several services may have one name."""
+        return event.model_copy(update={"handler": f"{self.name}.{event.handler}"})
 
     # --- telling again ---------------------------------------------------------------------------
 
-    @post("/modules/{module}/resend", allow="operations:manage", shared="id", problems=[404])
+    @post("/modules/{module}/resend", allow=OPERATE, shared="id", problems=[404])
     def resend(self, session: Session, module: str) -> Accepted:
         """Have a module tell the others again what they keep of its records.
 

@@ -1,6 +1,8 @@
 """A service's manifest: what it can do, told to the gateways that compose the API from it."""
 
+import hashlib
 import inspect
+import json
 import re
 import typing
 from typing import Any
@@ -49,11 +51,15 @@ def manifest(service: type[Any]) -> dict[str, Any]:
 def _manifest(service: type[Any]) -> dict[str, Any]:
     declared = [o for o in operations(service) if not o.internal and _offered(service, o)]
     schemas = _Schemas(declared)
+    described = [_operation(service, o, schemas) for o in declared]
+    for operation in described:
+        operation["signature"] = _signature(operation, schemas.components)
     return {
         "service": service.name,
         "version": service.version,
+        "generation": _generation(service.version, described),
         "label": service.label.model_dump(),
-        "operations": [_operation(service, o, schemas) for o in declared],
+        "operations": described,
         "schemas": schemas.components,
         "records": [_record(kind) for kind in service.records],
         "permissions": [
@@ -63,6 +69,42 @@ def _manifest(service: type[Any]) -> dict[str, Any]:
         "menu": list(service.menu),
         "events": list(service.live),
     }
+
+
+def generation(service: type[Any]) -> str:
+    """What this code of the service offers, in a name: processes with one name are alike."""
+    return str(manifest(service)["generation"])
+
+
+def _generation(version: str, described: list[dict[str, Any]]) -> str:
+    signatures = {operation["name"]: operation["signature"] for operation in described}
+    # Words of a routing key are parted by dots.
+    return f"{version.replace('.', '-')}-{_digest(signatures)}"
+
+
+def _signature(operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """Equal when a call made for the one may go to the other: prose may differ, shapes may not."""
+    shapes: dict[str, Any] = {}
+    _gather(operation, schemas, shapes)
+    said = {k: v for k, v in operation.items() if k not in ("summary", "description")}
+    return _digest([said, shapes])
+
+
+def _gather(part: Any, schemas: dict[str, Any], found: dict[str, Any]) -> None:
+    """The schemas that a part refers to, and those that they refer to."""
+    if isinstance(part, dict):
+        name = str(part.get("$ref", "")).rpartition("/")[2]
+        if name in schemas and name not in found:
+            found[name] = schemas[name]
+            _gather(schemas[name], schemas, found)
+        part = list(part.values())
+    if isinstance(part, list):
+        for one in part:
+            _gather(one, schemas, found)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _offered(service: type[Any], operation: Operation) -> bool:

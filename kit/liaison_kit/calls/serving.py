@@ -1,115 +1,275 @@
-"""Calls over RabbitMQ: operations as nameko entrypoints, one persistent channel for the replies.
+"""Calls over RabbitMQ: operations as nameko entrypoints, taken and answered on one connection.
 
 nameko answers through a pooled producer with publisher confirms per reply, which is the bottleneck
-of its RPC; a caller that is waiting needs no confirm, it has a deadline. And nameko acks when the
-work has ended, so that a worker's death makes another do the work again; here a call is acked when
-its work starts: at most once, and a caller that wants to try again has its Idempotency-Key.
+of its RPC; a caller that is waiting needs no confirm, it has a deadline.
+
+The broker hands out as many calls as there are workers, and the next when one is answered: what
+waits, waits in the broker, for whichever process is free first, and is dropped there when its
+caller has left. A call that comes a second time was begun by a process that has died; it is not
+begun again, its caller is told at once, and whoever wants to try again has an Idempotency-Key.
 """
 
-import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
-from nameko.amqp.consume import Consumer
-from nameko.extensions import Entrypoint
-from nameko.rpc import RpcConsumer
+import amqp
+import eventlet
+from eventlet.event import Event
+from nameko.extensions import Entrypoint, SharedExtension
 
-from liaison_kit.calls.amqp_writes import connect
+from liaison_kit.calls.line import CONNECTION_ERRORS, Line
+from liaison_kit.calls.manifest import generation
 from liaison_kit.calls.operations import Operation
-from liaison_kit.calls.publisher import CONNECTION_ERRORS, Publisher
-from liaison_kit.calls.wire import Call, Reply, meta_of, problem
-from liaison_kit.process.metrics import EXPIRED
+from liaison_kit.calls.wire import EXCHANGE, HEADER, PROBE, Call, Reply, packed, problem, unpacked
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
-from liaison_sdk.errors import LiaisonError
+from liaison_sdk.errors import Unavailable
+
+REPLY_ADDRESS = "amq.rabbitmq.reply-to."
+UNUSED_MS = 5_000
+"""A queue that nobody serves is gone after so long; calls to it come back to their sender then."""
+LEAVING_S = 10
+"""How long a process that was told to stop may take to end what waits for it alone."""
+UNSENT_KEPT = 1000
 
 
-class RawConsumer(Consumer):  # type: ignore[misc]
-    """Hands messages on undecoded: bodies are bytes until the operation's own types read them."""
+class Interrupted(Unavailable):
+    """The process that had begun this has ended; whether it was done is not known."""
 
-    @property
-    def connection(self) -> Any:
-        return connect(self.amqp_uri, heartbeat=self.heartbeat)
-
-    def get_consumers(self, consumer_cls: Any, channel: Any) -> list[Any]:
-        consumer = consumer_cls(queues=self.queues, on_message=self._deliver)
-        consumer.qos(prefetch_count=self.prefetch_count)
-        return [consumer]
-
-    def _deliver(self, message: Any) -> None:
-        if self.should_stop:
-            self.requeue_message(message)
-            return
-        self.callbacks[0](message)
+    title = "This was interrupted; whether it was done is not known"
 
 
-class OperationConsumer(RpcConsumer):  # type: ignore[misc]
-    """Consumes a service's calls and replies to them."""
+class UnknownHere(Unavailable):
+    """This process has no such operation."""
 
-    consumer_cls = RawConsumer
+    title = "This process does not know this operation"
+
+
+class OperationConsumer(SharedExtension):  # type: ignore[misc]
+    """Takes the calls to a service and replies to them.
+
+    There is a queue for each generation of a service: processes that offer the same operations
+    share one, so that a call never reaches a process that it was not made for. What is for other
+    parts of Liaison only has a queue per operation, served by every generation that knows it.
+    """
 
     def __init__(self) -> None:
-        super().__init__(prefetch_count=settings().max_workers)
+        super().__init__()
+        self.opened: Callable[[Any], None] = lambda _connection: None
+        """Told of each connection once calls are taken on it."""
+        self.leaving: Callable[[], None] = lambda: None
+        """Told when this process is about to take no more calls."""
         self._entrypoints: dict[str, OperationEntrypoint] = {}
-        self._replies = Publisher()
-
-    def register_provider(self, provider: "OperationEntrypoint") -> None:
-        super().register_provider(provider)
-        key = f"{self.container.service_name}.{provider.method_name}"
-        self._entrypoints[key] = provider
+        self._channel: Any = None
+        self._taking: list[_Taking] = []
+        self._waiting: deque[tuple[Any, OperationEntrypoint, Call]] = deque()
+        self._starting = False
+        self._in_hand: dict[tuple[str, str], Any] = {}
+        self._unsent: list[tuple[Any, Reply]] = []
+        self._stopping = False
 
     def setup(self) -> None:
-        super().setup()
-        self.queue.exchange.no_declare = not settings().declare_exchanges
+        self._done_taking = Event()
+        self._by = str(uuid4())
+        self._line = Line(f"{self.container.service_name} calls", self._open, self._lost)
+
+    def register(self, entrypoint: "OperationEntrypoint") -> None:
+        """Take this entrypoint's calls as well."""
+        self._entrypoints[entrypoint.operation.name] = entrypoint
 
     def start(self) -> None:
         if self._entrypoints:
-            super().start()
+            self.container.spawn_managed_thread(self._line.run)
+            while not self._line.wait_until_up(1):
+                log.warning("waiting for the broker", service=self.container.service_name)
 
-    def stop(self) -> None:
-        self.consumer.stop()
+    def consuming(self) -> bool:
+        """Whether calls reach this process."""
+        return not self._entrypoints or self._line.up
 
-    def unregister_provider(self, provider: "OperationEntrypoint") -> None:
-        self._entrypoints.pop(f"{self.container.service_name}.{provider.method_name}", None)
-        super().unregister_provider(provider)
+    # --- the connection ---------------------------------------------------------------------------
 
-    def handle_message(self, message: Any) -> None:
-        """Start the work that a message asks for, unless its caller has given up."""
-        meta = meta_of(message)
-        entrypoint = self._entrypoints.get(message.delivery_info["routing_key"])
+    def _open(self, connection: Any) -> None:
+        service = self.container.service_name
+        channel = connection.channel()
+        if settings().declare_exchanges:
+            channel.exchange_declare(EXCHANGE, "topic", durable=True, auto_delete=False)
+        self._channel, self._taking = channel, []
+        unsent, self._unsent = self._unsent, []
+        for message, reply in unsent:
+            self.reply(message, reply)
+        if not self._stopping:
+            own = generation(self.container.service_cls)
+            self._consume(channel, f"{service}.{own}", "*", settings().max_workers)
+            few = max(2, settings().max_workers // 4)
+            for name, entrypoint in self._entrypoints.items():
+                if entrypoint.operation.internal:
+                    self._consume(channel, f"{service}.internal", name, few)
+        self.opened(connection)
+
+    def _consume(self, channel: Any, kind: str, name: str, most: int) -> None:
+        queue = f"rpc-{kind}" if name == "*" else f"rpc-{kind}.{name}"
+        arguments = {"x-expires": UNUSED_MS}
+        channel.queue_declare(queue, durable=True, auto_delete=True, arguments=arguments)
+        # A binding of its own for each process: one that leaves takes away its own only.
+        taking = _Taking(queue, f"{kind}.{name}", {"by": self._by})
+        channel.queue_bind(queue, EXCHANGE, taking.key, arguments=taking.by)
+        channel.basic_qos(0, most, False)
+        taking.tag = channel.basic_consume(queue, callback=self._taken)
+        self._taking.append(taking)
+
+    def _lost(self) -> None:
+        """What is in hand is ended, and answered when the broker is back."""
+        self._channel = None
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def _taken(self, message: Any) -> None:
+        """Start the work that a message asks for."""
+        info, properties = message.delivery_info, message.properties
+        if properties.get("type") == PROBE:
+            self._acknowledge(message)
+            return
+        if info["redelivered"] and self._seen_before(message):
+            return
+        meta, body = unpacked(message)
+        entrypoint = self._entrypoints.get(info["routing_key"].rpartition(".")[2])
         if entrypoint is None or meta is None:
-            self.consumer.ack_message(message)
-            error = LiaisonError("There is no such operation")
-            self.reply(message, problem(error, None))
+            self.done(message, problem(UnknownHere(), None))
             return
-        if meta.get("deadline", float("inf")) < time.time():
-            EXPIRED.labels(self.container.service_name).inc()
-            self.consumer.ack_message(message)
-            return
-        body = message.body
-        call = Call(meta, body if isinstance(body, bytes) else body.encode())
-        if self.container._worker_pool.free() > 0:
+        self._in_hand[_key(message)] = message
+        call = Call(meta, body)
+        if not self._waiting and self.container._worker_pool.free() > 0:
             entrypoint.work(message, call)
-        else:
-            # Waiting for a free worker must not keep this consumer from its heartbeats.
-            self.container.spawn_managed_thread(lambda: entrypoint.work(message, call))
+            return
+        self._waiting.append((message, entrypoint, call))
+        if not self._starting:
+            # Waiting for a free worker must not keep this connection from its heartbeats.
+            self._starting = True
+            self.container.spawn_managed_thread(self._start_waiting)
+
+    def _start_waiting(self) -> None:
+        while self._waiting:
+            message, entrypoint, call = self._waiting.popleft()
+            entrypoint.work(message, call)
+        self._starting = False
+
+    def _seen_before(self, message: Any) -> bool:
+        """Deal with a call that has been handed out before, unless it is new after all."""
+        key = _key(message)
+        if key in self._in_hand:
+            # It was this process that lost its connection; the work goes on.
+            self._in_hand[key] = message
+            return True
+        self.done(message, _interrupted())
+        return True
+
+    def done(self, message: Any, reply: Reply | None) -> None:
+        """Answer the caller and tell the broker that the call has been dealt with."""
+        message = self._in_hand.pop(_key(message), message)
+        if reply is not None:
+            self.reply(message, reply)
+        self._acknowledge(message)
 
     def reply(self, message: Any, reply: Reply) -> None:
         """Answer the caller, if it waits for an answer."""
-        properties = message.properties
-        if not properties.get("reply_to"):
+        address = message.properties.get("reply_to")
+        if not address:
             return
+        if not address.startswith(REPLY_ADDRESS):
+            log.warning("answer not sent: no caller's address", address=address[:80])
+            return
+        if self._channel is None:
+            if len(self._unsent) < UNSENT_KEPT:
+                self._unsent.append((message, reply))
+            return
+        head, body = packed(reply.meta(), reply.body)
+        answer = amqp.Message(
+            body,
+            application_headers={HEADER: head},
+            content_type="application/octet-stream",
+            correlation_id=message.properties.get("correlation_id"),
+        )
         try:
-            self._replies.publish(
-                reply.body,
-                reply.meta(),
-                "",
-                properties["reply_to"],
-                correlation_id=properties.get("correlation_id"),
-            )
-        except CONNECTION_ERRORS as error:
-            # The work is committed; the caller learns at its deadline that the answer was lost.
-            log.warning("reply lost", error=type(error).__name__)
+            self._channel.basic_publish(answer, "", address)
+        except CONNECTION_ERRORS:
+            # Noticed here before the reader of the connection did.
+            self._unsent.append((message, reply))
+
+    def _acknowledge(self, message: Any) -> None:
+        if message.channel is self._channel is not None:
+            try:
+                message.channel.basic_ack(message.delivery_info["delivery_tag"])
+            except CONNECTION_ERRORS as error:
+                log.debug("call not acknowledged", error=type(error).__name__)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def stop_taking(self) -> None:
+        """Take no more calls; returns when all that were taken have a worker."""
+        if not self._stopping:
+            self._stopping = True
+            self.leaving()
+            self._line.in_turn(self._unbind)
+            eventlet.spawn_after(LEAVING_S, self._line.in_turn, self._cancel)
+        if self._line.up:
+            self._done_taking.wait(LEAVING_S + 2)
+        while self._waiting or self._starting:
+            eventlet.sleep(0.02)
+
+    def _unbind(self) -> None:
+        """From here on calls go to others, or back to who sent them; none is lost on its way."""
+        if self._channel is not None:
+            for taking in self._taking:
+                self._channel.queue_unbind(taking.queue, EXCHANGE, taking.key, arguments=taking.by)
+        self._end_what_waits()
+
+    def _end_what_waits(self) -> None:
+        """Go on until nothing waits that nobody else would take."""
+        if self._channel is not None and any(map(self._is_needed, self._taking)):
+            eventlet.spawn_after(0.05, self._line.in_turn, self._end_what_waits)
+        else:
+            self._cancel()
+
+    def _is_needed(self, taking: "_Taking") -> bool:
+        _, waiting, consumers = self._channel.queue_declare(taking.queue, passive=True)
+        return bool(waiting and consumers == 1)
+
+    def _cancel(self) -> None:
+        if self._done_taking.ready():
+            return
+        if self._channel is not None:
+            for taking in self._taking:
+                self._channel.basic_cancel(taking.tag)
+        self._done_taking.send()
+
+    def stop(self) -> None:
+        self._line.close()
+
+
+class _Taking:
+    """A queue that calls are taken from."""
+
+    def __init__(self, queue: str, key: str, by: dict[str, str]) -> None:
+        self.queue = queue
+        self.key = key
+        self.by = by
+        self.tag = ""
+
+
+def _key(message: Any) -> tuple[str, str]:
+    properties = message.properties
+    return properties.get("reply_to", ""), properties.get("correlation_id", "")
+
+
+def _interrupted() -> Reply:
+    reply = problem(Interrupted("The process that worked on this has ended"), None)
+    reply.headers["Retry-After"] = "1"
+    reply.extra["interrupted"] = True
+    return reply
 
 
 class OperationEntrypoint(Entrypoint):  # type: ignore[misc]
@@ -123,19 +283,17 @@ class OperationEntrypoint(Entrypoint):  # type: ignore[misc]
 
     def setup(self) -> None:
         if plays("rpc"):
-            self.calls.register_provider(self)
+            self.calls.register(self)
 
     def stop(self) -> None:
         if plays("rpc"):
-            self.calls.unregister_provider(self)
+            self.calls.stop_taking()
 
     def work(self, message: Any, call: Call) -> None:
-        """Hand the call to a worker, and tell the broker that it has been taken."""
+        """Hand the call to a worker, waiting for one if none is free."""
 
         def replied(_worker: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
-            if isinstance(result, Reply):
-                self.calls.reply(message, result)
+            self.calls.done(message, result if isinstance(result, Reply) else None)
             return result, exc_info
 
-        self.calls.consumer.ack_message(message)
         self.container.spawn_worker(self, (call,), {}, handle_result=replied)

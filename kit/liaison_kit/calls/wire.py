@@ -14,8 +14,20 @@ from liaison_sdk.errors import (
 
 T = TypeVar("T")
 
+EXCHANGE = "nameko-rpc"
+MANIFESTS = "liaison.manifests"
+DISCOVERY = "liaison.discovery"
+WHOLE = b"whole"
+"""What a gateway sends that wants to hear whole manifests; anything else asks for a word."""
+
 HEADER = "liaison"
 """The AMQP header that carries everything about a call or a reply but its body."""
+
+LONGEST_HEADER = 32_000
+"""Characters; see `packed`."""
+
+PROBE = "probe"
+"""The type of a message that only asks whether its queue is there: it is returned when not."""
 
 Version = NewType("Version", int)
 """The version that an update was made against, from `If-Match`."""
@@ -100,9 +112,33 @@ def problem(error: LiaisonError, traceparent: str | None) -> Reply:
     return Reply(error.status, text.encode(), content_type="application/problem+json")
 
 
-def meta_of(message: Any) -> dict[str, Any] | None:
+def packed(meta: str, body: bytes) -> tuple[str, bytes]:
+    """Header and body as they travel.
+
+    A header must fit into one frame of the broker's. What is longer goes at the head of the body,
+    and the header says how many bytes of it that is.
+    """
+    if len(meta) <= LONGEST_HEADER:
+        return meta, body
+    head = meta.encode()
+    return str(len(head)), head + body
+
+
+def body_of(message: Any) -> bytes:
+    """A message's body as it travelled; the driver makes text of some."""
+    body = message.body
+    return body if isinstance(body, bytes) else str(body).encode()
+
+
+def unpacked(message: Any) -> tuple[dict[str, Any] | None, bytes]:
+    """What a message says about its body, and the body; None when it says nothing readable."""
+    body = body_of(message)
     try:
-        found = json.loads(message.headers[HEADER])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        head = message.headers[HEADER]
+        if head.isdecimal():
+            length = int(head)
+            head, body = body[:length], body[length:]
+        found = json.loads(head)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None, body
+    return (found if isinstance(found, dict) else None), body

@@ -1,4 +1,4 @@
-"""PostgreSQL as a service sees it: a pool to write and one to read."""
+"""PostgreSQL as a service sees it: a pool to write, one to read, and one for long work."""
 
 import math
 import time
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.context import Context
 from liaison_kit.database import sessions, transactions
+from liaison_kit.database.faults import say_none_of
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
@@ -27,35 +28,34 @@ _PING = postgresql.psycopg2.dialect()  # type: ignore[no-untyped-call]
 
 
 class Database:
-    """The database of one service: sessions for reading and for writing."""
+    """The database of one service: sessions for reading and for writing.
 
-    def __init__(self, url: URL, pool_size: int = 6, application: str = "liaison") -> None:
-        options: dict[str, Any] = {
-            "pool_size": pool_size,
-            # A process's work is bound by its core: more connections than this only cost the
-            # opening and closing of each.
-            "max_overflow": 0,
-            "pool_timeout": 10,
-            "pool_use_lifo": True,
-            "connect_args": {"application_name": application, "options": "-c timezone=UTC"},
-        }
+    Jobs write through connections of their own: however many are at work, people's are free. A
+    statement that runs longer than its limit is cancelled, so that nothing holds a connection for
+    ever.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        pool_size: int = 6,
+        application: str = "liaison",
+        *,
+        job_pool_size: int = 4,
+        statement_timeout_s: float = 30.0,
+        job_statement_timeout_s: float = 600.0,
+    ) -> None:
         self.url = url
         self.relay: Any = None
         """The relay in this process, if there is one (`outbox.LocalRelay`)."""
-        self._writing = create_engine(url, isolation_level="AUTOCOMMIT", **options)
-        transactions.begin_and_end(self._writing)
-        self._reading = create_engine(
-            url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None, **options
-        )
-        transactions.only_look(self._reading)
-        for engine in (self._writing, self._reading):
-            event.listen(engine, "checkin", _put_back)
-            event.listen(engine, "checkout", _make_sure)
+        self._writing = _engine(url, pool_size, application, statement_timeout_s)
+        self._working = _engine(url, job_pool_size, application, job_statement_timeout_s)
+        self._reading = _engine(url, pool_size, application, statement_timeout_s, reads=True)
 
     @contextmanager
-    def writing(self, context: Context) -> Iterator[Session]:
+    def writing(self, context: Context, *, job: bool = False) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back when anything is raised."""
-        with self.session(context) as session:
+        with self.session(context, job=job) as session:
             try:
                 yield session
                 session.commit()
@@ -64,22 +64,25 @@ class Database:
                 raise
 
     @contextmanager
-    def reading(self, context: Context) -> Iterator[Session]:
-        """A session that may only look."""
-        session = sessions.ReadingSession(self._reading, context)
+    def reading(self, context: Context, *, strictly: bool = False) -> Iterator[Session]:
+        """A session to look with; strictly, so that PostgreSQL lets it do nothing else."""
+        session = sessions.ReadingSession(self._reading, context, strictly=strictly)
         try:
             yield session
         finally:
             session.close()
 
     @contextmanager
-    def session(self, context: Context, opening: str = "") -> Iterator[Session]:
+    def session(
+        self, context: Context, opening: str = "", *, job: bool = False
+    ) -> Iterator[Session]:
         """A session whose caller decides when to commit.
 
         `opening` is SQL that opens the transaction, in the round trip of its first statement: its
         locks and limits. Each of its statements sees what is committed by then.
         """
-        session = sessions.WritingSession(self._writing, context, opening)
+        engine = self._working if job else self._writing
+        session = sessions.WritingSession(engine, context, opening)
         session.info["relay"] = self.relay
         try:
             yield session
@@ -93,14 +96,41 @@ class Database:
             yield connection
 
     @property
-    def engines(self) -> tuple[Engine, Engine]:
-        """The writing and the reading engine, for counting and measuring."""
-        return self._writing, self._reading
+    def engines(self) -> tuple[Engine, Engine, Engine]:
+        """The writing, the reading and the jobs' engine, for counting and measuring."""
+        return self._writing, self._reading, self._working
 
     def dispose(self) -> None:
         """Close every connection."""
-        self._writing.dispose()
-        self._reading.dispose()
+        for engine in self.engines:
+            engine.dispose()
+
+
+def _engine(
+    url: URL, size: int, application: str, timeout_s: float, *, reads: bool = False
+) -> Engine:
+    options = f"-c timezone=UTC -c statement_timeout={round(timeout_s * 1000)}"
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=size,
+        # A process's work is bound by its core: more connections than this only cost the opening
+        # and closing of each.
+        max_overflow=0,
+        pool_timeout=10,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        connect_args={"application_name": application, "options": options},
+        **({"pool_reset_on_return": None} if reads else {}),
+    )
+    if reads:
+        transactions.only_look(engine)
+    else:
+        transactions.begin_and_end(engine)
+    event.listen(engine, "handle_error", say_none_of)
+    event.listen(engine, "checkin", _put_back)
+    event.listen(engine, "checkout", _make_sure)
+    return engine
 
 
 def _put_back(_connection: Any, record: Any) -> None:

@@ -1,6 +1,11 @@
-"""Whose fault an error is: the work's own, or the world's, so that it may succeed later."""
+"""Whose fault an error is: the work's own, or the world's, so that it may succeed later.
+
+And what it says: an error ends in logs, and values may be personal or secret.
+"""
 
 import psycopg2
+from psycopg2.errors import QueryCanceled
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -38,6 +43,12 @@ def is_database_away(error: BaseException) -> bool:
     return False
 
 
+def took_too_long(error: BaseException) -> bool:
+    """Whether PostgreSQL stopped a statement at its time limit: the work's own fault."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, QueryCanceled)
+
+
 # Connection lost, no room, shut down or starting, the machine's own errors.
 _NOT_NOW = ("08", "53", "57P", "58")
 # During a failover, connections may still lead to the server that has just become a replica.
@@ -51,3 +62,28 @@ def _is_away(code: str | None, operational: bool) -> bool:
 def _code(error: DBAPIError) -> str | None:
     found = getattr(error.orig, "pgcode", None)
     return found if isinstance(found, str) else None
+
+
+def say_no_values(error: psycopg2.Error) -> None:
+    """Leave of the driver's message what is not a value, a detail or the statement itself.
+
+    What there is to know of the kind of error is in its `diag` still.
+    """
+    said = str(error.diag.message_primary or error).partition("\n")[0]
+    if (error.pgcode or "").startswith(_DATA):
+        # `invalid input syntax for type integer: "what somebody sent"`
+        said = said.partition(': "')[0]
+    error.args = (said,)
+
+
+def say_none_of(failure: ExceptionContext) -> None:
+    """The same for an error on its way through SQLAlchemy, which has quoted it by now."""
+    if isinstance(failure.original_exception, psycopg2.Error):
+        say_no_values(failure.original_exception)
+        kind = type(failure.original_exception)
+        if failure.sqlalchemy_exception is not None:
+            said = f"({kind.__module__}.{kind.__name__}) {failure.original_exception}"
+            failure.sqlalchemy_exception.args = (said,)
+
+
+_DATA = "22"

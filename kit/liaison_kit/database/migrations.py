@@ -18,6 +18,7 @@ from psycopg2.extensions import encrypt_password
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection
 
+from liaison_kit import sight
 from liaison_kit.events.tables import EVENT_TABLE_NAMES, SAFER_EVENTS_NAMES, safer_statements
 from liaison_kit.events.tables import statements as event_tables
 
@@ -185,6 +186,22 @@ def search_view(op: Op, table: str) -> None:
         f"CREATE OR REPLACE VIEW {table}_found AS SELECT * FROM {table} WHERE tenant_id = {_TENANT}"
     )
     op.execute(f"GRANT SELECT ON {table}_found TO {application_role(op)}")
+
+
+def seen_view(
+    op: Op, table: str, kind: str, *columns: str, source: str | None = None, where: str = "true"
+) -> None:
+    """`seen_<table>`: the rows of a kind of record that the person who asks may see.
+
+    What shows or takes a record of another kind reads it there: its name beside an id, a reference.
+    """
+    seen = sight.condition(f"'{kind}:read'", f"'{kind}'", "owner_id")
+    listed = ", ".join(("id", "tenant_id", *columns))
+    op.execute(
+        f"CREATE OR REPLACE VIEW seen_{table} WITH (security_invoker) AS"
+        f" SELECT {listed} FROM {source or table} WHERE {where} AND {seen}"
+    )
+    op.execute(f"GRANT SELECT ON seen_{table} TO {application_role(op)}")
 
 
 def record_indexes(op: Op, table: str) -> None:

@@ -24,7 +24,9 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
-from liaison_kit.context import Context
+from liaison_kit import sight
+from liaison_kit.context import CallerLeft, Context
+from liaison_kit.database.faults import say_no_values
 from liaison_kit.database.prepared import Prepared
 from liaison_kit.database.transactions import BEGIN, OPENING, is_open, opening_of, undo
 
@@ -36,7 +38,9 @@ class TenantSession(Session):
         super().__init__(engine, autoflush=autoflush, expire_on_commit=False)
         self.info["context"] = context
         self._engine = engine
-        self._opening = f"SET LOCAL liaison.tenant = '{context.tenant}'; "
+        seen = sight.switch(context.principal)
+        # The tenant last: what looks for a statement looks behind it.
+        self._opening = f"{seen}SET LOCAL liaison.tenant = '{context.tenant}'; "
         self._pooled: PoolProxiedConnection | None = None
         self._joined: Connection | None = None
 
@@ -73,7 +77,7 @@ class TenantSession(Session):
 
     def _hold(self) -> PoolProxiedConnection:
         if self._pooled is None:
-            self._pooled = self._engine.raw_connection()
+            self._pooled = _take(self._engine, self.info["context"])
             self._pooled.info[OPENING] = self._opening
         elif not self._pooled.is_valid:
             raise PendingRollbackError("The connection was lost, and the transaction with it")
@@ -81,6 +85,7 @@ class TenantSession(Session):
 
     def _failed(self, sql: str, error: psycopg2.Error) -> Exception:
         """SQLAlchemy's error for the driver's; a lost connection does not go back to the pool."""
+        say_no_values(error)
         held = self._hold()
         driver: Any = held.dbapi_connection
         lost = bool(driver.closed)
@@ -138,10 +143,12 @@ class WritingSession(TenantSession):
 
 
 class ReadingSession(TenantSession):
-    """A session that may only look."""
+    """A session that may only look; strictly, PostgreSQL sees to it."""
 
-    def __init__(self, engine: Engine, context: Context) -> None:
+    def __init__(self, engine: Engine, context: Context, *, strictly: bool = False) -> None:
         super().__init__(engine, context, autoflush=False)
+        if strictly:
+            self._opening = "SET LOCAL transaction_read_only = on; " + self._opening
 
     def fetch(
         self, statement: Prepared, values: Sequence[Any], ending: str = ""
@@ -155,3 +162,14 @@ class ReadingSession(TenantSession):
         # Nothing was lost but a connection.
         self._pooled = self._joined = None
         return super().fetch(statement, values, ending)
+
+
+def _take(engine: Engine, context: Context) -> PoolProxiedConnection:
+    """A connection of the pool; it may take so long to get one that nobody wants it any more."""
+    held = engine.raw_connection()
+    try:
+        context.demand_time()
+    except CallerLeft:
+        held.close()
+        raise
+    return held

@@ -6,29 +6,30 @@ back if it was wrong. What takes long is a job.
 
 import datetime as dt
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, Field, StringConstraints
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from liaison_kit import jobs
 from liaison_kit.calls.operations import get, patch, post
+from liaison_kit.calls.outside import Known, doing, knows, outside
 from liaison_kit.calls.wire import Accepted, Download, Raw, Upload, Version
 from liaison_kit.context import Principal, context
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine, planning
-from liaison_kit.imports.fields import Importable
+from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.matching import Unmatched
 from liaison_kit.imports.models import Import
 from liaison_kit.imports.preparing import show
-from liaison_kit.imports.reading import Table, open_table, spool
+from liaison_kit.imports.reading import Chunk, Table, open_table, spool
 from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
 from liaison_kit.jobs.work import Cancelled, Run, job
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from liaison_kit.database.database import Database
 
 SHOWN_ROWS = 20
+T = TypeVar("T")
 Status = Literal[
     "draft",
     "previewed",
@@ -169,9 +171,14 @@ class ImportOperations:
         importable = self._importable(record)
         principal.demand(importable.permission)
         about = context(session)
+        specs = importable.all_fields(session)
+
+        def read() -> dict[str, Any]:
+            with _file(self.db.reading(about), upload.id) as table:
+                return _describe(importable, specs, table)
+
+        info = outside(session, ("describe", upload.id), read)
         files.claim_upload(session, upload)
-        with _file(session, upload.id) as table:
-            info = _describe(session, importable, table)
         row = Import(
             id=uuid7(),
             tenant_id=about.tenant,
@@ -200,7 +207,8 @@ class ImportOperations:
         self, session: Session, limit: Limit = 50, cursor: UUID | None = None
     ) -> Page[ImportShape]:
         """Files that were handed in, latest first."""
-        wanted = select(Import).order_by(Import.id.desc()).limit(limit + 1)
+        wanted = select(Import).where(self._shown(session)).order_by(Import.id.desc())
+        wanted = wanted.limit(limit + 1)
         if cursor is not None:
             wanted = wanted.where(Import.id < cursor)
         rows = list(session.scalars(wanted))
@@ -210,14 +218,14 @@ class ImportOperations:
     @get("/imports/{id}", allow="imports:read", shared="id", problems=[404])
     def get_import(self, session: Session, id: UUID) -> Raw[ImportShape]:
         """One import: its mapping, how far it is, what went wrong."""
-        return _answer(_find(session, id))
+        return _answer(self._find(session, id))
 
     @patch("/imports/{id}", allow="imports:write", shared="id", problems=[404, 409, 412, 422])
     def change_import(
         self, session: Session, id: UUID, change: ChangeImport, version: Version
     ) -> Raw[ImportShape]:
         """Correct the mapping, the values or the options of an import that has not started."""
-        row = _find(session, id, lock=True)
+        row = self._find(session, id, lock=True)
         if row.version != version:
             raise StaleVersion(
                 f"You changed version {version}; it is at version {row.version} now",
@@ -241,49 +249,58 @@ class ImportOperations:
     )
     def preview_import(self, session: Session, id: UUID) -> Preview:
         """The first rows as they would be imported, and every value that matches nothing."""
-        row = _find(session, id, lock=True)
+        row = self._find(session, id)
         importable = self._importable(row.record)
-        session.info["ask"] = self.ask
-        with _file(session, row.file_id) as table:
-            found = planning.plan(session, importable, table, *_choices(row))
-            preview = _preview(found)
-        if row.status == "draft":
-            row.status = "previewed"
+        about, choices, file_id = context(session), _choices(row), row.file_id
+        specs = importable.all_fields(session)
+
+        def read() -> tuple[planning.Survey, Chunk | None]:
+            with _file(self.db.reading(about), file_id) as table:
+                surveyed = planning.survey(importable, specs, table, *choices)
+                return surveyed, next(table.chunks(size=SHOWN_ROWS), None)
+
+        surveyed, first = outside(session, ("preview", file_id), read)
+        preview = _preview(planning.settle(session, surveyed), first)
+        session.execute(
+            update(Import)
+            .where(Import.id == id, Import.status == "draft")
+            .values(status="previewed")
+        )
         return preview
 
     @post("/imports/{id}/dry-run", allow="imports:write", shared="id", problems=[404, 409])
     def dry_run_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
         """Count what the whole file would create, change and fail, without writing any of it."""
-        row = _find(session, id, lock=True)
+        row = self._find(session, id, lock=True)
         principal.demand(self._importable(row.record).permission)
         _demand_status(row, "draft", "previewed")
-        row.job_id = jobs.start(session, "import_dry_run", row.file_name, about_id=row.id)
+        row.job_id = _start(session, "import_dry_run", row)
         return Accepted(row.job_id)
 
     @post("/imports/{id}/start", allow="imports:write", shared="id", problems=[404, 409])
     def start_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
         """Import the file."""
-        row = _find(session, id, lock=True)
+        row = self._find(session, id, lock=True)
         principal.demand(self._importable(row.record).permission)
         _demand_status(row, "draft", "previewed")
         row.status = "queued"
-        row.job_id = jobs.start(session, "import", row.file_name, about_id=row.id)
+        row.job_id = _start(session, "import", row)
         return Accepted(row.job_id)
 
     @post("/imports/{id}/rollback", allow="imports:write", shared="id", problems=[404, 409])
     def roll_back_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
         """Take a finished import back: what nobody has touched since becomes as it was."""
-        row = _find(session, id, lock=True)
+        row = self._find(session, id, lock=True)
         principal.demand(self._importable(row.record).permission)
         _demand_status(row, "done", "cancelled", "failed", "rolled_back")
         row.status = "rolling_back"
-        row.job_id = jobs.start(session, "import_rollback", row.file_name, about_id=row.id)
+        row.job_id = _start(session, "import_rollback", row)
         return Accepted(row.job_id)
 
     @get("/imports/{id}/errors", allow="imports:read", shared="id", problems=[404])
     def get_import_errors(self, session: Session, id: UUID) -> Download:
         """The rows that failed, as they stood in the file, each with what is wrong, as CSV."""
-        row = _find(session, id)
+        row = self._find(session, id)
         parts = files.parts(session, row.errors_file) if row.errors_file else 0
         if not parts:
             raise NotFound("No row of this import failed")
@@ -296,19 +313,12 @@ class ImportOperations:
     def import_dry_run_job(self, run: Run) -> None:
         """The work behind a dry run."""
 
-        @contextmanager
-        def sessions() -> Iterator[Session]:
-            with self.db.session(run.context) as session:
-                session.info["ask"] = self.ask
-                yield session
-
-        with ExitStack() as stack:
-            with run.look() as session:
-                row = _find(session, run.about_id)
-                importable, choices = self._importable(row.record), _choices(row)
-                table = stack.enter_context(_file(session, row.file_id))
+        with run.look() as session:
+            row = _find(session, run.about_id)
+            importable, choices = self._importable(row.record), _choices(row)
+        with _file(run.look(), row.file_id) as table:
             run.total = table.lines()
-            found, tally = engine.dry_run(sessions, importable, table, *choices)
+            found, tally = engine.dry_run(_Trying(run, self.ask), importable, table, *choices)
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
             row.counts = {f"would_{k}": v for k, v in _counted(tally).items()}
@@ -327,9 +337,8 @@ class ImportOperations:
                 row.errors_file = row.errors_file or uuid7()
                 ids = row.id, row.errors_file
                 importable, choices = self._importable(row.record), _choices(row)
-            with ExitStack() as stack:
-                with run.look() as session:
-                    table = stack.enter_context(_file(session, row.file_id))
+                _demand(session, importable)
+            with _file(run.look(), row.file_id) as table:
                 found, tally = engine.run(work, importable, table, *choices, *ids)
         except Cancelled:
             with suppress(Cancelled), run.step() as session:
@@ -348,12 +357,36 @@ class ImportOperations:
         with run.look() as session:
             row = _find(session, run.about_id)
             importable, columns, id = self._importable(row.record), list(row.columns), row.id
-        counts = roll_back(run, importable, id, columns)
+            _demand(session, importable)
+        counts = roll_back(_Asking(run, self.ask), importable, id, columns)
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
             row.status = "rolled_back"
             row.counts = {**row.counts, **counts}
             row.updated_at = context(session).now
+
+    def _shown(self, session: Session) -> ColumnElement[bool]:
+        """An import is shown like a record of its kind that belongs to who handed it in."""
+        principal = context(session).principal
+        if principal is None:
+            return true()
+        shown: list[ColumnElement[bool]] = []
+        for found in self.importables:
+            if not found.readable(principal):
+                continue
+            peers = found.peers(session)
+            mine = true() if peers is None else Import.created_by.in_(peers)
+            shown.append(and_(Import.record == found.record, mine))
+        return or_(false(), *shown)
+
+    def _find(self, session: Session, id: UUID, lock: bool = False) -> Import:
+        wanted = select(Import).where(Import.id == id, self._shown(session))
+        if lock:
+            wanted = wanted.with_for_update().execution_options(populate_existing=True)
+        row = session.scalar(wanted)
+        if row is None:
+            raise NotFound("There is no such import")
+        return row
 
     def _importable(self, record: str) -> Importable:
         for found in self.importables:
@@ -364,16 +397,21 @@ class ImportOperations:
 
 @dataclass
 class _Asking:
-    """A job's steps whose sessions may ask other services."""
+    """A job's steps that may ask other services."""
 
     run: Run
     ask: Any
 
-    @contextmanager
-    def step(self) -> Iterator[Session]:
-        with self.run.step() as session:
-            session.info["ask"] = self.ask
-            yield session
+    def step(self) -> AbstractContextManager[Session]:
+        return self.run.step()
+
+    def asking(self, work: Callable[[Session], T]) -> T:
+        def once(known: Known) -> T:
+            with self.step() as session:
+                knows(session, known)
+                return work(session)
+
+        return doing(self.ask, self.run.context, once)
 
     @property
     def checkpoint(self) -> dict[str, Any]:
@@ -400,18 +438,44 @@ class _Asking:
         self.run.total = value
 
 
+class _Trying(_Asking):
+    """Steps of which nothing is kept."""
+
+    @contextmanager
+    def step(self) -> Iterator[Session]:
+        with self.run.trial() as session:
+            yield session
+
+
 @contextmanager
-def _file(session: Session, file_id: UUID) -> Iterator[Table]:
-    """The stored file on disk, opened, while the block lasts."""
+def _file(looking: AbstractContextManager[Session], file_id: UUID) -> Iterator[Table]:
+    """The stored file on disk, opened, while the block lasts.
+
+    The session is left before it is opened: to unpack a workbook may take long.
+    """
     with tempfile.TemporaryDirectory(prefix="liaison-import-") as folder:
-        yield open_table(spool(files.chunks(session, file_id), Path(folder)))
+        with looking as session:
+            stored = spool(files.chunks(session, file_id), Path(folder))
+        yield open_table(stored)
 
 
 def _find(session: Session, id: UUID | None, lock: bool = False) -> Import:
+    """The import that a job is about; who may start it was asked before."""
     row = session.get(Import, id, with_for_update=lock or None, populate_existing=lock)
     if row is None:
         raise NotFound("There is no such import")
     return row
+
+
+def _start(session: Session, kind: str, row: Import) -> UUID:
+    return jobs.start(session, kind, row.file_name, about_id=row.id, record=row.record)
+
+
+def _demand(session: Session, importable: Importable) -> None:
+    """Who started it may have lost the right meanwhile."""
+    principal = context(session).principal
+    if principal is not None:
+        principal.demand(importable.permission)
 
 
 def _demand_status(row: Import, *wanted: str) -> None:
@@ -431,11 +495,12 @@ def _answer(row: Import) -> Raw[ImportShape]:
     return Raw(_shape(row).model_dump_json().encode(), row.version)
 
 
-def _describe(session: Session, importable: Importable, table: Table) -> dict[str, Any]:
+def _describe(
+    importable: Importable, fields: Sequence[ImportField], table: Table
+) -> dict[str, Any]:
     first = next(table.chunks(size=200), None)
     columns: Sequence[Sequence[str]] = first.columns if first else [()] * len(table.header)
     samples = dict(zip(table.header, columns, strict=True))
-    fields = importable.all_fields(session)
     return {
         "kind": table.kind,
         "encoding": table.encoding,
@@ -471,8 +536,7 @@ def _check(session: Session, importable: Importable, row: Import) -> None:
     )
 
 
-def _preview(found: planning.Plan) -> Preview:
-    chunk = next(found.table.chunks(size=SHOWN_ROWS), None)
+def _preview(found: planning.Plan, chunk: Chunk | None) -> Preview:
     rows: list[PreviewRow] = []
     if chunk is not None:
         rows = [

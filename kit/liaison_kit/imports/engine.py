@@ -8,14 +8,14 @@ a run that died goes on after the last chunk that was kept.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.overlap import Turn, ahead, in_turn
-from liaison_kit.imports.planning import Options, Plan, plan
+from liaison_kit.imports.planning import Options, Plan, settle, survey
 from liaison_kit.imports.preparing import Prepared, Preparing
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.reporting import Tally, keep_errors
@@ -23,37 +23,46 @@ from liaison_kit.imports.writing import Writer
 
 ROUNDS = 20
 
+T = TypeVar("T")
 
-class Steps(Protocol):
-    """A resumable job, as `liaison_kit.jobs.Run` is one."""
+
+class Looks(Protocol):
+    """Transactions to look at a file in."""
+
+    def step(self) -> AbstractContextManager[Session]:
+        """One transaction."""
+
+    def asking(self, work: Callable[[Session], T]) -> T:
+        """Work in one transaction that may have questions, which are asked outside of it."""
+
+
+class Steps(Looks, Protocol):
+    """A resumable job, as `liaison_kit.jobs.Run` is one; each transaction keeps the checkpoint."""
 
     checkpoint: dict[str, Any]
     done: int
     total: int | None
 
-    def step(self) -> AbstractContextManager[Session]:
-        """One transaction, kept together with the checkpoint."""
-
 
 def dry_run(
-    sessions: Callable[[], AbstractContextManager[Session]],
+    looks: Looks,
     importable: Importable,
     table: Table,
     mapping: Mapping[str, str | None],
     value_map: Mapping[str, Mapping[str, str | None]],
     options: Options,
 ) -> tuple[Plan, Tally]:
-    """Everything but the writes: what each row would become. `sessions` are rolled back."""
-    with sessions() as session:
-        found = plan(session, importable, table, mapping, value_map, options)
-        session.rollback()
+    """Everything but the writes: what each row would become. What `looks` begins is undone."""
+    with looks.step() as session:
+        specs = importable.all_fields(session)
+    surveyed = survey(importable, specs, table, mapping, value_map, options)
+    found = looks.asking(lambda session: settle(session, surveyed))
     writer = _writer(found, options, UUID(int=0), dry=True)
     preparing = Preparing(found, dry=True)
     tally = Tally()
     for prepared in ahead(table.chunks(), preparing.prepare):
-        with sessions() as session:
+        with looks.step() as session:
             outcome = writer.write(session, prepared.columns, len(prepared.places))
-            session.rollback()
         tally.take(prepared, outcome)
     return found, tally
 
@@ -75,12 +84,14 @@ def run(
     """
     state = steps.checkpoint
     tally = Tally(Counter(state.get("counts", {})), dict(state.get("problems", {})))
+    with steps.step() as session:
+        specs = importable.all_fields(session)
+    surveyed = survey(importable, specs, table, mapping, value_map, options)
+    state.setdefault("round", 0)
+    state.setdefault("row", 0)
+    steps.total = surveyed.plan.rows
     while True:
-        with steps.step() as session:
-            found = plan(session, importable, table, mapping, value_map, options, writes=True)
-            state.setdefault("round", 0)
-            state.setdefault("row", 0)
-            steps.total = found.rows
+        found = steps.asking(lambda session: settle(session, surveyed, writes=True))
         only = None
         if state["round"] > 0:
             only = {column: frozenset(raws) for column, raws in state["waited"].items()}

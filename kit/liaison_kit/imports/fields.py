@@ -11,6 +11,8 @@ from uuid import UUID
 from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
+from liaison_kit.context import Principal
+from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 
@@ -149,6 +151,14 @@ class Importable:
     """Told the created and the updated records of each chunk, in its transaction: emits events."""
     after_rollback: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
     """Told the deleted and the restored records of each chunk of a rollback."""
+
+    def readable(self, principal: Principal) -> bool:
+        """Whether somebody may see imports of this kind at all."""
+        return principal.may(f"{self.record}:read") or principal.may(self.permission)
+
+    def peers(self, session: Session) -> list[str] | None:
+        """The owners whose records the caller sees, and so whose imports; None: everybody's."""
+        return None if self.kind is None else row_rule(session, self.kind)[1]
 
     def all_fields(self, session: Session) -> list[ImportField]:
         """The declared fields, numbered copies, and the tenant's own."""

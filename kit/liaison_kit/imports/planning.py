@@ -1,6 +1,7 @@
 """The plan of an import: what feeds what, and all that is settled for the whole file beforehand.
 
-It is made once per run: a first pass over the file settles formats, references and choices.
+A first pass over the file, which needs no database, collects what has to be settled: formats,
+references and choices.
 """
 
 import dataclasses
@@ -138,18 +139,33 @@ def check(
     )
 
 
-def plan(
-    session: Session,
+@dataclass(slots=True)
+class Survey:
+    """A file and its mapping after the first pass over it: all that has to be settled."""
+
+    plan: Plan
+    value_map: Mapping[str, Mapping[str, str | None]]
+    options: Options
+    seen: dict[int, Seen]
+    """By position of a column: the values that name records or choices."""
+    samples: dict[int, set[str]]
+    """By position of a column: values to tell how it writes dates and numbers."""
+    names: set[str]
+    """What the records of this very file are called."""
+
+
+def survey(
     importable: Importable,
+    specs: Sequence[ImportField],
     table: Table,
     mapping: Mapping[str, str | None],
     value_map: Mapping[str, Mapping[str, str | None]],
     options: Options,
-    *,
-    writes: bool = False,
-) -> Plan:
-    """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
-    specs = importable.all_fields(session)
+) -> Survey:
+    """Read the whole file once: count it, and collect what must be settled for all of it.
+
+    It may take long, and needs no database. Raises what makes the file hopeless.
+    """
     fed, constants, key = check(importable, specs, table.header, mapping, value_map, options)
     given = {spec.name for _, spec in fed} | {spec.name for spec in constants}
     missing = [
@@ -163,24 +179,19 @@ def plan(
         Feed(spec, column, table.header.index(column), _unsettled, Formats())
         for column, spec in fed
     ]
-    found = Plan(importable, table, feeds, constants, key)
-    _resolve_defaults(session, found)
-    _first_pass(session, found, value_map, options, writes)
-    return found
+    surveyed = Survey(
+        Plan(importable, table, feeds, constants, key), value_map, options, {}, {}, set()
+    )
+    _first_pass(surveyed)
+    return surveyed
 
 
 def _unsettled(column: Sequence[str]) -> Converted:
-    raise AssertionError("the first pass settles every converter")
+    raise AssertionError("settling gives every column its converter")
 
 
-def _first_pass(
-    session: Session,
-    found: Plan,
-    value_map: Mapping[str, Mapping[str, str | None]],
-    options: Options,
-    writes: bool,
-) -> None:
-    """Read the whole file once: count it, and collect what must be settled for all of it."""
+def _first_pass(surveyed: Survey) -> None:
+    found = surveyed.plan
     matched = [feed for feed in found.feeds if feed.spec.kind in ("reference", "choice")]
     formatted = [
         feed
@@ -193,9 +204,9 @@ def _first_pass(
         for feed in found.feeds
         if own and feed.spec.name in (*found.importable.keys, "name")
     ]
-    seen = {feed.position: Seen() for feed in matched}
-    samples: dict[int, set[str]] = {feed.position: set() for feed in formatted}
-    names: set[str] = set()
+    seen = surveyed.seen = {feed.position: Seen() for feed in matched}
+    samples = surveyed.samples = {feed.position: set() for feed in formatted}
+    names = surveyed.names
     if not seen and not samples:
         # Nothing to settle: spare the pass; the number of lines is near enough for progress.
         found.rows = found.table.lines()
@@ -216,6 +227,19 @@ def _first_pass(
                 sample.update(chunk.columns[position])
         for position in named:
             names.update(map(fold, chunk.columns[position]))
+
+
+def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
+    """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
+    before, options, samples = surveyed.plan, surveyed.options, surveyed.samples
+    found = dataclasses.replace(
+        before,
+        feeds=[dataclasses.replace(feed) for feed in before.feeds],
+        constants=list(before.constants),
+        unmatched=[],
+        waiting={},
+    )
+    _resolve_defaults(session, found)
     base = Formats(currency=options.currency, timezone=options.timezone)
     for feed in found.feeds:
         if feed.position in samples:
@@ -226,15 +250,16 @@ def _first_pass(
             )
         else:
             feed.formats = base
-        if feed in matched:
+        if feed.position in surveyed.seen:
+            own = feed.spec.reference == found.importable.record
             feed.matched = _match(
                 session,
                 found,
                 feed,
-                seen[feed.position],
-                value_map.get(feed.spec.name, {}),
+                surveyed.seen[feed.position],
+                surveyed.value_map.get(feed.spec.name, {}),
                 options,
-                (lambda text: fold(text) in names) if feed in own else None,
+                (lambda text: fold(text) in surveyed.names) if own else None,
                 writes,
             )
             feed.convert = feed.matched.convert
@@ -243,6 +268,7 @@ def _first_pass(
                 found.waiting[feed.column] = frozenset(feed.matched.waiting)
         else:
             feed.convert = converter(feed.spec, feed.formats)
+    return found
 
 
 def _match(

@@ -18,7 +18,8 @@ def roll_back(
 ) -> dict[str, int]:
     """Undo the import's changes in chunks, the latest first; returns the counts.
 
-    A record whose version moved on since, or that others refer to, is kept. A change that has been
+    A record whose version moved on since, that others refer to, or that who takes the import back
+    may not see (or would not see then) is kept. A change that has been
     undone leaves `import_changes`, so what remains there is what was kept.
     """
     state = steps.checkpoint
@@ -63,6 +64,7 @@ def _delete(
                   DELETE FROM "{importable.table.name}" t USING import_changes c
                    WHERE c.import_id = %(import)s AND c.record_id = ANY(%(ids)s::uuid[])
                      AND c.action = 'created' AND t.id = c.record_id AND t.version = c.version
+                     {_seen(session, importable, "t")}
                   RETURNING t.id, t.version
                 ), forgotten AS (
                   DELETE FROM import_changes c USING gone
@@ -105,6 +107,7 @@ def _restore(
             FROM import_changes c, jsonb_populate_record(NULL::{table}, c.before) b
            WHERE c.import_id = %(import)s AND c.record_id = ANY(%(ids)s::uuid[])
              AND c.action = 'updated' AND t.id = c.record_id AND t.version = c.version
+             {_seen(session, importable, "t", *(["b"] if _owner(importable) in columns else []))}
           RETURNING t.id, t.version
         ), forgotten AS (
           DELETE FROM import_changes c USING back
@@ -126,6 +129,19 @@ def _restore(
     return [row.id for row in rows]
 
 
+def _owner(importable: Importable) -> str | None:
+    owner = None if importable.kind is None else importable.kind.owner
+    return None if owner is None else str(owner.key)
+
+
+def _seen(session: Session, importable: Importable, *rows: str) -> str:
+    """SQL that narrows to what the person sees, of these rows."""
+    if importable.peers(session) is None:
+        return ""
+    owner = _owner(importable)
+    return " ".join(f'AND {row}."{owner}" = ANY(%(peers)s::uuid[])' for row in rows)
+
+
 def _parameters(
     session: Session, importable: Importable, import_id: UUID, ids: Sequence[UUID]
 ) -> dict[str, object]:
@@ -137,4 +153,5 @@ def _parameters(
         "now": about.now,
         "user": str(about.user) if about.user else None,
         "ids": [str(id) for id in ids],
+        "peers": importable.peers(session),
     }

@@ -19,12 +19,13 @@ from uuid_utils import uuid7
 
 from liaison_kit.context import context
 from liaison_kit.imports.fields import Importable
-from liaison_kit.listing.row_rules import row_rule
+from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_sdk.errors import InvalidInput
 
 SEPARATOR = "\x1f"
 # Halving finds a few bad rows fast; a file that is bad throughout is not worth it.
 REFUSALS = 1000
+_TAKEN = ("taken", "Another record has a value that must be unique")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -130,15 +131,12 @@ class Writer:
             ).scalars()
             for place in set(several):
                 outcome.failed[place] = ("ambiguous", "Several records have this key")
-        if self.key is not None and (self._guards_rows(session)):
-            hidden = connection.exec_driver_sql(
-                "DELETE FROM import_stage WHERE _action = 'x' RETURNING _place"
-            ).scalars()
-            for place in hidden:
-                outcome.failed[place] = (
-                    "forbidden",
-                    "Somebody else's record; your role lets you change your own",
-                )
+        if self._peers(session) is not None:
+            refused = connection.exec_driver_sql(
+                "DELETE FROM import_stage WHERE _action IN ('h', 'o') RETURNING _place, _action"
+            )
+            for place, action in refused:
+                outcome.failed[place] = _TAKEN if action == "h" else OUT_OF_SIGHT
         counts: dict[str, int] = {}
         for action, count in connection.exec_driver_sql(
             "SELECT _action, count(*) FROM import_stage GROUP BY _action"
@@ -154,9 +152,9 @@ class Writer:
         connection.exec_driver_sql("DROP TABLE import_stage")
         return outcome
 
-    def _guards_rows(self, session: Session) -> bool:
-        kind = self.importable.kind
-        return kind is not None and row_rule(session, kind)[1] is not None
+    def _peers(self, session: Session) -> list[str] | None:
+        """The owners whose records the importer sees; None stands for everybody's."""
+        return self.importable.peers(session)
 
     def _stage(self, session: Session, names: list[str], parameters: dict[str, object]) -> str:
         table = self.table
@@ -172,11 +170,15 @@ class Writer:
             f"SELECT _place::int AS _place, _new_id::uuid AS _new_id, {typed}"
             f" FROM unnest({arrays}) AS r(_place, _new_id, {raw})"
         )
+        peers = parameters["peers"] = self._peers(session)
         if self.key is None:
+            action = "'c'"
+            if peers is not None:
+                action = f"CASE {self._out_of_sight(names, new=True)} ELSE 'c' END"
             return (
                 "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
                 " SELECT s.*, NULL::uuid AS _old_id,"
-                f" NULL::bigint AS _old_version, 'c' AS _action FROM ({incoming}) s; "
+                f" NULL::bigint AS _old_version, {action} AS _action FROM ({incoming}) s; "
             )
         column = self.key_column
         met = self.importable.match.get(
@@ -184,19 +186,46 @@ class Writer:
         ).replace("%", "%%")
         after = ", ".join(self._new_value(name) for name in names)
         before = ", ".join(f"t.{_quoted(name)}" for name in names)
-        forbidden = ""
-        kind = self.importable.kind
-        if kind is not None and self._guards_rows(session):
-            parameters["peers"] = row_rule(session, kind)[1]
-            forbidden = " WHEN NOT coalesce(t.owner_id::text = ANY(%(peers)s), false) THEN 'x'"
+        source = _quoted(table.name)
+        met = f"t.tenant_id = %(tenant)s::uuid AND {met}"
+        new = old = seen = ""
+        if peers is not None:
+            # A record that the importer may not see is not there; but what must be unique is taken.
+            seen = f" AND {self._owner('t')} = ANY(%(peers)s::uuid[])"
+            if self.key in self.importable.unique_keys:
+                new = f" WHEN t.id IS NULL AND EXISTS (SELECT FROM {source} t WHERE {met}) THEN 'h'"
+            new += (
+                f" WHEN t.id IS NULL THEN CASE {self._out_of_sight(names, new=True)} ELSE 'c' END"
+            )
+            if self.owner in names:
+                old = f" {self._out_of_sight(names, new=False)}"
         return (
             "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
             " SELECT s.*, t.id AS _old_id, t.version AS _old_version,"
-            f" CASE WHEN t.id IS NULL THEN 'c'{forbidden}"
+            f" CASE{new} WHEN t.id IS NULL THEN 'c'{old}"
             f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS _action"
-            f" FROM ({incoming}) s LEFT JOIN {_quoted(table.name)} t"
-            f" ON t.tenant_id = %(tenant)s::uuid AND {met}; "
+            f" FROM ({incoming}) s LEFT JOIN {source} t ON {met}{seen}; "
         )
+
+    @property
+    def owner(self) -> str:
+        """The table's column that says whose a record is."""
+        kind = self.importable.kind
+        assert kind is not None
+        assert kind.owner is not None
+        return str(kind.owner.key)
+
+    def _owner(self, row: str) -> str:
+        return f"{row}.{_quoted(self.owner)}"
+
+    def _out_of_sight(self, names: Sequence[str], *, new: bool) -> str:
+        """SQL of a case: the importer would not see what they write."""
+        after = self._new_value(self.owner)
+        if new:
+            # Without an owner it becomes the importer's.
+            given = self._owner("s") if self.owner in names else "NULL"
+            after = f"coalesce({given}, %(user)s::uuid)"
+        return f"WHEN NOT coalesce({after} = ANY(%(peers)s::uuid[]), false) THEN 'o'"
 
     @property
     def key_column(self) -> str:
@@ -231,9 +260,9 @@ class Writer:
         }
         values = {name: sql for name, sql in values.items() if name in table.c}
         values |= {name: sql.replace("%", "%%") for name, sql in extra.items()}
-        if self._guards_rows(session) and "owner_id" in table.c:
+        if self._peers(session) is not None:
             # Who may only see their own rows would lose sight of a row that has no owner.
-            values["owner_id"] = "%(user)s::uuid"
+            values[self.owner] = "%(user)s::uuid"
         for name in names:
             fallback = values.get(name)
             column = f"s.{_quoted(name)}"
@@ -250,10 +279,7 @@ class Writer:
                 f" (SELECT FROM {_quoted(table.name)} t WHERE t.id = s._new_id) RETURNING _place"
             ).scalars()
             for place in clashing:
-                outcome.failed[place] = (
-                    "taken",
-                    "Another record has a value that must be unique",
-                )
+                outcome.failed[place] = _TAKEN
             outcome.created = done
         connection.exec_driver_sql(
             "INSERT INTO import_changes (import_id, tenant_id, record_id, action, before, version)"

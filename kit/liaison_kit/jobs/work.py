@@ -191,7 +191,7 @@ class Run:
         Raises `Cancelled` before the work when a stop was asked for, and `LeaseLost` instead of
         committing when another worker has the job.
         """
-        with self._db.writing(self.context) as session:
+        with self._db.writing(self.context, job=True) as session:
             yield session
             session.flush()
             asked = session.execute(
@@ -211,6 +211,13 @@ class Run:
                 raise LeaseLost(str(self.id))
         if asked.cancel:
             raise Cancelled(str(self.id))
+
+    @contextmanager
+    def trial(self) -> Iterator[Session]:
+        """One transaction of which nothing is kept."""
+        with self._db.session(self.context, job=True) as session:
+            yield session
+            session.rollback()
 
     @contextmanager
     def look(self) -> Iterator[Session]:

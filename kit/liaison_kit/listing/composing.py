@@ -7,15 +7,21 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BindParameter,
+    Boolean,
     ColumnElement,
     Text,
+    Uuid,
     bindparam,
+    case,
     cast,
     func,
+    literal_column,
     or_,
     select,
     tuple_,
 )
+from sqlalchemy import column as sql_column
+from sqlalchemy import table as named
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -24,6 +30,8 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import Filter, Plan
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType, as_json
+from liaison_kit.sight import Seen
+from liaison_kit.sight import everything as everything_of
 
 
 class Composed:
@@ -165,6 +173,8 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
     if info.kind == "list":
         among = cast(value, ARRAY(Text))
         return column.bool_op("&&")(among) if f.operator == "in" else column.contains(among)
+    if f.field in kind.seen:
+        return _among_seen(column, kind.seen[f.field], f.operator, value)
     if f.operator == "in":
         return any_of(column, f"f{i}")
     typed = cast(value, column.type)
@@ -176,6 +186,27 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
         "lt": column < typed,
         "lte": column <= typed,
     }[f.operator]
+
+
+_NOBODY = cast(literal_column("'00000000-0000-0000-0000-000000000000'"), Uuid)
+
+
+def _among_seen(
+    column: Any, seen: Seen, operator: str, value: BindParameter[Any]
+) -> ColumnElement[bool]:
+    """A filter by records of another kind; one that the caller may not see is like one of none."""
+    others = named(seen.view, sql_column("id", Uuid))
+    everything: ColumnElement[bool] = literal_column(everything_of(seen.kind), Boolean)
+    if operator == "in":
+        ids = cast(value, ARRAY(Uuid))
+        them = func.array(select(others.c.id).where(others.c.id == func.any(ids)).scalar_subquery())
+        among: ColumnElement[bool] = column == func.any(case((everything, ids), else_=them))
+        return among
+    id = cast(value, Uuid)
+    shown = select(others.c.id).where(others.c.id == id).scalar_subquery()
+    wanted = func.coalesce(case((everything, id), else_=shown), _NOBODY)
+    same: ColumnElement[bool] = column == wanted
+    return column.is_distinct_from(wanted) if operator == "ne" else same
 
 
 def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:

@@ -17,14 +17,14 @@ class Health:
         self._service = service
         self.started = False
         self.consumes: Callable[[], bool] = lambda: True
-        """Whether events reach this process; before its queues are there, none are kept for it."""
+        """Whether calls and events reach this process, as far as it plays those roles."""
 
     def ready(self) -> tuple[bool, str]:
         """Ready means started, with a database that answers."""
         if not self.started:
             return False, "starting"
         if not self.consumes():
-            return False, "broker: events are not consumed"
+            return False, "broker: nothing is consumed"
         try:
             with self._service.db.connection() as connection:
                 connection.execute(text("SELECT 1"))

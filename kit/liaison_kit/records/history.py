@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import column, select, table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -46,20 +46,12 @@ def history(session: Session, kind: RecordType, id: UUID) -> bytes:
     """The record's changes, latest first, at most the last 200, as a JSON page."""
     if listing.read(session, kind, id) is None:
         raise NotFound(f"There is no such record in {kind.name}")
+    columns = (column(each.name, each.type) for each in History.__table__.c)
+    kept = table(kind.history, *columns).c
     rows = (
-        select(
-            History.id,
-            History.version,
-            History.action,
-            History.at,
-            History.by,
-            History.changes,
-        )
-        .where(
-            History.record == kind.name,
-            History.record_id == id,
-        )
-        .order_by(History.at.desc(), History.id.desc())
+        select(*(kept[name] for name in Change.model_fields))
+        .where(kept.record == kind.name, kept.record_id == id)
+        .order_by(kept.at.desc(), kept.id.desc())
         .limit(200)
     )
     items = session.scalars(as_json(rows)).all()

@@ -32,6 +32,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.database.queries import Rows
 from liaison_kit.database.tables import Record
+from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Money
 
@@ -75,7 +76,10 @@ class RecordType:
     list filters that are not fields. `indexed_filters` are those of them that need an index whose
     operators row-level security would keep from being used; they read through the table's `_found`
     view. `references` are the columns that must point at a row of the tenant, and in which table
-    or view. `derived` are the columns that follow from others: history does not tell of them.
+    or view. `seen` are those that point at records under a row rule: a filter by one that the
+    caller may not see finds what a filter by none would. `derived` are the columns that follow from
+    others: history does not tell of them. `history` is where its history is read: a view, where
+    some of it tells of others' records.
     """
 
     name: str
@@ -91,6 +95,8 @@ class RecordType:
     owner: InstrumentedAttribute[Any] | None = None
     references: Mapping[str, str] = field(default_factory=dict)
     derived: frozenset[str] = frozenset({"search", "keys"})
+    seen: Mapping[str, Seen] = field(default_factory=dict)
+    history: str = "history"
     default_sort: str = "-updated_at"
 
     @cached_property
@@ -132,6 +138,11 @@ class RecordType:
     def table(self) -> Table:
         """The table that its records are kept in."""
         return cast(Table, inspect(self.model).local_table)
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns of the table, in its order."""
+        return tuple(self.table.c.keys())
 
     def select(self) -> Rows:
         """The rows as the shape's fields, for `as_json` to wrap."""

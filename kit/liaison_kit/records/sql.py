@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import ARRAY, ColumnElement, bindparam, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from liaison_kit.database.queries import read_from, stand_in, text_of
@@ -31,15 +31,21 @@ def json_columns(kind: RecordType) -> frozenset[str]:
 
 @cache
 def lock(kind: RecordType, also: Sequence[ColumnElement[Any]] = ()) -> Statement:
-    """The row of an id, nobody else changing it, and what is to be looked up with it."""
+    """The row of an id, nobody else changing it, and what is to be looked up with it.
+
+    `peers` are the owners whose rows are seen; NULL stands for everybody.
+    """
     rows = select(*kind.table.c, *also).where(kind.table.c.id == bindparam("id"))
+    if kind.owner is not None:
+        peers = cast(bindparam("peers"), ARRAY(kind.owner.type))
+        rows = rows.where(or_(peers.is_(None), kind.owner == func.any(peers)))
     return Statement(rows.with_for_update(key_share=True, of=kind.table))
 
 
 @cache
 def insert(kind: RecordType, along: str | None = None) -> Statement:
     """A new row."""
-    names = [column.name for column in kind.table.c]
+    names = kind.column_names
     places = ", ".join(f"%({name})s" for name in names)
     write = f"INSERT INTO {kind.table.name} ({', '.join(names)}) VALUES ({places})"
     return Statement(_written(kind, write, along))
@@ -48,8 +54,7 @@ def insert(kind: RecordType, along: str | None = None) -> Statement:
 @cache
 def update(kind: RecordType, along: str | None = None) -> Statement:
     """The row as it has become, if it is the one that was taken in hand, and its history."""
-    names = [column.name for column in kind.table.c]
-    changing = ", ".join(f"{name} = %({name})s" for name in names if name not in _STAYS)
+    changing = ", ".join(f"{name} = %({name})s" for name in kind.column_names if name not in _STAYS)
     write = (
         f"UPDATE {kind.table.name} SET {changing} WHERE id = %(id)s AND version = %(version)s - 1"
     )

@@ -24,6 +24,7 @@ from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import Record
 from liaison_kit.ids import uuid7
+from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_kit.records import custom, sql
 from liaison_kit.records.held import Held, answer_of, held, values_of
 from liaison_kit.records.recordtype import RecordType
@@ -48,7 +49,8 @@ def create(
     principal = about.principal
     pointed = {name for name in kind.references if values.get(name) is not None}
     narrowed = principal is not None and principal.rows.get(kind.name, "all") != "all"
-    if kind.owner is not None and narrowed and values.get("owner_id") is None:
+    owned = kind.owner is not None and kind.owner.key == "owner_id"
+    if owned and narrowed and values.get("owner_id") is None:
         # Who may only see their own rows would lose sight of a row that has no owner.
         values["owner_id"] = about.user
     stamped = {
@@ -60,10 +62,13 @@ def create(
         "updated_at": about.now,
         "updated_by": about.user,
     }
-    columns = dict.fromkeys(kind.table.c.keys()) | {"custom": {}} | values | stamped
+    if strangers := values.keys() - set(kind.column_names):
+        raise TypeError(f"{model.__name__} has no {', '.join(sorted(strangers))}")
+    # In the order of the table, as a copy is made.
+    columns = dict.fromkeys(kind.column_names) | {"custom": {}} | values | stamped
     part, more = along or (None, {})
     written = _write(session, kind, columns, sql.insert(kind, part), more, pointed)
-    return held(kind, model, columns, written)
+    return held(kind, model, tuple(columns.values()), written)
 
 
 def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> None:
@@ -71,11 +76,7 @@ def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> Non
     _, peers = listing.row_rule(session, kind)
     if peers is not None and str(owner) not in peers:
         assert kind.owner is not None
-        raise InvalidInput.field(
-            kind.owner.key,
-            "out_of_sight",
-            "Your role shows you some owners' records only, and this would no longer be one",
-        )
+        raise InvalidInput.field(kind.owner.key, *OUT_OF_SIGHT)
 
 
 def load(
@@ -97,17 +98,19 @@ def load_with(
 
     Their statement is remembered: `also` is declared once, and not made for each record.
     """
-    found = sql.lock(kind, also).run(session, {"id": id})
     _, peers = listing.row_rule(session, kind)
-    row = _copy(kind, model, found[0]) if found else None
-    if row is None or (peers is not None and str(getattr(row, "owner_id", None)) not in peers):
+    # What the caller may not see is not even locked: they would wait for it, or others for them.
+    found = sql.lock(kind, also).run(session, {"id": id, "peers": peers})
+    if not found:
         raise NotFound(f"There is no such record in {kind.name}")
+    size = len(kind.column_names)
+    row = held(kind, model, found[0][:size])
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
         raise StaleVersion(
             f"You changed version {version}; it is at version {row.version} now", current
         )
-    return row, found[0][len(kind.table.c) :]
+    return row, found[0][size:]
 
 
 def locked(
@@ -116,7 +119,7 @@ def locked(
     """The records that meet the conditions, locked for change in an order that all share."""
     table = kind.table
     rows = select(*table.c).where(*where).order_by(table.c.id).with_for_update(key_share=True)
-    return [_copy(kind, model, row) for row in session.execute(rows)]
+    return [held(kind, model, row) for row in session.execute(rows)]
 
 
 def change(
@@ -152,7 +155,7 @@ def change(
     more = {**more, **_kept(session, kind, columns["version"], "changed", told)}
     pointed = changed.keys() & kind.references
     written = _write(session, kind, columns, sql.update(kind, part), more, pointed)
-    return held(kind, cast("type[R]", kind.model), columns, written), told
+    return held(kind, cast("type[R]", kind.model), tuple(columns.values()), written), told
 
 
 def remove(session: Session, kind: RecordType, row: Held[Record]) -> None:
@@ -179,10 +182,6 @@ def answer(session: Session, kind: RecordType, record: Held[Record] | UUID) -> t
     return found[0].encode(), found[1]
 
 
-def _copy(kind: RecordType, model: type[R], row: Sequence[Any]) -> Held[R]:
-    return held(kind, model, dict(zip(kind.table.c.keys(), row, strict=False)))
-
-
 def _write(
     session: Session,
     kind: RecordType,
@@ -195,7 +194,9 @@ def _write(
 
     `pointed` names the references that are new, of which none may point at nothing.
     """
-    stay_in_sight(session, kind, columns.get("owner_id"))
+    # Users are their own, and which are seen is for their service to keep.
+    if kind.owner is not None and kind.owner.key != "id":
+        stay_in_sight(session, kind, columns[kind.owner.key])
     values = {**columns, **more}
     for name in sql.json_columns(kind):
         # What is cleared is NULL; JSON has a null of its own.
@@ -221,13 +222,21 @@ def _write(
 def _conflict(kind: RecordType, error: IntegrityError) -> Exception:
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
     if constraint.endswith("external_id"):
-        return Conflict(
-            f"Another of the {kind.name} has this external id",
-            [FieldError("external_id", "taken", "This external id is taken")],
-        )
+        return external_id_taken(kind)
     if isinstance(error.orig, ForeignKeyViolation):
         return Conflict("Something that this points at has just been deleted")
     return error
+
+
+def external_id_taken(kind: RecordType) -> Conflict:
+    """An external id is another record's, perhaps of one that the caller may not see.
+
+    Whose it is isn't said; that it is taken can't be kept from who sends it (what-is-seen.md).
+    """
+    return Conflict(
+        f"Another of the {kind.name} has this external id",
+        [FieldError("external_id", "taken", "This external id is taken")],
+    )
 
 
 def _kept(

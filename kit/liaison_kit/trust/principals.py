@@ -12,6 +12,7 @@ from uuid import UUID
 
 from joserfc import jwt
 from joserfc.errors import JoseError
+from joserfc.jws import JWSRegistry
 
 from liaison_kit.context import Principal
 from liaison_kit.trust.keys import Keyring, UnknownKey
@@ -25,6 +26,14 @@ SKEW_S = 30
 REMEMBERED = 10_000
 
 _ALGORITHM = "Ed25519"
+
+
+class _Registry(JWSRegistry):
+    # Who is on a team of thousands names them all.
+    max_payload_length = 4_000_000
+
+
+_REGISTRY = _Registry(algorithms=[_ALGORITHM])
 
 
 class NotVouchedFor(Unauthenticated):
@@ -85,7 +94,7 @@ class Principals:
 
     def _verified(self, signed: str) -> Principal:
         try:
-            token = jwt.decode(signed, lambda head: self._key(head), algorithms=[_ALGORITHM])
+            token = jwt.decode(signed, lambda head: self._key(head), registry=_REGISTRY)
             claims = token.claims
             if claims["iss"] != ISSUER:
                 raise NotVouchedFor("foreign")

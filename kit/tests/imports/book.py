@@ -4,11 +4,11 @@ import csv
 import datetime as dt
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Date, ForeignKey, Numeric, Table, Text, func, select
@@ -20,6 +20,8 @@ from liaison_kit.database.database import Database
 from liaison_kit.database.tables import Base, Record
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
+
+T = TypeVar("T")
 
 SCHEMA = """
 CREATE TABLE book_firms (
@@ -319,9 +321,25 @@ class Steps:
                 raise SystemError("power cut")
         self.kept = json.dumps(self.checkpoint)
 
+    def asking(self, work: Callable[[Session], T]) -> T:
+        """Work in one transaction; here are no other services to ask."""
+        with self.step() as session:
+            return work(session)
+
     def again(self) -> "Steps":
         """The job as the next worker finds it."""
         return Steps(self.db, self.context, json.loads(self.kept))
+
+
+class Looks(Steps):
+    """Steps of which nothing is kept."""
+
+    @contextmanager
+    def step(self) -> Iterator[Session]:
+        """One transaction that is undone."""
+        with self.db.session(self.context) as session:
+            yield session
+            session.rollback()
 
 
 def csv_file(folder: Path, rows: Sequence[Sequence[object]], name: str = "file.csv") -> Path:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -23,6 +24,10 @@ from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
 
 from . import book
+
+# The first time that something is called it may take long, and longer on a busy machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,20 @@
 """The operations and jobs of imports, as a service gives them."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID, uuid4
 
 import openpyxl
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
+from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.calls.wire import Upload, Version
-from liaison_kit.context import Context
+from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.api import ChangeImport, ImportOperations, ImportOptions, ImportShape
@@ -19,7 +22,14 @@ from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.files import EmptyFile
 from liaison_kit.jobs import Cancelled, JobRow, Run
 from liaison_kit.records import files
-from liaison_sdk.errors import Conflict, Forbidden, InvalidInput, NotFound, StaleVersion
+from liaison_sdk.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    StaleVersion,
+    Unavailable,
+)
 
 from .book import DEALS, FIRMS, PEOPLE, about
 
@@ -31,10 +41,36 @@ class Book(ImportOperations):
     ask = None
 
 
+T = TypeVar("T")
+
+
 @pytest.fixture
 def book(db: Database) -> Book:
     Book.db = db
     return Book()
+
+
+def asked(book: Book, context: Context, work: Callable[[Session], T]) -> T:
+    """What an operation answers, as the kit runs it: what it needs from outside is done outside."""
+
+    def once(known: Known) -> T:
+        with book.db.writing(context) as session:
+            knows(session, known)
+            return work(session)
+
+    return doing(nobody_answers, context, once)
+
+
+def nobody_answers(*_question: Any) -> bytes:
+    """These tests have no other services."""
+    raise Unavailable("There are no other services")
+
+
+def rights_of(_signed: str) -> Principal:
+    """What the person may do now: as much as before."""
+    principal = about().principal
+    assert principal is not None
+    return principal
 
 
 def hand_in(
@@ -47,7 +83,8 @@ def hand_in(
         for part in range(0, len(content), files.PART_BYTES):
             piece = content[part : part + files.PART_BYTES]
             files.put(session, upload.id, part // files.PART_BYTES, piece)
-        answer = book.create_import(session, record, upload, context.principal)
+    who = context.principal
+    answer = asked(book, context, lambda session: book.create_import(session, record, upload, who))
     return ImportShape.model_validate_json(answer.body)
 
 
@@ -75,7 +112,7 @@ def work(book: Book, operation: str, id: UUID, cancel_after: int | None = None) 
         assert row is not None
         row.worker, row.status = worker, "running"
         row.cancel = cancel_after == 0
-    run = Run(book.db, row, worker)
+    run = Run(book.db, row, worker, rights_of)
     jobs = {
         method.job_kind: method
         for method in (book.import_job, book.import_dry_run_job, book.import_rollback_job)
@@ -95,8 +132,7 @@ def test_a_file_goes_from_upload_to_rollback(book: Book) -> None:
         "email": "email",
     }
     assert shape.file_info["encoding"] == "utf-8"
-    with book.db.writing(about()) as session:
-        preview = book.preview_import(session, shape.id)
+    preview = asked(book, about(), lambda session: book.preview_import(session, shape.id))
     assert preview.total == 2
     assert preview.rows[0].values["email"] == "zoe@exemple.fr"
     assert preview.rows[1].errors[0]["code"] == "bad_email"
@@ -142,8 +178,8 @@ def test_an_xlsx_file_goes_in_like_a_csv(book: Book) -> None:
 def test_unknown_values_are_previewed_and_mapped(book: Book) -> None:
     content = b"opportunity_id,product,deal_stage\n1,GTXPro,Won\n2,GTX Basic,Lost\n"
     shape = hand_in(book, "deals", content)
-    with book.db.writing(about()) as session:
-        (unknown,) = book.preview_import(session, shape.id).unmatched
+    preview = asked(book, about(), lambda session: book.preview_import(session, shape.id))
+    (unknown,) = preview.unmatched
     assert (unknown.value, unknown.nearest) == ("GTXPro", "GTX Pro")
 
     changed = change(book, shape, value_map={"product": {"GTXPro": "GTX Pro"}})

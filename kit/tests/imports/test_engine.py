@@ -4,27 +4,25 @@ import csv
 import dataclasses
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from liaison_kit.database.database import Database
 from liaison_kit.imports import engine
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.mapping import suggest
-from liaison_kit.imports.planning import Options, Plan, plan
+from liaison_kit.imports.planning import Options, Plan, survey
 from liaison_kit.imports.reading import Table, open_table
 from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
 from liaison_kit.records import files
 from liaison_sdk.errors import InvalidInput
 
-from .book import DEALS, FIRMS, PEOPLE, USER, Steps, about, csv_file
+from .book import DEALS, FIRMS, PEOPLE, USER, Looks, Steps, about, csv_file
 
 
 def suggested(importable: Importable, table: Table) -> dict[str, str | None]:
@@ -242,7 +240,8 @@ def test_a_run_that_dies_goes_on_after_its_last_chunk(
     rows[7000] = ["3", "again"]
     path = csv_file(tmp_path, rows)
     import_id = uuid4()
-    steps = Steps(db, dies_after=2)
+    # Reading the fields, settling the references, one chunk.
+    steps = Steps(db, dies_after=3)
     with pytest.raises(SystemError):
         load(db, PEOPLE, path, steps=steps, import_id=import_id)
     assert all_of(db, "SELECT count(*) FROM book_people") == [(4000,)]
@@ -299,10 +298,7 @@ def test_a_dry_run_tells_what_a_run_then_does(db: Database, tmp_path: Path) -> N
     table = open_table(csv_file(tmp_path, PEOPLE_ROWS))
     before = all_of(db, "SELECT * FROM book_people ORDER BY id")
 
-    def sessions() -> AbstractContextManager[Session]:
-        return db.session(about())
-
-    _, dry = engine.dry_run(sessions, PEOPLE, table, MAPPED, {}, Options())
+    _, dry = engine.dry_run(Looks(db), PEOPLE, table, MAPPED, {}, Options())
 
     assert all_of(db, "SELECT * FROM book_people ORDER BY id") == before
     assert all_of(db, "SELECT count(*) FROM import_changes WHERE action = 'updated'") == [(0,)]
@@ -381,7 +377,14 @@ def test_a_hopeless_mapping_names_everything_that_is_wrong(db: Database, tmp_pat
     mapping = {"id": "last_name", "Nom": "last_name", "nowhere": "phone"}
 
     with db.writing(about()) as session, pytest.raises(InvalidInput) as caught:
-        plan(session, PEOPLE, table, mapping, {"what": {}}, Options(key="job", timezone="Mars/X"))
+        survey(
+            PEOPLE,
+            PEOPLE.all_fields(session),
+            table,
+            mapping,
+            {"what": {}},
+            Options(key="job", timezone="Mars/X"),
+        )
 
     assert {(e.path, e.code) for e in caught.value.errors} == {
         ("mapping.Nom", "fed_twice"),
@@ -390,8 +393,10 @@ def test_a_hopeless_mapping_names_everything_that_is_wrong(db: Database, tmp_pat
         ("options.key", "not_a_key"),
         ("options.timezone", "unknown"),
     }
-    with db.writing(about()) as session, pytest.raises(InvalidInput) as caught:
-        plan(session, PEOPLE, table, {"id": "external_id"}, {}, Options())
+    with db.writing(about()) as session:
+        fields = PEOPLE.all_fields(session)
+    with pytest.raises(InvalidInput) as caught:
+        survey(PEOPLE, fields, table, {"id": "external_id"}, {}, Options())
     assert [e.path for e in caught.value.errors] == ["mapping.last_name"]
 
 

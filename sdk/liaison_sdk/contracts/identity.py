@@ -103,10 +103,21 @@ class UserChanges(Closed):
 
 
 class NewPassword(Closed):
-    """A password to set; whoever changes their own says the present one too."""
+    """A password to set; whoever changes their own says the present one too.
+
+    `keep_tokens` has one's own API tokens go on; otherwise they end with the old password.
+    """
 
     password: Password
     current_password: Annotated[SecretStr, Field(max_length=200)] | None = None
+    keep_tokens: bool = False
+
+
+class EndedTokens(BaseModel):
+    """What a new password has ended; the session that set it goes on."""
+
+    sessions_ended: int = field("Sessions ended", "Sessions terminées")
+    api_tokens_ended: int = field("API tokens ended", "Jetons d'API terminés")
 
 
 # --- teams ----------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from liaison_sdk.contracts.contacts import CompanyRef
+from liaison_sdk.contracts.identity import UserRef
 from liaison_sdk.types import Closed
 
 
@@ -24,3 +26,15 @@ class FoundIds(BaseModel):
     """The ids of the records that were found, by the name that was asked for."""
 
     found: dict[str, UUID]
+
+
+class KnownCompanies(BaseModel):
+    """Companies that were asked for by their ids, as far as who asks may see them."""
+
+    companies: list[CompanyRef]
+
+
+class KnownUsers(BaseModel):
+    """Users who were asked for by their ids."""
+
+    users: list[UserRef]

@@ -349,6 +349,7 @@ class OpportunityOpened(Event):
     owner_id: UUID | None
     stage: str
     amount: Money | None
+    record_version: int | None = None
 
 
 class OpportunityChanged(Event):
@@ -364,6 +365,7 @@ class OpportunityChanged(Event):
     contact_id: UUID | None
     owner_id: UUID | None
     changed: list[str]
+    record_version: int | None = None
 
 
 class OpportunityMoved(Event):
@@ -383,6 +385,7 @@ class OpportunityMoved(Event):
     to_stage_id: UUID
     to_stage: str
     kind: StageKind
+    record_version: int | None = None
 
 
 class DealWon(Event):
@@ -400,6 +403,7 @@ class DealWon(Event):
     amount: Money | None
     won_on: dt.date
     reason: str | None = None
+    record_version: int | None = None
 
 
 class DealLost(Event):
@@ -417,6 +421,7 @@ class DealLost(Event):
     amount: Money | None
     lost_on: dt.date
     reason: str | None = None
+    record_version: int | None = None
 
 
 class ImportedOpportunity(BaseModel):
@@ -429,6 +434,8 @@ class ImportedOpportunity(BaseModel):
     kind: StageKind
     amount: Money | None
     closed_on: dt.date | None
+    owner_id: UUID | None = None
+    record_version: int | None = None
 
 
 class OpportunitiesImported(Event):
@@ -438,6 +445,23 @@ class OpportunitiesImported(Event):
     type: ClassVar[str] = "opportunities_imported"
 
     opportunities: list[ImportedOpportunity]
+
+
+class OpportunityRef(BaseModel):
+    """An opportunity as other services keep it: who may see what is told of it."""
+
+    id: UUID
+    owner_id: UUID | None
+    version: int
+
+
+class OpportunitiesSaved(Event):
+    """Whose opportunities are, told again to who may not have heard of them or of their owners."""
+
+    source: ClassVar[str] = "sales"
+    type: ClassVar[str] = "opportunities_saved"
+
+    opportunities: list[OpportunityRef]
 
 
 class OpportunitiesRemoved(Event):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, literal, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import exists, func, literal, or_, select
+from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
 from liaison_contacts.models import Company, Person
@@ -18,18 +18,14 @@ from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import Conflict, InvalidInput
 from liaison_sdk.labels import Label
 
-_parent = aliased(Company)
-
 COMPANIES = RecordType(
     "companies",
     Label(en="Company", fr="Société"),
     model=Company,
     shape=contract.Company,
     columns={
-        "parent_name": select(_parent.name)
-        .where(_parent.id == Company.parent_id)
-        .correlate(Company)
-        .scalar_subquery(),
+        "parent_name": parties.company_name(Company.parent_id),
+        "customer_because": lifecycle.cause(Company),
         "annual_revenue": money(Company.annual_revenue_amount, Company.annual_revenue_currency),
     },
     filters={
@@ -39,7 +35,9 @@ COMPANIES = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Company.search,
     owner=Company.owner_id,
-    references={"parent_id": "companies", "owner_id": "present_owners"},
+    references={"parent_id": parties.COMPANIES_SEEN.view, "owner_id": "present_owners"},
+    seen={"parent_id": parties.COMPANIES_SEEN},
+    history="seen_history",
 )
 
 
@@ -79,35 +77,48 @@ def change(
     if changed:
         emit(session, contract.CompaniesSaved(companies=[reference(company)]))
     if stage != company.stage:
-        return lifecycle.move(session, COMPANIES, company, stage, because="changed by hand")
+        return lifecycle.move(session, COMPANIES, company, stage)
     return company
 
 
 def remove(session: Session, id: UUID, version: int) -> None:
     """Delete a company that nobody belongs to any more."""
     company = records.load(session, COMPANIES, Company, id, version)
-    people = select(func.count()).where(Person.company_id == id).scalar_subquery()
-    children = select(func.count()).where(Company.parent_id == id).scalar_subquery()
-    held = session.execute(select(people.label("people"), children.label("children"))).one()
-    if held.people or held.children:
-        raise Conflict(f"{held.people} people and {held.children} companies belong to this company")
+    people = exists().where(Person.company_id == id)
+    children = exists().where(Company.parent_id == id)
+    if session.scalar(select(or_(people, children))):
+        # How many would tell of those that the caller may not see.
+        raise Conflict("People or other companies belong to this company")
     records.remove(session, COMPANIES, company)
     tell_removed(session, [id])
 
 
 def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
-    """The ids of companies by their exact names; of two that share a name, the older one."""
+    """The ids of companies by their exact names, as far as who asks may see them.
+
+    Of two that share a name it is the older one.
+    """
+    seen = parties.companies_seen.c
     rows = session.execute(
-        select(Company.name, Company.id).where(Company.name.in_(names)).order_by(Company.id.desc())
+        select(seen.name, seen.id).where(seen.name.in_(names)).order_by(seen.id.desc())
     )
     return dict(rows.tuples().all())
 
 
+def known(session: Session, ids: Sequence[UUID]) -> list[contract.CompanyRef]:
+    """What others keep of these companies, as far as who asks may see them."""
+    seen = select(parties.companies_seen.c.id)
+    rows = session.execute(select(*_REFERENCE).where(Company.id.in_(ids), Company.id.in_(seen)))
+    return [contract.CompanyRef.model_construct(**row._mapping) for row in rows]
+
+
+_REFERENCE = (Company.id, Company.name, Company.external_id, Company.owner_id, Company.version)
+
+
 def tell(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services what they keep of these companies."""
-    kept = (Company.id, Company.name, Company.external_id, Company.owner_id, Company.version)
     for some in batches(ids):
-        rows = session.execute(select(*kept).where(Company.id == func.any(list(some))))
+        rows = session.execute(select(*_REFERENCE).where(Company.id == func.any(list(some))))
         told = [contract.CompanyRef.model_construct(**row._mapping) for row in rows]
         emit(session, contract.CompaniesSaved(companies=told))
 
@@ -130,9 +141,10 @@ def reference(company: Held[Company]) -> contract.CompanyRef:
 
 
 def _no_circle(session: Session, id: UUID, parent: UUID) -> None:
+    # A parent that the caller may not see is refused as a reference, and nothing is told of it.
     above = (
         select(Company.id, Company.parent_id, literal(1).label("depth"))
-        .where(Company.id == parent)
+        .where(Company.id == parent, Company.id.in_(select(parties.companies_seen.c.id)))
         .cte(recursive=True)
     )
     above = above.union_all(

@@ -3,6 +3,9 @@
 from sqlalchemy.orm import Session
 
 from liaison_contacts import parties
+from liaison_contacts.people import PEOPLE
+from liaison_kit import listing
+from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.plugins import Hooks
 from liaison_sdk.contracts.contacts import NewContact, PossibleDuplicate
@@ -14,7 +17,8 @@ LIKELY = 0.6
 # Through the search view, for its index of keys.
 _ALIKE = Statement(
     "SELECT id, first_name, last_name, emails, phones FROM people_found"
-    f" WHERE keys && %(keys)s LIMIT {CANDIDATES}"
+    " WHERE keys && %(keys)s AND (%(peers)s::uuid[] IS NULL OR owner_id = ANY(%(peers)s::uuid[]))"
+    f" LIMIT {CANDIDATES}"
 )
 
 
@@ -22,7 +26,12 @@ def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplic
     """People who may be the one that is about to be added, the likeliest first.
 
     Candidates share an e-mail address, a phone number or the full name; the plugins score them.
+    Of those whom the caller may not see nothing is said, not even that there are any: whoever adds
+    a person could find out about an address by adding it.
     """
+    principal = context(session).principal
+    if principal is not None and not principal.may(f"{PEOPLE.name}:read"):
+        return []
     if not hooks.answers("contacts_score_match"):
         return []
     numbers = [parties.e164(p.number) for p in new.phones]
@@ -44,7 +53,9 @@ def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplic
     if not wanted:
         return []
     warnings = []
-    for id, first_name, last_name, emails, phones in _ALIKE.run(session, {"keys": wanted}):
+    _, peers = listing.row_rule(session, PEOPLE)
+    found = _ALIKE.run(session, {"keys": wanted, "peers": peers})
+    for id, first_name, last_name, emails, phones in found:
         existing = PersonFacts(
             id=id,
             first_name=first_name,
@@ -59,7 +70,7 @@ def warn(session: Session, hooks: Hooks, new: NewContact) -> list[PossibleDuplic
                 PossibleDuplicate(
                     id=id,
                     name=f"{first_name} {last_name}".strip(),
-                    score=round(min(best.score, 1.0), 3),
+                    score=round(best.score, 3),
                     reason=best.reason,
                 )
             )

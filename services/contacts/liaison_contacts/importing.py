@@ -19,6 +19,7 @@ from liaison_kit.context import context
 from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
+from liaison_kit.listing import row_rule
 from liaison_kit.records.search import digits, fold
 from liaison_sdk.contracts import contacts as contract
 
@@ -206,14 +207,14 @@ class CompaniesByName:
 
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """The ids of the companies with these names or external ids."""
-        table = Company.__table__
+        seen = parties.companies_seen.c
         rows = session.execute(
-            select(table.c.id, table.c.name, table.c.external_id)
+            select(seen.id, seen.name, seen.external_id)
             .where(
-                (table.c.name == func.any(bindparam("names", type_=ARRAY(Text))))
-                | (table.c.external_id == func.any(bindparam("names", type_=ARRAY(Text))))
+                (seen.name == func.any(bindparam("names", type_=ARRAY(Text))))
+                | (seen.external_id == func.any(bindparam("names", type_=ARRAY(Text))))
             )
-            .order_by(table.c.id.desc()),
+            .order_by(seen.id.desc()),
             {"names": list(values)},
         )
         wanted = set(values)
@@ -226,11 +227,13 @@ class CompaniesByName:
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names to suggest from."""
-        return list(session.scalars(select(Company.name).limit(20_000)))
+        return list(session.scalars(select(parties.companies_seen.c.name).limit(20_000)))
 
     def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """New companies of these names."""
         about = context(session)
+        # Who may only see their own rows would lose sight of a row that has no owner.
+        narrowed = row_rule(session, COMPANIES)[0] != "all"
         rows: list[dict[str, Any]] = [
             {
                 "id": uuid7(),
@@ -242,6 +245,7 @@ class CompaniesByName:
                 "updated_at": about.now,
                 "updated_by": about.user,
                 "name": name[:200],
+                "owner_id": about.user if narrowed else None,
                 "emails": [],
                 "phones": [],
                 "addresses": [],
@@ -324,7 +328,12 @@ CONTACTS = Importable(
     references={"companies": CompaniesByName(), "users": ByNameOrEmail()},
     columns=_people_columns,
     covers=_COVERED | {"first_name", "last_name", "full_name"},
-    on_insert=_EMPTY,
+    # A first or a last name is the least to know of somebody.
+    on_insert=_EMPTY
+    | {
+        "first_name": "CASE WHEN s.last_name IS NOT NULL THEN '' END",
+        "last_name": "CASE WHEN s.first_name IS NOT NULL THEN '' END",
+    },
     after_chunk=_people_saved,
     after_rollback=_people_taken_back,
     fields=(

@@ -22,6 +22,8 @@ class Party(Record):
     stage: Mapped[str]
     customer_since: Mapped[dt.date | None]
     customer_because: Mapped[str | None]
+    because_id: Mapped[UUID | None]
+    """The deal that this is because of: who may not see it is not told."""
     search: Mapped[str]
     keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """What is compared whole: e-mail addresses, the digits of phone numbers, the folded name."""

@@ -108,13 +108,15 @@ def detach(session: Session, id: UUID) -> None:
 
 def _demand_above(session: Session, row: Hanging | None, verb: str) -> Hanging:
     """What hangs on a record is for whoever may do the same with the record itself."""
+    missing = NotFound("There is no such note or file")
     if row is None:
-        raise NotFound("There is no such note or file")
+        raise missing
     kind = _KINDS[row.about]
     principal = context(session).principal
     if principal is not None:
         principal.demand(f"{kind.name}:{verb}")
-    _demand(session, kind, row.about_id)
+    if listing.read(session, kind, row.about_id) is None:
+        raise missing
     return row
 
 

@@ -3,7 +3,7 @@
 Who is removed there keeps what they own, and is given nothing more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from pydantic_core import to_json
@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_contacts.models import Owner
+from liaison_kit.calls.outside import answer_if_any
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.imports.fields import CannotCreate
 from liaison_sdk.contracts.identity import UsersSaved
 from liaison_sdk.contracts.questions import FoundIds, Names
-from liaison_sdk.errors import Unavailable
 
 # In the same order everywhere, so that two batches never wait for each other in a circle.
 _KEEP = Statement("""
@@ -78,12 +78,10 @@ class ByNameOrEmail:
 
 def _asked(session: Session, names: Sequence[str]) -> dict[str, str]:
     """Ask identity for users that were added a moment ago; if it is down, they are unknown."""
-    ask: Callable[..., bytes] | None = session.info.get("ask")
-    if ask is None or not names:
+    if not names:
         return {}
-    try:
-        answer = ask("identity", "resolve_users", _question(names), context(session))
-    except Unavailable:
+    answer = answer_if_any(session, "identity", "resolve_users", _question(names))
+    if answer is None:
         return {}
     found = FoundIds.model_validate_json(answer).found
     rows = [

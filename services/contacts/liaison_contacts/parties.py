@@ -3,15 +3,29 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import phonenumbers
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, Text, Uuid, column, func, select, table
 from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_contacts import models
 from liaison_kit.records.search import digits, fold, search_text
+from liaison_kit.sight import Seen
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
+
+COMPANIES_SEEN = Seen("companies", "seen_companies")
+companies_seen = table(
+    COMPANIES_SEEN.view, column("id", Uuid), column("name", Text), column("external_id", Text)
+)
+"""The companies that the person who asks may see."""
+
+
+def company_name(id: InstrumentedAttribute[UUID | None]) -> ColumnElement[Any]:
+    """SQL of what a company is called, for who may see it."""
+    return select(companies_seen.c.name).where(companies_seen.c.id == id).scalar_subquery()
 
 
 def stored(given: BaseModel, names: Iterable[str]) -> dict[str, Any]:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Uuid, column, select, table
+from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
-from liaison_contacts.models import Company, Person
+from liaison_contacts.models import Person
 from liaison_kit import records
 from liaison_kit.database.statements import Statement
 from liaison_kit.events.outbox import emit, emit_json
@@ -19,18 +19,14 @@ from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.labels import Label
 
-_company = aliased(Company)
-
 PEOPLE = RecordType(
     "contacts",
     Label(en="Contact", fr="Contact"),
     model=Person,
     shape=contract.Contact,
     columns={
-        "company_name": select(_company.name)
-        .where(_company.id == Person.company_id)
-        .correlate(Person)
-        .scalar_subquery(),
+        "company_name": parties.company_name(Person.company_id),
+        "customer_because": lifecycle.cause(Person),
     },
     filters={
         "email": lambda value: parties.by_email(Person, value),
@@ -39,7 +35,9 @@ PEOPLE = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Person.search,
     owner=Person.owner_id,
-    references={"company_id": "companies", "owner_id": "present_owners"},
+    references={"company_id": parties.COMPANIES_SEEN.view, "owner_id": "present_owners"},
+    seen={"company_id": parties.COMPANIES_SEEN},
+    history="seen_history",
 )
 
 
@@ -80,7 +78,7 @@ def change(
     if changed:
         emit(session, contract.PeopleSaved(people=[reference(person)]))
     if stage != person.stage:
-        return lifecycle.move(session, PEOPLE, person, stage, because="changed by hand")
+        return lifecycle.move(session, PEOPLE, person, stage)
     return person
 
 
@@ -100,9 +98,12 @@ def answer(
     return body[:-1] + b',"possible_duplicates":' + warning.encode() + b"}", version
 
 
+_seen = table("seen_people", column("id", Uuid))
+
+
 def known(session: Session, ids: Sequence[UUID]) -> list[UUID]:
-    """Those of these people that there are."""
-    return list(session.scalars(select(Person.id).where(Person.id.in_(ids))))
+    """Those of these people that there are, as far as who asks may see them."""
+    return list(session.scalars(select(_seen.c.id).where(_seen.c.id.in_(ids))))
 
 
 # An import tells of thousands, and objects of them cost ten times what JSON does.

@@ -32,7 +32,7 @@ from liaison_sdk.contracts.contacts import (
     Note,
     TimelineEntry,
 )
-from liaison_sdk.contracts.questions import FoundIds, Ids, Names
+from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
@@ -234,6 +234,11 @@ class Contacts(Service):
         return FoundIds(found=companies.resolve(session, asked.names))
 
     @internal()
+    def known_companies(self, session: Session, asked: Ids) -> KnownCompanies:
+        """What others keep of these companies."""
+        return KnownCompanies(companies=companies.known(session, asked.ids))
+
+    @internal()
     def known_people(self, session: Session, asked: Ids) -> Ids:
         """Which of these people there are."""
         return Ids(ids=people.known(session, asked.ids))
@@ -261,6 +266,16 @@ class Contacts(Service):
     def on_opportunity_moved(self, session: Session, event: sales.OpportunityMoved) -> None:
         """An opportunity came to another stage."""
         deals.moved(session, event)
+
+    @handles(sales.OpportunityChanged)
+    def on_opportunity_changed(self, session: Session, event: sales.OpportunityChanged) -> None:
+        """An opportunity may belong to somebody else now."""
+        deals.changed(session, event)
+
+    @handles(sales.OpportunitiesSaved)
+    def on_opportunities_saved(self, session: Session, event: sales.OpportunitiesSaved) -> None:
+        """Sales tells again whose its opportunities are."""
+        deals.kept(session, event)
 
     @handles(sales.DealWon)
     def on_deal_won(self, session: Session, event: sales.DealWon) -> None:

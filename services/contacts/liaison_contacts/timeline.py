@@ -2,10 +2,15 @@
 
 A record's own changes are its history, its notes and files are where they are; only what other
 services tell is written here. One statement merges them, so that nothing is stored twice.
+
+An entry carries what it is about, and that one's permission and present owner: it is shown to who
+may see the record itself (`seen_occurrences`, docs/decisions/what-is-seen.md).
 """
 
+import datetime as dt
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -47,7 +52,7 @@ def _sql(table: str) -> str:
             kind="action",
             by="by",
             details="jsonb_build_object('changes', changes)",
-            source="history",
+            source="seen_history",
             condition="record_id = :about",
         ),
         _BRANCH.format(
@@ -74,7 +79,7 @@ def _sql(table: str) -> str:
             kind="kind",
             by="by",
             details="details",
-            source="occurrences",
+            source="seen_occurrences",
             condition="about_id = :about",
         ),
     ]
@@ -114,40 +119,109 @@ def _position(place: Any, cursor: str) -> list[str | None]:
         ) from None
 
 
-_TELL = Statement(
-    "INSERT INTO occurrences (tenant_id, id, about_id, at, kind, by, details)"
-    " SELECT %(tenant)s::uuid, id, about_id, at, kind, by, details FROM"
-    " jsonb_to_recordset(%(rows)s) AS r(id uuid, about_id uuid, at timestamptz,"
-    " kind text, by uuid, details jsonb) ON CONFLICT DO NOTHING"
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that happened with a person or a company (`about_id`), told by another service."""
+
+    id: UUID
+    about_id: UUID
+    at: dt.datetime
+    kind: str
+    by: UUID | None
+    details: dict[str, Any]
+    subject_id: UUID
+    """What it tells of: see `Subject`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A record of another service, its kind, and whose it is at a version of it.
+
+    Who tells no version tells what counts now.
+    """
+
+    id: UUID
+    record: str
+    owner_id: UUID | None
+    version: int | None
+
+    @property
+    def permission(self) -> str:
+        """What it takes to see it."""
+        return f"{self.record}:read"
+
+
+# In the same order everywhere, so that two batches never wait for each other in a circle.
+_TELL = Statement("""
+WITH owned AS (
+    INSERT INTO subjects (id, tenant_id, record, permission, owner_id, version)
+    SELECT DISTINCT ON (id) id, %(tenant)s::uuid, record, permission, owner_id,
+           coalesce(version, 0)
+      FROM ROWS FROM (jsonb_to_recordset(%(subjects)s)
+                      AS (id uuid, record text, permission text, owner_id uuid, version bigint))
+           WITH ORDINALITY AS told(id, record, permission, owner_id, version, place)
+     ORDER BY id, version DESC NULLS FIRST, place DESC
+    ON CONFLICT (id) DO UPDATE SET owner_id = excluded.owner_id,
+        version = greatest(subjects.version, excluded.version)
+     WHERE subjects.version < excluded.version OR excluded.version = 0
 )
+INSERT INTO occurrences (tenant_id, id, about_id, at, kind, by, details, subject_id)
+SELECT %(tenant)s::uuid, id, about_id, at, kind, by, details, subject_id
+  FROM jsonb_to_recordset(%(rows)s) AS r(id uuid, about_id uuid, at timestamptz, kind text,
+                                         by uuid, details jsonb, subject_id uuid)
+ON CONFLICT DO NOTHING
+""")
 
 
 _WAITING = "timeline"
 
 
-def tell(session: Session, entries: Iterable[dict[str, Any]]) -> None:
+@dataclass(slots=True)
+class _Waiting:
+    entries: list[Entry] = field(default_factory=list)
+    subjects: list[Subject] = field(default_factory=list)
+
+
+def tell(session: Session, entries: Iterable[Entry]) -> None:
     """Add what another service told; the same event again adds nothing.
 
     Events come in crowds, so all that a transaction was told is written at once, with its commit.
     """
+    _add(session, _Waiting(entries=list(entries)))
+
+
+def belongs(session: Session, subjects: Iterable[Subject]) -> None:
+    """Keep whose these records of another service are; what is older than known changes nothing."""
+    _add(session, _Waiting(subjects=list(subjects)))
+
+
+def _add(session: Session, told: _Waiting) -> None:
     if session.in_nested_transaction():
         # It may be undone by itself.
-        _write(session, list(entries))
-    else:
-        session.info.setdefault(_WAITING, []).extend(entries)
+        _write(session, told)
+        return
+    waiting: _Waiting = session.info.setdefault(_WAITING, _Waiting())
+    waiting.entries += told.entries
+    waiting.subjects += told.subjects
 
 
-def _write(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        told = {"tenant": context(session).tenant, "rows": to_json(rows).decode()}
-        _TELL.run(session, told)
+def _write(session: Session, told: _Waiting) -> None:
+    if not told.entries and not told.subjects:
+        return
+    subjects = [{**asdict(subject), "permission": subject.permission} for subject in told.subjects]
+    values = {
+        "tenant": context(session).tenant,
+        "rows": to_json(told.entries).decode(),
+        "subjects": to_json(subjects).decode(),
+    }
+    _TELL.run(session, values)
 
 
 # In front of the outbox, whose insert has the commit with it.
 @event.listens_for(Session, "before_commit", insert=True)
 def _write_waiting(session: Session) -> None:
     if not session.in_nested_transaction():
-        _write(session, session.info.pop(_WAITING, ()))
+        _write(session, session.info.pop(_WAITING, _Waiting()))
 
 
 @event.listens_for(Session, "after_rollback")

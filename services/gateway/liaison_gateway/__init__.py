@@ -1,3 +1,1 @@
 """The only public door: HTTP in, messages out."""
-
-__version__ = "0.1.0"

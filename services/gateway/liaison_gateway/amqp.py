@@ -18,9 +18,10 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils import nbio_interface
 from pika.frame import decode_frame
 
+from liaison_kit.calls.wire import HEADER, LONGEST_HEADER
+
 RPC_CHANNEL = 1
 REPLY_QUEUE = "amq.rabbitmq.reply-to"
-HEADER = "liaison"
 
 _FRAME = struct.Struct(">BHI")
 _CONTENT = struct.Struct(">HHQH")
@@ -71,8 +72,11 @@ class Connection(AsyncioConnection):  # type: ignore[misc]
 
     _frame_buffer: bytes
 
-    def __init__(self, *args: Any, on_reply: OnReply, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, on_reply: OnReply, on_sent: Callable[[], None], **kwargs: Any
+    ) -> None:
         self._on_reply = on_reply
+        self._on_sent = on_sent
         self._in_reply = False
         self._correlation_id = b""
         self._header = b""
@@ -86,6 +90,9 @@ class Connection(AsyncioConnection):  # type: ignore[misc]
         self, publish: bytes, header: bytes, body: bytes, correlation_id: bytes, expiration: bytes
     ) -> None:
         """Publish one call; `publish` comes from `publish_frame`."""
+        if len(header) > LONGEST_HEADER:
+            # It would not fit into one frame; the service finds it at the head of the body.
+            header, body = b"%d" % len(header), header + body
         size = len(body)
         table = 13 + len(header)
         payload_size = (
@@ -124,6 +131,7 @@ class Connection(AsyncioConnection):  # type: ignore[misc]
         if self._transport is not None:
             self.bytes_sent += len(data)
             self._adapter_emit_data(data)
+        self._on_sent()
 
     def _on_data_available(self, data_in: bytes) -> None:
         """Take whole frames off the stream: replies here, all others to pika."""

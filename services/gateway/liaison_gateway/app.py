@@ -19,10 +19,12 @@ from starlette.responses import (
 )
 from starlette.routing import Route as WebRoute
 
+from liaison_gateway import announcements
 from liaison_gateway.auth import Caller, Doorman
 from liaison_gateway.bus import Bus
 from liaison_gateway.door import Door
 from liaison_gateway.incoming import Incoming
+from liaison_gateway.listening import Listener
 from liaison_gateway.live import Live
 from liaison_gateway.manifests import Registry
 from liaison_gateway.metrics import Figures
@@ -37,6 +39,7 @@ from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.signatures import Forged, Purpose, UnknownKey, Verifier
 from liaison_sdk.errors import LiaisonError
 
+LOOK_EVERY_S = 0.1
 PAGES_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -52,21 +55,27 @@ class Gateway:
     """Everything that one gateway process holds."""
 
     def __init__(self, settings: Settings) -> None:
-        self.registry = Registry()
-        self.live = Live(self.registry)
         self.keys = Keyring("gateway", settings.key_file, settings.trust_dir)
         self._verifier = Verifier(self.keys)
         self.bus = Bus(
             settings.broker,
             self.keys,
-            on_manifest=self._heard_announcement,
-            on_event=self._heard_event,
-            on_timeout=self.registry.doubt,
-            on_up=self.registry.pause,
+            on_waiting=lambda service: self.registry.presence.doubt(service),
+            on_unserved=lambda crew: self.registry.presence.unserved(crew),
             declares=settings.declare_exchanges,
         )
-        self.registry.on_new_service = self.bus.follow
-        self.registry.discover = self.bus.discover
+        self.registry = Registry(on_lost=self.bus.lost, on_silence=self.bus.silent)
+        self.live = Live(self.registry)
+        self.listener = Listener(
+            settings.broker,
+            on_announcement=self._heard_announcement,
+            on_event=self._heard_event,
+            on_nobody=self.registry.presence.nobody_at,
+            on_up=self._listening,
+            declares=settings.declare_exchanges,
+        )
+        self.registry.on_new_service = self.listener.follow
+        self.registry.presence.ask = self.listener.ask
         self.doorman = Doorman(self.bus, self.keys, settings.secret_key.get_secret_value())
         self.door = Door(settings, self.registry, self.bus, self.doorman)
         self.document = Document(self.registry)
@@ -83,7 +92,7 @@ class Gateway:
 
     def _heard_announcement(self, body: bytes) -> None:
         """Take in what a service says it can do, if it is that service which says so."""
-        service = self.registry.speaker(body)
+        service = announcements.speaker(body)
         if service is not None and self._is_told_by(service, "announcement", body):
             self.registry.heard(body)
 
@@ -101,8 +110,25 @@ class Gateway:
         if not self._is_told_by(service, "event", body):
             return
         if service == "identity":
-            self.doorman.identity_changed(routing_key.partition(".")[0], body)
+            stale = self.doorman.identity_changed(routing_key.partition(".")[0], body)
+            if stale is not None:
+                self.live.look_again(stale)
         self.live.heard(service, routing_key, body)
+
+    def _listening(self) -> None:
+        self.registry.connected()
+        # What identity said meanwhile was not heard.
+        self.doorman.forget_all()
+        self.live.missed_some()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self.listener.kept.up:
+                try:
+                    self.registry.look()
+                except Exception:
+                    log.exception("looking for silent processes failed")
 
     # ---- answers of its own
 
@@ -110,9 +136,13 @@ class Gateway:
         @asynccontextmanager
         async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             # Identity's events keep the doorman current, so they are heard from the first moment.
-            self.bus.follow("identity")
+            self.listener.follow("identity")
+            self.listener.kept.start()
             self.bus.start()
+            watch = asyncio.create_task(self._watch(), name="presence")
             yield
+            watch.cancel()
+            await self.listener.kept.stop()
             await self.bus.stop()
 
         return Starlette(

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from liaison_gateway.bus import Bus, Target
 from liaison_gateway.incoming import Incoming
@@ -32,11 +33,22 @@ _COOKIE_PREFIX = SESSION_COOKIE.encode() + b"="
 class Caller:
     """Somebody whose token identity has vouched for, for a few seconds."""
 
-    __slots__ = ("everything", "id", "known_until", "permissions", "principal", "who")
+    __slots__ = (
+        "everything",
+        "id",
+        "known_until",
+        "permissions",
+        "principal",
+        "tenant",
+        "user",
+        "who",
+    )
 
     def __init__(self, token_hash: bytes, who: Principal | None, known_until: float) -> None:
         self.id = token_hash
         self.who = who
+        self.tenant = None if who is None else str(who.tenant)
+        self.user = "" if who is None else str(who.user)
         self.principal = "null" if who is None else f'"{who.signed}"'
         self.permissions = frozenset[str]() if who is None else who.permissions
         self.everything = "*" in self.permissions
@@ -65,6 +77,34 @@ def token_of(headers: Mapping[bytes, bytes]) -> tuple[bytes | None, bool]:
                 if token and len(token) <= TOKEN_LENGTH_ALLOWED:
                     return token, True
     return None, False
+
+
+class Stale(NamedTuple):
+    """Whose rights may have changed: one token's, a tenant's, or anybody's.
+
+    A user's are a tenant's: who is on a team is seen by all of it.
+    """
+
+    tenant: str | None = None
+    token_hash: bytes | None = None
+
+    @classmethod
+    def by(cls, body: bytes) -> "Stale":
+        """What an event of identity's made stale."""
+        try:
+            event = json.loads(body)
+            tenant, data = str(event["tenant"]), event.get("data") or {}
+            if "token_hash" in data:
+                return cls(tenant, token_hash=bytes.fromhex(data["token_hash"]))
+            return cls(tenant)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return cls()
+
+    def concerns(self, caller: Caller) -> bool:
+        """Whether this caller's rights have to be looked at again."""
+        if self.tenant not in (None, caller.tenant):
+            return False
+        return self.token_hash in (None, caller.id)
 
 
 class Doorman:
@@ -99,7 +139,8 @@ class Doorman:
         return await asyncio.shield(task)
 
     def _asked(self, token_hash: bytes, task: "asyncio.Task[Caller]") -> None:
-        del self._asking[token_hash]
+        if self._asking.get(token_hash) is task:
+            del self._asking[token_hash]
         if not task.cancelled():
             # Its readers may all have hung up; an exception that nobody reads is no news.
             task.exception()
@@ -130,21 +171,24 @@ class Doorman:
             self._callers[token_hash] = caller
         return caller
 
-    def identity_changed(self, event_type: str, body: bytes) -> None:
-        """Forget what an identity event made stale."""
+    def identity_changed(self, event_type: str, body: bytes) -> "Stale | None":
+        """Forget what an identity event made stale; says whose rights that are."""
         if event_type not in STALE_AT:
-            return
+            return None
+        stale = Stale.by(body)
         self._generation += 1
-        try:
-            tenant = json.loads(body).get("tenant")
-        except (ValueError, AttributeError):
-            tenant = None
-        if tenant is None:
-            self._callers.clear()
-            return
+        # What is being asked may be answered with what was true before.
+        self._asking = {}
         for token_hash, caller in list(self._callers.items()):
-            if caller.who is not None and str(caller.who.tenant) == tenant:
+            if stale.tenant in (None, caller.tenant):
                 del self._callers[token_hash]
+        return stale
+
+    def forget_all(self) -> None:
+        """Ask identity again about everybody."""
+        self._generation += 1
+        self._asking = {}
+        self._callers.clear()
 
     def forget(self, token_hash: bytes) -> None:
         """Forget one caller: they have signed out."""

@@ -1,31 +1,31 @@
-"""The bus: calls to services, each with a deadline, over one connection that heals itself."""
+"""The bus: calls to services, each with a deadline, over a few connections that heal themselves."""
 
 import asyncio
 import json
-import random
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pika import URLParameters
 from pika.channel import Channel
-from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from liaison_gateway.amqp import REPLY_QUEUE, RPC_CHANNEL, Connection, LoopServices, publish_frame
+from liaison_gateway.amqp import REPLY_QUEUE, RPC_CHANNEL, Connection, publish_frame
+from liaison_gateway.connections import KeptConnection, done, open_channel
+from liaison_gateway.crews import Crew
 from liaison_gateway.problems import ModuleDown
+from liaison_kit.calls.wire import EXCHANGE
 from liaison_kit.telemetry import log
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.sealing import seal
 
-RPC_EXCHANGE = "nameko-rpc"
-MANIFESTS = "liaison.manifests"
-DISCOVERY = "liaison.discovery"
-EVENTS_KEPT_BY_BROKER = 10_000
+LINES = 3
+"""Connections that calls are spread over: losing one costs only what it carried."""
 SWEEP_EVERY_S = 0.05
-FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
-HEADERS_REMEMBERED = 4096
+WAITED_S = 0.4
+"""A call that has waited for so long makes the bus ask whether anybody is there to answer it."""
+HEADERS_REMEMBERED, HEADER_REMEMBERED_BYTES = 4096, 1024
 
 RawHeaders = list[tuple[bytes, bytes]]
 
@@ -38,6 +38,8 @@ class Head(NamedTuple):
     parts: int
     upload: str | None
     size: int | None
+    interrupted: bool = False
+    """Whether the process that had begun the work has ended."""
 
 
 class Reply(NamedTuple):
@@ -47,27 +49,74 @@ class Reply(NamedTuple):
     body: bytes
 
 
-class _Call(NamedTuple):
-    answer: "asyncio.Future[Reply]"
-    service: str
-    deadline: float
-    timeout_s: float
-    doubt: bool
-
-
 class Target:
-    """One operation of one service, with its publish frame made once.
+    """What is called: an operation of a service, with its publish frame made once.
 
+    What is for other parts of Liaison only is the same for all generations of its service; an
+    operation of the API is served by the crews that `serve` names. A `safe` one changes nothing.
     `sealed` bodies hold a secret: only the service can read what is sent of them.
     """
 
-    __slots__ = ("frame", "operation", "sealed", "service")
+    __slots__ = ("crews", "frame", "operation", "safe", "sealed", "service")
 
-    def __init__(self, service: str, operation: str, *, sealed: bool = False) -> None:
+    def __init__(
+        self, service: str, operation: str, *, safe: bool = False, sealed: bool = False
+    ) -> None:
         self.service = service
         self.operation = operation
+        self.safe = safe
         self.sealed = sealed
-        self.frame = publish_frame(RPC_EXCHANGE, f"{service}.{operation}")
+        self.frame = publish_frame(EXCHANGE, f"{service}.internal.{operation}")
+        self.crews: tuple[tuple[Crew, bytes], ...] | None = None
+
+    def serve(self, crews: list[Crew]) -> None:
+        """From now on these crews answer."""
+        self.crews = tuple(
+            (crew, publish_frame(EXCHANGE, f"{self.service}.{crew.generation}.{self.operation}"))
+            for crew in crews
+        )
+
+    def lightest(self) -> tuple[Crew, bytes]:
+        """The crew with the least to do for its size; raises `ModuleDown` when there is none."""
+        crews = self.crews
+        if not crews:
+            raise ModuleDown(f"The module {self.service} is not running.", self.service)
+        if len(crews) == 1:
+            return crews[0]
+        return min(crews, key=lambda served: served[0].unanswered / served[0].workers)
+
+
+class _Call:
+    """One call on its way; its header and body are kept in case it has to be sent again."""
+
+    __slots__ = (
+        "answer",
+        "body",
+        "crew",
+        "deadline",
+        "header",
+        "line",
+        "sent_again",
+        "target",
+        "timeout_s",
+    )
+
+    def __init__(self, target: Target, header: bytes, body: bytes, timeout_s: float) -> None:
+        self.target = target
+        self.header = header
+        self.body = body
+        self.timeout_s = timeout_s
+        self.deadline = time.monotonic() + timeout_s
+        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.crew: Crew | None = None
+        self.line: _Line | None = None
+        self.sent_again = False
+
+    def fail(self, why: str) -> None:
+        """Tell whoever waits why there is no answer."""
+        if not self.answer.done():
+            service = self.target.service
+            self.answer.set_exception(ModuleDown(f"The module {service} {why}.", service))
 
 
 class Heads:
@@ -81,9 +130,10 @@ class Heads:
         head = self._known.get(raw)
         if head is None:
             head = self._parse(raw)
-            if len(self._known) >= HEADERS_REMEMBERED:
-                self._known.clear()
-            self._known[raw] = head
+            if len(raw) <= HEADER_REMEMBERED_BYTES:
+                if len(self._known) >= HEADERS_REMEMBERED:
+                    self._known.clear()
+                self._known[raw] = head
         return head
 
     @staticmethod
@@ -102,15 +152,44 @@ class Heads:
             parts=int(said.get("parts") or 0),
             upload=said.get("upload"),
             size=said.get("size"),
+            interrupted=bool(said.get("interrupted")),
         )
 
 
-class Bus:
-    """Calls and their replies, manifests and events, over one connection that comes back by itself.
+class _Line:
+    """One of the connections that carry calls."""
 
-    `on_manifest(body)` and `on_event(service, routing key, body)` are called for each message,
-    `on_timeout(service)` when a call was not answered by its deadline,
-    `on_up()` after each (re)connection.
+    def __init__(self, bus: "Bus", amqp_url: str, number: int, declares: bool) -> None:
+        self._bus = bus
+        self._declares = declares
+        self.kept = KeptConnection(
+            amqp_url,
+            f"calls {number}",
+            self._set_up,
+            on_lost=lambda: bus.line_lost(self),
+            on_reply=bus.replied,
+            on_sent=bus.turn,
+        )
+
+    async def _set_up(self, connection: Connection) -> None:
+        channel = await open_channel(connection, RPC_CHANNEL)
+        channel.add_on_return_callback(self._returned)
+        if self._declares:
+            await done(channel.exchange_declare, EXCHANGE, exchange_type="topic", durable=True)
+        # Replies are read by `Connection` before pika dispatches them; pika only needs a consumer.
+        await done(channel.basic_consume, REPLY_QUEUE, lambda *_: None, auto_ack=True)
+
+    def _returned(
+        self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes
+    ) -> None:
+        self._bus.came_back((properties.correlation_id or "").encode())
+
+
+class Bus:
+    """Calls and their replies.
+
+    `on_waiting(service)` is called when a call has waited for a moment, `on_unserved(crew)` when
+    one came back because nobody serves its queue.
     """
 
     def __init__(
@@ -118,321 +197,209 @@ class Bus:
         amqp_url: str,
         keys: Keyring,
         *,
-        on_manifest: Callable[[bytes], None],
-        on_event: Callable[[str, str, bytes], None],
-        on_timeout: Callable[[str], None],
-        on_up: Callable[[], None],
-        max_in_flight: int = 1000,
+        on_waiting: Callable[[str], None],
+        on_unserved: Callable[[Crew], None],
         declares: bool = True,
     ) -> None:
         self._keys = keys
-        self._parameters = URLParameters(amqp_url)
-        if "heartbeat" not in amqp_url:
-            self._parameters.heartbeat = 20
-        self._parameters.client_properties = {"connection_name": "liaison gateway"}
-        self._parameters.socket_timeout = self._parameters.stack_timeout = 10
-        self._on_manifest = on_manifest
-        self._on_event = on_event
-        self._on_timeout = on_timeout
-        self._on_up = on_up
-        self._max_in_flight = max_in_flight
-        self._declares = declares
-        self._connection: Connection | None = None
-        self._topology: Channel | None = None
-        self._event_queue: str | None = None
-        self._pending: dict[bytes, _Call] = {}
-        self._sources: set[str] = set()
+        self._on_waiting = on_waiting
+        self._on_unserved = on_unserved
+        self._lines = [_Line(self, amqp_url, number + 1, declares) for number in range(LINES)]
+        self._current = self._lines[0]
+        self._calls: dict[bytes, _Call] = {}
         self._heads = Heads()
-        self._number = random.getrandbits(32)
-        self._keeper: asyncio.Task[None] | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self._lost = asyncio.Event()
-        self._stopping = False
-        self.up = False
-        self.reconnections = 0
         self.timeouts = 0
         self.returned = 0
 
     @property
+    def up(self) -> bool:
+        """Whether calls can be sent."""
+        return any(line.kept.up for line in self._lines)
+
+    @property
     def in_flight(self) -> int:
         """Calls waiting for their reply."""
-        return len(self._pending)
+        return len(self._calls)
+
+    @property
+    def reconnections(self) -> int:
+        """How many connections were made again."""
+        return sum(line.kept.reconnections for line in self._lines)
 
     def start(self) -> None:
-        """Connect, now and whenever the connection is lost, until `stop`."""
-        self._keeper = asyncio.create_task(self._keep_connected(), name="bus")
+        """Connect, now and whenever a connection is lost, until `stop`."""
+        for line in self._lines:
+            line.kept.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="bus deadlines")
 
     async def stop(self) -> None:
-        """Close the connection; calls still waiting fail."""
-        self._stopping = True
-        for task in (self._keeper, self._sweeper):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        connection = self._connection
-        if connection is not None and connection.is_open:
-            self._lost.clear()
-            connection.close()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), 2)
-        self._fail_all("the gateway is stopping")
+        """Close the connections; calls still waiting fail."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeper
+        await asyncio.gather(*(line.kept.stop() for line in self._lines))
+        self._fail(lambda _call: True, "cannot be reached: the gateway is stopping")
 
     def call(
-        self,
-        target: Target,
-        header: bytes,
-        body: bytes,
-        timeout_s: float,
-        *,
-        doubt: bool = True,
+        self, target: Target, header: bytes, body: bytes, timeout_s: float
     ) -> "asyncio.Future[Reply]":
-        """Send one call; by the deadline the future holds the reply or `ModuleDown`.
-
-        `doubt` says whether a missed deadline makes one doubt that the service is there: one that
-        the caller chose does not.
-        """
-        if not self.up:
-            raise ModuleDown(
-                f"The module {target.service} cannot be reached: no connection to the broker.",
-                target.service,
-            )
-        if len(self._pending) >= self._max_in_flight:
-            raise ModuleDown("Liaison is busy; ask again in a moment.", target.service)
+        """Send one call; by the deadline the future holds the reply or `ModuleDown`."""
         if target.sealed and body:
             body = seal(self._keys, target.service, target.operation, body)
-        self._number += 1
-        correlation_id = b"%x" % self._number
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._pending[correlation_id] = _Call(
-            answer, target.service, time.monotonic() + timeout_s, timeout_s, doubt
+        call = _Call(target, header, body, timeout_s)
+        self._send(call, timeout_s)
+        return call.answer
+
+    def _send(self, call: _Call, timeout_s: float) -> None:
+        line = self._current
+        if not line.kept.up:
+            line = self._another_line(call.target.service)
+        target = call.target
+        frame = target.frame
+        if target.crews is not None:
+            crew, frame = target.lightest()
+            crew.took(time.monotonic(), timeout_s)
+            call.crew = crew
+        # Nobody may be able to guess it: whoever sees where replies go could answer for others.
+        correlation_id = os.urandom(12).hex().encode()
+        self._calls[correlation_id] = call
+        call.line = line
+        connection = line.kept.connection
+        assert connection is not None
+        milliseconds = b"%d" % max(1, int(timeout_s * 1000))
+        connection.call(frame, call.header, call.body, correlation_id, milliseconds)
+
+    def _another_line(self, service: str) -> _Line:
+        for line in self._lines:
+            if line.kept.up:
+                self._current = line
+                return line
+        raise ModuleDown(
+            f"The module {service} cannot be reached: no connection to the broker.", service
         )
-        assert self._connection is not None
-        try:
-            self._connection.call(
-                target.frame, header, body, correlation_id, b"%d" % max(1, int(timeout_s * 1000))
-            )
-        except Exception:
-            del self._pending[correlation_id]
-            raise
-        return answer
 
-    def discover(self) -> None:
-        """Ask every service to announce itself."""
-        if self._topology is not None and self._topology.is_open:
-            self._topology.basic_publish(DISCOVERY, "", b"")
+    def turn(self) -> None:
+        """What one turn of the loop has sent went out together; the next takes another line."""
+        self._current = self._lines[(self._lines.index(self._current) + 1) % LINES]
 
-    def follow(self, service: str) -> None:
-        """Hear the events of a service from now on."""
-        if service in self._sources:
-            return
-        self._sources.add(service)
-        self._bind(service)
+    # ---- what becomes of calls
 
-    # ---- replies
-
-    def _reply(self, correlation_id: bytes, header: bytes, body: bytes) -> None:
-        call = self._pending.pop(correlation_id, None)
-        if call is None or call.answer.done():
+    def replied(self, correlation_id: bytes, header: bytes, body: bytes) -> None:
+        """A reply has come."""
+        call = self._calls.pop(correlation_id, None)
+        if call is None:
             # The deadline passed or the client left; the answer has no reader.
             return
+        if call.crew is not None:
+            call.crew.answered()
         try:
+            if header[:1].isdigit():
+                length = int(header)
+                header, body = body[:length], body[length:]
             head = self._heads.read(header)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            log.error("unreadable reply header", service=call.service)
-            down = ModuleDown(f"The module {call.service} gave an unreadable answer.", call.service)
-            call.answer.set_exception(down)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            log.error("unreadable reply header", service=call.target.service)
+            call.fail("gave an unreadable answer")
             return
-        call.answer.set_result(Reply(head, body))
+        if head.interrupted and call.target.safe and not call.sent_again:
+            self._again(call)
+        elif not call.answer.done():
+            call.answer.set_result(Reply(head, body))
 
-    def _returned(
-        self, _channel: Channel, _method: Basic.Return, properties: BasicProperties, _body: bytes
-    ) -> None:
+    def came_back(self, correlation_id: bytes) -> None:
+        """Nobody serves the queue that a call was sent to: it has surely not been begun."""
         self.returned += 1
-        call = self._pending.pop((properties.correlation_id or "").encode(), None)
-        if call is not None and not call.answer.done():
-            call.answer.set_exception(
-                ModuleDown(f"The module {call.service} is not running.", call.service)
-            )
+        call = self._calls.pop(correlation_id, None)
+        if call is None:
+            return
+        crew = call.crew
+        if crew is None:
+            call.fail("is not running")
+            return
+        crew.gave_up()
+        self._on_unserved(crew)
+        self._again(call)
+
+    def lost(self, crew: Crew) -> None:
+        """Nobody is left to answer what this crew has taken."""
+        left = [key for key, call in self._calls.items() if call.crew is crew]
+        for key in left:
+            call = self._calls.pop(key, None)
+            if call is None:
+                continue
+            crew.gave_up()
+            # It may have been begun: only what changes nothing is asked of somebody else.
+            if call.target.safe and not call.sent_again:
+                self._again(call)
+            else:
+                call.fail("stopped before it had answered")
+
+    def silent(self, service: str) -> None:
+        """Nobody of a service is left to answer."""
+        self._fail(lambda call: call.target.service == service, "is not running")
+
+    def line_lost(self, line: _Line) -> None:
+        """A connection has ended, and the way back for what it carried."""
+        self._fail(
+            lambda call: call.line is line,
+            "cannot be reached: the connection to the broker was lost",
+        )
+
+    def _take(self, key: bytes) -> _Call:
+        call = self._calls.pop(key)
+        if call.crew is not None:
+            call.crew.gave_up()
+        return call
+
+    def _again(self, call: _Call) -> None:
+        left = call.deadline - time.monotonic()
+        if left <= 0 or call.answer.done():
+            call.fail("did not answer in time")
+            return
+        call.sent_again = True
+        call.crew = None
+        try:
+            self._send(call, left)
+        except Exception as error:
+            # Whatever it is, somebody waits for this call.
+            call.answer.set_exception(error)
+
+    def _fail(self, which: Callable[[_Call], bool], why: str) -> None:
+        for key in [key for key, call in self._calls.items() if which(call)]:
+            self._take(key).fail(why)
 
     async def _sweep(self) -> None:
         # One coarse sweep costs less than a timer per call, and 50 ms late is on time.
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
-            if not self._pending:
-                continue
-            now = time.monotonic()
-            late = [(key, call) for key, call in self._pending.items() if call.deadline <= now]
-            for key, call in late:
-                del self._pending[key]
-                if call.answer.done():
-                    continue
-                self.timeouts += 1
-                down = ModuleDown(
-                    f"The module {call.service} did not answer within {call.timeout_s:g} s.",
-                    call.service,
-                )
-                call.answer.set_exception(down)
-                if call.doubt:
-                    self._on_timeout(call.service)
+            if self._calls:
+                try:
+                    self._look_through(time.monotonic())
+                except Exception:
+                    # Without the sweep no call would ever end.
+                    log.exception("looking through the calls failed")
 
-    def _fail_all(self, why: str) -> None:
-        pending, self._pending = self._pending, {}
-        for call in pending.values():
+    def _look_through(self, now: float) -> None:
+        late: list[bytes] = []
+        stuck: list[bytes] = []
+        waiting: set[str] = set()
+        for key, call in self._calls.items():
+            if call.deadline <= now:
+                late.append(key)
+            elif call.deadline - call.timeout_s + WAITED_S < now:
+                waiting.add(call.target.service)
+                crew = call.crew
+                if call.target.safe and not call.sent_again and crew is not None and crew.limps:
+                    stuck.append(key)
+        for key in late:
+            call = self._take(key)
             if not call.answer.done():
-                call.answer.set_exception(
-                    ModuleDown(f"The module {call.service} cannot be reached: {why}.", call.service)
-                )
-
-    # ---- the connection
-
-    async def _keep_connected(self) -> None:
-        delay = FIRST_RETRY_S
-        first = True
-        while not self._stopping:
-            self._lost = asyncio.Event()
-            try:
-                await self._connect()
-            except (AMQPError, OSError, TimeoutError) as error:
-                log.warning("broker not reachable", error=repr(error))
-                await asyncio.sleep(delay * random.uniform(0.75, 1.25))
-                delay = min(delay * 2, LAST_RETRY_S)
-                continue
-            if not first:
-                self.reconnections += 1
-            first = False
-            delay = FIRST_RETRY_S
-            await self._lost.wait()
-            await asyncio.sleep(FIRST_RETRY_S)
-
-    async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = loop.create_future()
-        lost = self._lost
-
-        def on_open(_connection: Any) -> None:
-            if not opened.done():
-                opened.set_result(None)
-
-        def on_error(_connection: Any, error: BaseException) -> None:
-            if not opened.done():
-                known = isinstance(error, AMQPError)
-                opened.set_exception(error if known else OSError(repr(error)))
-
-        def on_close(_connection: Any, error: BaseException) -> None:
-            if self.up:
-                log.warning("connection to the broker lost", error=repr(error))
-            self.up = False
-            self._topology = None
-            self._fail_all("the connection to the broker was lost")
-            lost.set()
-
-        connection = Connection(
-            self._parameters,
-            on_open_callback=on_open,
-            on_open_error_callback=on_error,
-            on_close_callback=on_close,
-            custom_ioloop=LoopServices(),
-            on_reply=self._reply,
-        )
-        self._connection = connection
-        await asyncio.wait_for(opened, 15)
-        try:
-            async with asyncio.timeout(10):
-                await self._open_rpc(connection)
-                await self._open_topology(connection)
-        except BaseException:
-            if connection.is_open:
-                connection.close()
-            raise
-        if lost.is_set():
-            raise OSError("the connection was lost while it was set up")
-        self.up = True
-        self._on_up()
-        log.info("connected to the broker")
-        self.discover()
-
-    async def _channel(self, connection: Connection, number: int) -> Channel:
-        opened: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
-        connection.channel(number, on_open_callback=opened.set_result)
-        channel = await opened
-
-        def on_close(_channel: Channel, reason: Exception) -> None:
-            # Without its channels the connection is of no use: start afresh.
-            log.warning("channel closed", error=repr(reason))
-            if connection.is_open:
-                connection.close()
-
-        channel.add_on_close_callback(on_close)
-        return channel
-
-    async def _open_rpc(self, connection: Connection) -> None:
-        channel = await self._channel(connection, RPC_CHANNEL)
-        channel.add_on_return_callback(self._returned)
-        if self._declares:
-            await _done(channel.exchange_declare, RPC_EXCHANGE, exchange_type="topic", durable=True)
-        # Replies are read by `Connection` before pika dispatches them; pika only needs a consumer.
-        await _done(channel.basic_consume, REPLY_QUEUE, lambda *_: None, auto_ack=True)
-
-    async def _open_topology(self, connection: Connection) -> None:
-        channel = await self._channel(connection, RPC_CHANNEL + 1)
-        for exchange in (MANIFESTS, DISCOVERY) if self._declares else ():
-            await _done(channel.exchange_declare, exchange, exchange_type="fanout", durable=True)
-        declared = await _done(channel.queue_declare, "", exclusive=True, auto_delete=True)
-        manifests = declared.method.queue
-        await _done(channel.queue_bind, manifests, MANIFESTS)
-        await _done(
-            channel.basic_consume,
-            manifests,
-            lambda _c, _m, _p, body: self._on_manifest(body),
-            auto_ack=True,
-        )
-        # Events only tell screens to look again: the oldest may be dropped when there are too many.
-        declared = await _done(
-            channel.queue_declare,
-            "",
-            exclusive=True,
-            auto_delete=True,
-            arguments={"x-max-length": EVENTS_KEPT_BY_BROKER, "x-overflow": "drop-head"},
-        )
-        self._event_queue = declared.method.queue
-        await _done(
-            channel.basic_consume,
-            self._event_queue,
-            self._event,
-            auto_ack=True,
-        )
-        self._topology = channel
-        for service in self._sources:
-            self._bind(service)
-
-    def _event(
-        self, _channel: Channel, method: Basic.Deliver, _properties: BasicProperties, body: bytes
-    ) -> None:
-        service = method.exchange.removesuffix(".events")
-        self._on_event(service, method.routing_key, body)
-
-    def _bind(self, service: str) -> None:
-        channel = self._topology
-        if channel is None or not channel.is_open or self._event_queue is None:
-            return
-        exchange = f"{service}.events"
-        # pika queues synchronous methods of a channel, so the order is kept without waiting.
-        if self._declares:
-            channel.exchange_declare(
-                exchange, exchange_type="topic", durable=True, callback=lambda _: None
-            )
-        channel.queue_bind(self._event_queue, exchange, "#", callback=lambda _: None)
-
-
-async def _done(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """A pika method that answers through a callback, awaited."""
-    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def answer(frame: Any) -> None:
-        if not answered.done():
-            answered.set_result(frame)
-
-    method(*args, callback=answer, **kwargs)
-    return await answered
+                self.timeouts += 1
+                call.fail(f"did not answer within {call.timeout_s:g} s")
+        for key in stuck:
+            # The process that hangs may have it; the next is for another.
+            self._again(self._take(key))
+        for service in waiting:
+            self._on_waiting(service)

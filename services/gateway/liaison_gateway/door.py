@@ -56,6 +56,9 @@ from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log, span, tracing
 from liaison_sdk.errors import Forbidden, LiaisonError, NotFound
 
+SIGN_IN_FAILS_AFTER_S = 0.5
+"""A sign-in that fails takes this long, whatever the reason: how long it takes tells nothing."""
+
 DRAINED_BYTES = 8 << 20
 """Up to this size a refused body is still read and thrown away, so that the client sees why."""
 
@@ -174,6 +177,7 @@ class Door:
         trace: str,
     ) -> int:
         """Take one routed request to its service and the reply back."""
+        arrived = time.monotonic()
         operation = route.operation
         caller = await self._caller(scope, operation, headers, trace)
         incoming = Incoming(headers, trace, self._timeout_s)
@@ -188,6 +192,9 @@ class Door:
                 incoming.path.append((name, value))
         if scope["query_string"]:
             incoming.query = read_query(scope["query_string"])
+        if operation.service == "identity" and route.method != "GET":
+            incoming.source = _address(scope)
+            incoming.permissions = self.registry.permissions
         method = route.method
         if method != "GET":
             incoming.read_preconditions()
@@ -209,10 +216,11 @@ class Door:
                     incoming.head(),
                     body,
                     incoming.timeout_s,
-                    doubt=not incoming.hurried,
                 )
                 if reply.head.status == 202:
                     self.shared.remember_location(reply, operation.service)
+                if operation.name == "sign_in" and reply.head.status == 401:
+                    await asyncio.sleep(arrived + SIGN_IN_FAILS_AFTER_S - time.monotonic())
         if reply.head.parts:
             incoming.ask_again = self._asking_again(caller, headers, trace)
             return await self._send_download(scope, receive, send, operation, incoming, reply)
@@ -251,7 +259,11 @@ class Door:
             token = None
         if token is not None:
             token_hash = hashlib.sha256(token).digest()
-            if self.doorman.known(token_hash) is not None or self.rates.has_met(token_hash):
+            caller = self.doorman.known(token_hash)
+            if caller is not None:
+                self.rates.charge_user(caller.user)
+                return
+            if self.rates.has_met(token_hash):
                 self.rates.charge_token(token_hash)
                 return
         self.rates.charge_address(_address(scope))
@@ -267,7 +279,7 @@ class Door:
         token_hash = hashlib.sha256(token).digest()
         caller = self.doorman.known(token_hash)
         if caller is not None:
-            self.rates.charge_token(token_hash)
+            self.rates.charge_user(caller.user)
         else:
             caller = await self._look_up(_address(scope), token_hash, headers, trace)
         if by_cookie and scope["method"] not in SAFE_METHODS:
@@ -296,7 +308,7 @@ class Door:
             except SignInFirst:
                 self.rates.charge_address(address)
                 raise
-            self.rates.charge_token(token_hash)
+            self.rates.charge_user(caller.user)
             return caller
         second_look = self.rates.charge_guess(address, token_hash)
         self._looked_up.add(token_hash)
@@ -307,7 +319,7 @@ class Door:
             raise
         finally:
             self._looked_up.discard(token_hash)
-        self.rates.guessed_right(address, token_hash, second_look=second_look)
+        self.rates.guessed_right(address, token_hash, caller.user, second_look=second_look)
         return caller
 
     async def _ask(self, token_hash: bytes, headers: Mapping[bytes, bytes], trace: str) -> Caller:
@@ -347,7 +359,8 @@ class Door:
         if operation.name == "sign_in" and reply.head.status == 200:
             said = json.loads(reply.body)
             if "token" in said:
-                self.rates.meet(hashlib.sha256(said["token"].encode()).digest())
+                token_hash = hashlib.sha256(said["token"].encode()).digest()
+                self.rates.meet(token_hash, str(said["user"]["id"]))
                 seconds = session_seconds(said.get("expires_at"))
                 return self.doorman.cookies(said["token"], seconds, https=https)
         if operation.name == "sign_out" and reply.head.status < 400:
@@ -407,7 +420,6 @@ class Door:
                     header,
                     body,
                     incoming.timeout_s,
-                    doubt=not incoming.hurried,
                 )
             if reply.head.status in (201, 202):
                 self.shared.remember_location(reply, operation.service)

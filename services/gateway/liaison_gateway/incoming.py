@@ -4,7 +4,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 from urllib.parse import unquote, unquote_plus
@@ -38,10 +38,10 @@ class Incoming:
         "ask_again",
         "deadline",
         "headers",
-        "hurried",
         "idempotency_key",
         "if_match",
         "path",
+        "permissions",
         "principal",
         "query",
         "source",
@@ -61,12 +61,12 @@ class Incoming:
         self.ask_again: Callable[[], Awaitable[str]] | None = None
         """Gives the caller's principal as it is now; None as long as that is not needed."""
         self.source: str | None = None
-        """The address that it came from, where nobody is signed in whom one could name instead."""
-        self.hurried = False
-        """The deadline is the caller's own: to miss it says nothing about a service."""
+        """The address that it came from, where nobody is signed in whom one could name instead, and
+        where identity counts who tries passwords."""
+        self.permissions: Sequence[str] = ()
+        """What modules have announced that roles and tokens may allow, for identity to know."""
         if b"liaison-timeout" in headers:
             self.timeout_s = timeout_of(headers, timeout_s)
-            self.hurried = self.timeout_s < timeout_s
         self.deadline = time.time() + self.timeout_s
 
     @property
@@ -110,6 +110,8 @@ class Incoming:
             text += f',"idempotency_key":{quoted(self.idempotency_key)}'
         if self.source is not None:
             text += f',"source":{quoted(self.source)}'
+        if self.permissions:
+            text += f',"permissions":{json.dumps(self.permissions)}'
         if upload is not None:
             text += f',"upload":{json.dumps(upload)}'
         return (text + "}").encode()

@@ -2,17 +2,24 @@
 
 import asyncio
 import json
-from collections import deque
+import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from liaison_gateway.auth import Caller
+from liaison_gateway.auth import Caller, Stale
 from liaison_gateway.manifests import Registry
 
 HEARTBEAT_S = 15.0
 WAITING_ALLOWED = 256
-REMEMBERED = 2048
+REMEMBERED, REMEMBERED_PER_TENANT, REMEMBERED_AT_LEAST = 16_384, 1024, 16
+"""Changes, at half a kilobyte each: of all tenants, and of one, which shrinks as they are many."""
+FORGOTTEN_AFTER_S = 300.0
+"""So long after the last stream of a tenant has ended, nobody of it is expected back."""
+WHOLE_BYTES = 4096
+"""Events up to this size are read whole; of a longer one, which tells of many records, its head."""
+LONGEST_TEXT = 200
 
 Refresh = Callable[[], Any]
 """Awaitable that gives the caller as identity knows them now; raises when they are signed out."""
@@ -24,7 +31,7 @@ class _Change(NamedTuple):
     type: str
     record: str
     permission: str | None
-    owner: str | None
+    owner: UUID | None
     key: str | None
     version: int | None
     at: str | None
@@ -33,145 +40,221 @@ class _Change(NamedTuple):
 class _Client:
     """One open stream and what waits to be sent on it."""
 
-    __slots__ = ("caller", "dropped", "waiting", "wake")
+    __slots__ = ("caller", "dropped", "unsure", "waiting", "wake")
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.waiting: deque[bytes] = deque()
+        self.waiting: deque[_Change] = deque()
         self.wake = asyncio.Event()
         self.dropped = False
+        self.unsure = False
+        """Whether the caller's rights have to be looked at before anything more is sent."""
 
-    def offer(self, frame: bytes) -> None:
+    def offer(self, change: _Change) -> None:
         if len(self.waiting) >= WAITING_ALLOWED:
             # Too slow to keep up: it is told to read everything again rather than lied to.
-            self.waiting.clear()
-            self.dropped = True
+            self.drop()
         else:
-            self.waiting.append(frame)
+            self.waiting.append(change)
+            self.wake.set()
+
+    def drop(self) -> None:
+        self.waiting.clear()
+        self.dropped = True
         self.wake.set()
 
 
+class _Tenant:
+    """The open streams of a tenant, and its last changes for those who come back."""
+
+    __slots__ = ("changes", "clients", "wanted_until")
+
+    def __init__(self) -> None:
+        self.clients: set[_Client] = set()
+        self.changes: OrderedDict[str, _Change] = OrderedDict()
+        self.wanted_until = float("inf")
+
+    def since(self, event_id: str) -> list[_Change] | None:
+        """An event and all that came after it; None when it is not remembered."""
+        if event_id not in self.changes:
+            return None
+        start = list(self.changes).index(event_id)
+        return list(self.changes.values())[start:]
+
+
 class Live:
-    """Knows the open streams and the last events, and decides who may see which."""
+    """Knows the open streams and the last changes, and decides who may see which."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._clients: set[_Client] = set()
-        self._recent: deque[tuple[str, str, bytes]] = deque(maxlen=REMEMBERED)
+        self._tenants: dict[str, _Tenant] = {}
         self._closing = False
 
     @property
     def clients(self) -> int:
         """Open streams."""
-        return len(self._clients)
+        return sum(len(tenant.clients) for tenant in self._tenants.values())
 
     def heard(self, service: str, routing_key: str, body: bytes) -> None:
-        """Take in one event of a service; unread until somebody listens."""
-        self._recent.append((service, routing_key, body))
-        if not self._clients:
+        """Take in one event of a service; unread when nobody listens or is expected back."""
+        if not self._tenants:
             return
         change = self._read(service, routing_key, body)
         if change is None:
             return
-        for client in self._clients:
-            frame = _frame_for(change, client.caller)
-            if frame is not None:
-                client.offer(frame)
+        tenant = self._tenants.get(change.tenant)
+        if tenant is None:
+            return
+        tenant.changes[change.event_id] = change
+        fair = max(REMEMBERED_AT_LEAST, REMEMBERED // len(self._tenants))
+        while len(tenant.changes) > min(REMEMBERED_PER_TENANT, fair):
+            tenant.changes.popitem(last=False)
+        for client in tenant.clients:
+            client.offer(change)
 
     async def stream(
         self, caller: Caller, last_event_id: str | None, refresh: Refresh
     ) -> AsyncIterator[bytes]:
         """The frames of one client until it is too slow, signed out, or the gateway stops."""
         client = _Client(caller)
-        yield b"retry: 2000\n\n"
-        if last_event_id is not None:
-            for frame in self._missed(caller, last_event_id):
-                yield frame
-        self._clients.add(client)
+        self._forget_unwanted()
+        tenant = self._tenants.setdefault(str(caller.tenant), _Tenant())
+        # Known from here on: whose rights end while the first frames are sent is told.
+        tenant.clients.add(client)
+        tenant.wanted_until = float("inf")
         try:
+            yield b"retry: 2000\n\n"
+            if last_event_id is not None:
+                for missed in _missed(tenant, client.caller, last_event_id):
+                    yield missed
             while not self._closing:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         await client.wake.wait()
                 except TimeoutError:
-                    client.caller = await refresh()
+                    client.unsure = True
                     yield b": still here\n\n"
-                    continue
                 client.wake.clear()
+                while client.unsure:
+                    client.unsure = False
+                    client.caller = await refresh()
                 if client.dropped:
                     yield _RESET
                     return
-                while client.waiting:
-                    yield client.waiting.popleft()
+                while client.waiting and not client.unsure:
+                    frame = _frame_for(client.waiting.popleft(), client.caller)
+                    if frame is not None:
+                        yield frame
         finally:
-            self._clients.discard(client)
+            tenant.clients.discard(client)
+            if not tenant.clients:
+                tenant.wanted_until = time.monotonic() + FORGOTTEN_AFTER_S
+            self._forget_unwanted()
+
+    def look_again(self, stale: Stale) -> None:
+        """Rights may have changed: nothing more is sent before they have been looked at."""
+        for name, tenant in self._tenants.items():
+            if stale.tenant not in (None, name):
+                continue
+            for client in tenant.clients:
+                if stale.concerns(client.caller):
+                    client.unsure = True
+                    client.wake.set()
+
+    def missed_some(self) -> None:
+        """Events may have passed unheard: everybody reads again, with the rights of now."""
+        for tenant in self._tenants.values():
+            tenant.changes.clear()
+            for client in tenant.clients:
+                client.unsure = True
+                client.drop()
 
     def close(self) -> None:
         """End all streams; clients come back to another process, or to this one restarted."""
         self._closing = True
-        for client in self._clients:
-            client.wake.set()
+        for tenant in self._tenants.values():
+            for client in tenant.clients:
+                client.wake.set()
 
-    def _missed(self, caller: Caller, last_event_id: str) -> list[bytes]:
-        """What came after an event, if it is still remembered; else a reset."""
-        wanted = last_event_id.encode()
-        recent = list(self._recent)
-        start = next((i for i in range(len(recent)) if wanted in recent[i][2]), None)
-        if start is None or len(wanted) != 36:
-            return [_RESET]
-        changes = (self._read(*event) for event in recent[start + 1 :])
-        frames = (_frame_for(change, caller) for change in changes if change is not None)
-        return [frame for frame in frames if frame is not None]
+    def _forget_unwanted(self) -> None:
+        now = time.monotonic()
+        self._tenants = {n: t for n, t in self._tenants.items() if t.wanted_until > now}
 
     def _read(self, service: str, routing_key: str, body: bytes) -> _Change | None:
         module = self._registry.modules.get(service)
         if module is None:
             return None
-        event_type = routing_key.partition(".")[0]
+        event_type = routing_key.rpartition(".")[0]
         declared = next(
             (e for e in module.manifest.get("events") or () if e.get("type") == event_type), None
         )
         if declared is None:
             return None
         try:
-            envelope = json.loads(body)
+            envelope = _opened(body)
             data = envelope.get("data") or {}
             version = data.get("version")
             return _Change(
-                event_id=str(envelope["id"]),
-                tenant=str(envelope["tenant"]),
+                event_id=str(envelope["id"])[:LONGEST_TEXT],
+                tenant=str(envelope["tenant"])[:LONGEST_TEXT],
                 type=event_type,
                 record=str(declared.get("record") or service),
                 permission=declared.get("permission"),
-                owner=data.get("owner_id"),
-                key=envelope.get("key"),
+                owner=None if data.get("owner_id") is None else UUID(data["owner_id"]),
+                key=_text(envelope.get("key")),
                 version=version if isinstance(version, int) else None,
-                at=envelope.get("occurred_at"),
+                at=_text(envelope.get("occurred_at")),
             )
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, RecursionError):
             return None
 
 
 _RESET = b"event: reset\ndata: {}\n\n"
 
 
+def _missed(tenant: _Tenant, caller: Caller, last_event_id: str) -> list[bytes]:
+    """What came after an event that this caller was sent, if it is remembered; else a reset.
+
+    An event of another tenant, or that the caller may not see, is one that is not there.
+    """
+    changes = tenant.since(last_event_id)
+    if changes is None or _frame_for(changes[0], caller) is None:
+        return [_RESET]
+    frames = (_frame_for(change, caller) for change in changes[1:])
+    return [frame for frame in frames if frame is not None]
+
+
+def _opened(body: bytes) -> Any:
+    """The event; of a long one only what stands before its data."""
+    if len(body) > WHOLE_BYTES:
+        head, found, _ = body[:WHOLE_BYTES].partition(b',"data":')
+        if found:
+            return json.loads(head + b"}")
+    return json.loads(body)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else None
+
+
 def _frame_for(change: _Change, caller: Caller) -> bytes | None:
     """The event as this caller may see it, or nothing.
 
-    Whoever sees only their own or their team's records learns that something changed, but not
-    which record, unless the event says that it is theirs.
+    Whoever sees only their own or their team's records learns that something changed, so that
+    their lists stay true, but neither what nor which record, unless the event says that it is
+    theirs.
     """
     who = caller.who
-    if who is None or str(who.tenant) != change.tenant or not caller.may(change.permission):
+    if who is None or caller.tenant != change.tenant or not caller.may(change.permission):
         return None
     rule = who.rows.get(change.record, "all")
     theirs = (
         rule == "all"
-        or (change.owner is not None and change.owner == str(who.user))
-        or (rule == "team" and change.owner is not None and UUID(change.owner) in who.peers)
+        or (change.owner is not None and change.owner == who.user)
+        or (rule == "team" and change.owner in who.peers)
     )
     shown = {
-        "type": change.type,
+        "type": change.type if theirs else "changed",
         "record": change.record,
         "id": change.key if theirs else None,
         "version": change.version if theirs else None,

@@ -1,176 +1,174 @@
-"""Manifests: what each service says it can do, heard from the bus and composed into one API."""
+"""Manifests: what the services that are there say they can do, composed into one API.
 
-import json
+While two versions of a service run side by side, what both offer alike is answered by both, and
+what they offer differently, or only one of them does, by those who offer it; of two declarations
+of one operation the newer version's is the API.
+"""
+
 import time
 from collections.abc import Callable
 from typing import Any
 
+from liaison_gateway import announcements
+from liaison_gateway.crews import Crew, signature
+from liaison_gateway.presence import Presence
 from liaison_gateway.routes import Module, Operation, Table
 from liaison_kit.telemetry import log
 
-SILENT_AFTER_S = 35.0
-"""Services announce themselves every 10 s; three missed announcements are silence."""
-FRESH_S = 60.0
-"""How old an announcement may be: an old one told again would bring back what is gone."""
-DOUBT_S = 1.5
-"""How long a service that missed a deadline has to answer the discovery call."""
-
 LISTENING_S = 1.5
 """How long a gateway that has just come up listens before it says that there is no such thing."""
-
-LEAVING_S = 2.0
-"""A process that says goodbye may still answer a discovery call on its way out."""
+REMEMBERED_S = 10.0
+"""How long an operation that nobody offers any more is said to be away rather than unknown."""
 
 
 class Registry:
     """The services that have been seen, whether they answer, and the routes that they make.
 
-    A service that was seen and fell silent keeps its routes and answers 503; one that was never
-    seen has none and answers 404.
+    A service that was seen and left keeps its routes and answers 503; one that was never seen has
+    none and answers 404.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_lost: Callable[[Crew], None], on_silence: Callable[[str], None]) -> None:
         self.modules: dict[str, Module] = {}
         self.table = Table()
         self.revision = 0
         """Goes up whenever the composed API changes."""
-        self._left: dict[tuple[str, str], float] = {}
-        self._asked_at: float | None = None
+        self.permissions: list[str] = []
+        """Every permission that a module has announced."""
+        self.presence = Presence(self._changed, on_lost)
+        self._on_silence = on_silence
+        self._up_since: float | None = None
         self.on_new_service: Callable[[str], None] = lambda _service: None
-        self.discover: Callable[[], None] = lambda: None
-
-    @staticmethod
-    def speaker(body: bytes) -> str | None:
-        """Who an announcement says it comes from; nobody when it is none, or is an old one."""
-        try:
-            said = json.loads(body)
-            fresh = abs(time.time() - float(said["at"])) < FRESH_S
-            return str(said["service"]) if fresh else None
-        except (ValueError, KeyError, TypeError):
-            return None
 
     def heard(self, body: bytes) -> None:
-        """Take in one announcement that its service has signed."""
+        """Take in one announcement."""
         try:
-            manifest = json.loads(body)
-            service, instance = str(manifest["service"]), str(manifest["instance"])
-            if manifest.get("gone"):
-                self._gone(service, instance)
-            else:
-                self._announced(service, instance, manifest, body)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("unreadable manifest", error=repr(error))
-
-    def doubt(self, service: str) -> None:
-        """A call was not answered in time: ask the service whether it is there at all.
-
-        One that is slow announces itself and goes on; one that is dead stops costing every caller
-        a whole deadline.
-        """
-        module = self.modules.get(service)
-        if module is not None:
-            module.answers_until = min(module.answers_until, time.monotonic() + DOUBT_S)
-            self.discover()
+            self.presence.heard(announcements.read(body))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("unreadable announcement", error=repr(error))
 
     def answers(self, service: str) -> bool:
-        """Whether the service announced itself lately."""
+        """Whether there is anybody to send a call to."""
         module = self.modules.get(service)
         return module is not None and module.answers_until > time.monotonic()
 
     @property
     def listening(self) -> bool:
         """Whether services that are there may not have been heard yet."""
-        if self._asked_at is None or not self.modules:
+        if self._up_since is None or not self.modules:
             return True
-        return time.monotonic() < self._asked_at + LISTENING_S
+        return time.monotonic() < self._up_since + LISTENING_S
 
-    def pause(self) -> None:
-        """The broker was away: nobody's silence in that time counts against them."""
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
-        until = time.monotonic() + SILENT_AFTER_S
+    def connected(self) -> None:
+        """The broker is there, for the first time or again."""
+        if self._up_since is None:
+            self._up_since = time.monotonic()
+        self.presence.forgive()
+
+    def look(self) -> None:
+        """What comes to pass by waiting; to be called several times a second."""
+        self.presence.look()
+        now = time.monotonic()
         for module in self.modules.values():
-            if module.instances:
-                module.answers_until = until
+            if any(until <= now for _, until in module.left.values()):
+                module.left = {key: kept for key, kept in module.left.items() if kept[1] > now}
+                self._compose()
 
-    def _gone(self, service: str, instance: str) -> None:
+    # ---- the API
+
+    def _changed(self, service: str) -> None:
+        """Somebody of this service came, left or stopped answering."""
+        crews = self.presence.crews(service)
         module = self.modules.get(service)
         if module is None:
-            return
-        module.instances.pop(instance, None)
-        module.bodies.pop(instance, None)
-        now = time.monotonic()
-        self._left = {key: at for key, at in self._left.items() if at > now - LEAVING_S}
-        self._left[service, instance] = now
-        if not any(seen > now - SILENT_AFTER_S for seen in module.instances.values()):
-            module.instances.clear()
-            module.answers_until = 0.0
-            log.info("module left", service=service)
-        else:
-            # Those that remain may have died without a word: have them say that they are there.
-            self.doubt(service)
-
-    def _announced(
-        self, service: str, instance: str, manifest: dict[str, Any], body: bytes
-    ) -> None:
-        now = time.monotonic()
-        if self._left.get((service, instance), 0.0) > now - LEAVING_S:
-            return
-        module = self.modules.get(service)
-        if module is None:
-            module = self.modules[service] = Module(service)
-        new_service = not module.manifest
-        if module.bodies.get(instance) != body:
-            self._forget_silent(module, now)
-            version = _version(manifest.get("version", "0"))
-            # While two versions run side by side, the newer one's operations are the API.
-            if not module.bodies or version >= module.version:
-                self._adopt(module, manifest, version)
-            module.bodies[instance] = body
-        module.instances[instance] = now
-        module.answers_until = now + SILENT_AFTER_S
-        if new_service:
-            log.info("module found", service=service, version=manifest.get("version"))
+            if not crews:
+                return
+            module = Module(service)
+        self._adopt(module, crews)
+        self._route(module, crews)
+        if service not in self.modules:
+            self.modules[service] = module
+            self._compose()
+            log.info("module found", service=service, version=module.manifest.get("version"))
             self.on_new_service(service)
 
-    @staticmethod
-    def _forget_silent(module: Module, now: float) -> None:
-        for instance, seen in list(module.instances.items()):
-            if seen < now - SILENT_AFTER_S:
-                del module.instances[instance]
-                module.bodies.pop(instance, None)
-
-    def _adopt(self, module: Module, manifest: dict[str, Any], version: tuple[int, ...]) -> None:
-        content = {key: value for key, value in manifest.items() if key != "instance"}
-        if content == module.manifest:
+    def _adopt(self, module: Module, crews: list[Crew]) -> None:
+        """Offer what the crews offer; nobody being there, go on offering what they did."""
+        manifests = [crew.manifest for crew in crews]
+        if not crews or manifests == module.composed_of:
             return
-        before, module.manifest = module.manifest, content
-        try:
-            table = self._compose()
-        except (KeyError, TypeError, AttributeError):
-            module.manifest = before
-            raise
-        module.version = version
-        self.table = table
-        self.revision += 1
+        before = {(o["method"].upper(), o["path"]): o for o in module.offered}
+        offered: dict[tuple[str, str], dict[str, Any]] = {}
+        for manifest in manifests:
+            for declared in manifest.get("operations", ()):
+                if declared.get("path"):
+                    offered.setdefault((declared["method"].upper(), declared["path"]), declared)
+        until = time.monotonic() + REMEMBERED_S
+        module.left |= {key: (declared, until) for key, declared in before.items()}
+        module.left = {key: kept for key, kept in module.left.items() if key not in offered}
+        module.offered = list(offered.values())
+        module.composed_of = manifests
+        module.manifest = _together(manifests)
+        if module.name in self.modules:
+            self._compose()
+        log.info("module changed", service=module.name, version=module.manifest.get("version"))
 
-    def _compose(self) -> Table:
+    def _permissions(self) -> list[str]:
+        manifests = [module.manifest for module in self.modules.values()]
+        named = {p["name"] for m in manifests for p in m.get("permissions") or ()}
+        asked = {o.get("permission") for m in self.modules.values() for o in m.offered}
+        return sorted(named | {permission for permission in asked if permission is not None})
+
+    def _compose(self) -> None:
         table = Table()
         for name in sorted(self.modules):
             module = self.modules[name]
-            for declared in module.manifest.get("operations", ()):
-                if not declared.get("path"):
-                    continue
-                if not table.add(Operation(module, declared)):
+            # Calls that are under way go on with the operation that they were made for.
+            before = {operation.key: operation for operation in module.operations}
+            module.operations = []
+            for declared in (*module.offered, *(one for one, _ in module.left.values())):
+                operation = Operation(module, declared)
+                known = before.get(operation.key)
+                if known is not None and known.manifest == declared:
+                    operation = before.pop(operation.key)
+                module.operations.append(operation)
+            for operation in before.values():
+                operation.target.serve([])
+            for operation in module.operations:
+                if not table.add(operation):
                     log.warning(
                         "two services claim one path",
                         service=name,
-                        operation=declared["name"],
-                        path=declared["path"],
+                        operation=operation.name,
+                        path=operation.key[1],
                     )
+            self._route(module, self.presence.crews(name))
         table.keep_timings(self.table)
-        return table
+        self.table = table
+        self.permissions = self._permissions()
+        self.revision += 1
+
+    def _route(self, module: Module, crews: list[Crew]) -> None:
+        """Have each operation called where somebody is who offers just that."""
+        working = [crew for crew in crews if crew.workers > 0]
+        for operation in module.operations:
+            wanted = signature(operation.manifest)
+            operation.target.serve(
+                [crew for crew in working if crew.signatures.get(operation.key) == wanted]
+            )
+        module.answers_until = float("inf") if working else 0.0
+        if not self.presence.may_answer(module.name):
+            self._on_silence(module.name)
 
 
-def _version(text: object) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else 0 for part in str(text).split("."))
+def _together(manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """The newest manifest, with what older operations and events need of the older ones."""
+    newest = dict(manifests[0])
+    schemas: dict[str, Any] = {}
+    events: dict[str, Any] = {}
+    for manifest in reversed(manifests):
+        schemas |= manifest.get("schemas") or {}
+        events |= {event["type"]: event for event in manifest.get("events") or ()}
+    newest["schemas"] = schemas
+    newest["events"] = list(events.values())
+    return newest

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from liaison_gateway import __version__
 from liaison_gateway.auth import SESSION_COOKIE
 from liaison_gateway.manifests import Registry
 from liaison_gateway.routes import PREFIX, Operation, Route
+from liaison_sdk.version import VERSION
 
 TITLES = {
     400: "The request cannot be read",
@@ -108,7 +108,7 @@ def compose(registry: Registry) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "Liaison",
-            "version": __version__,
+            "version": VERSION,
             "description": "The modules that are deployed here, as one API.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

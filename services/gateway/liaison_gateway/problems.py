@@ -87,6 +87,16 @@ class ModuleDown(Unavailable):
         self.headers = {"Retry-After": str(retry_after_s)}
 
 
+class ModuleBusy(ModuleDown):
+    """More is asked of a module than it can answer in time."""
+
+    code, title = "busy", "This is busy; ask again in a moment"
+
+    def __init__(self, service: str, retry_after_s: float) -> None:
+        seconds = min(30, max(1, int(retry_after_s + 0.999)))
+        super().__init__(f"The module {service} is busy.", service, seconds)
+
+
 class NotReady(ModuleDown):
     """The gateway does not know yet which modules there are."""
 

@@ -1,8 +1,8 @@
 """Rates: each request is charged to somebody before it costs anything.
 
-Who is known by their token pays with it alone. An address pays for those who have none, and, apart
-from that, for tokens that nobody has vouched for: so neither strangers nor guessers who share an
-address with somebody slow them down.
+Who is known by their token pays alone, with all of their tokens together. An address pays for
+those who have none, and, apart from that, for tokens that nobody has vouched for: so neither
+strangers nor guessers who share an address with somebody slow them down.
 """
 
 import time
@@ -70,17 +70,22 @@ class Rates:
         # Guests share addresses, but none of them has much to ask before signing in.
         fewer = max(60, per_minute // 10) if per_minute else 0
         few = max(10, per_minute // 100) if per_minute else 0
-        self._by_token = Buckets(per_minute, "This token has made too many requests.")
+        # Or whoever has many tokens would have as many limits.
+        self._by_user = Buckets(per_minute, "You have made too many requests.")
         self._by_address = Buckets(fewer, "Too many requests from this address.")
         self._sign_ins = Buckets(few, "Too many sign-ins from this address.")
         self._guesses = Buckets(fewer, "Too many unknown tokens from this address.")
         self._second_looks = Buckets(few, "Too many unknown tokens from this address.")
-        self._met: OrderedDict[bytes, None] = OrderedDict()
+        self._met: OrderedDict[bytes, str] = OrderedDict()
         self._turned_away: OrderedDict[bytes, float] = OrderedDict()
 
+    def charge_user(self, user: str) -> None:
+        """A request of somebody known, whichever of their tokens they came with."""
+        self._by_user.take(user)
+
     def charge_token(self, token_hash: bytes) -> None:
-        """A request of somebody known."""
-        self._by_token.take(token_hash)
+        """A request with a token that has been met: its user pays."""
+        self._by_user.take(self._met[token_hash])
 
     def charge_address(self, address: str) -> None:
         """A request of nobody in particular."""
@@ -109,12 +114,14 @@ class Rates:
             return True
         return False
 
-    def guessed_right(self, address: str, token_hash: bytes, *, second_look: bool) -> None:
+    def guessed_right(
+        self, address: str, token_hash: bytes, user: str, *, second_look: bool
+    ) -> None:
         """It was no guess: the token is somebody's, who pays with it from now on."""
         if not second_look:
             self._guesses.give_back(address)
-        self.meet(token_hash)
-        self.charge_token(token_hash)
+        self.meet(token_hash, user)
+        self.charge_user(user)
 
     def guessed_wrong(self, *, second_look: bool) -> None:
         """It was one; raises `OverRate` when the address had used up its guesses before."""
@@ -125,9 +132,9 @@ class Rates:
         """Whether the token was somebody's the last time that it was looked up."""
         return token_hash in self._met
 
-    def meet(self, token_hash: bytes) -> None:
-        """The token is somebody's."""
-        self._met[token_hash] = None
+    def meet(self, token_hash: bytes, user: str) -> None:
+        """The token is this user's."""
+        self._met[token_hash] = user
         self._met.move_to_end(token_hash)
         if len(self._met) > KEYS_REMEMBERED:
             self._met.popitem(last=False)

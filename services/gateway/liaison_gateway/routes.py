@@ -11,16 +11,27 @@ BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 
 
 class Module:
-    """A service as the gateway knows it: what it announced, and until when that is good."""
+    """A service as the gateway knows it: what it offers, and whether it answers."""
 
-    __slots__ = ("answers_until", "bodies", "instances", "manifest", "name", "version")
+    __slots__ = (
+        "answers_until",
+        "composed_of",
+        "left",
+        "manifest",
+        "name",
+        "offered",
+        "operations",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.version: tuple[int, ...] = ()
         self.manifest: dict[str, Any] = {}
-        self.instances: dict[str, float] = {}
-        self.bodies: dict[str, bytes] = {}
+        self.offered: list[dict[str, Any]] = []
+        """Its operations as they are declared, the newest declaration of each."""
+        self.left: dict[tuple[str, str], tuple[dict[str, Any], float]] = {}
+        """Operations that nobody offers since a moment ago, and until when they are remembered."""
+        self.operations: list[Operation] = []
+        self.composed_of: object = None
         self.answers_until = 0.0
         """Monotonic time until which calls are sent; after it they are refused at once."""
 
@@ -45,6 +56,7 @@ class Operation:
 
     __slots__ = (
         "download",
+        "key",
         "manifest",
         "module",
         "name",
@@ -61,12 +73,19 @@ class Operation:
         self.manifest = manifest
         self.service = module.name
         self.name: str = manifest["name"]
+        self.key: tuple[str, str] = (manifest["method"].upper(), manifest["path"])
         self.permission: str | None = manifest.get("permission")
         self.public = bool(manifest.get("public"))
         self.upload = bool(manifest.get("upload"))
         self.download = bool(manifest.get("download"))
         self.records = frozenset(manifest.get("records") or ())
-        self.target = Target(module.name, self.name, sealed=bool(manifest.get("sealed")))
+        self.target = Target(
+            module.name,
+            self.name,
+            safe=self.key[0] == "GET",
+            sealed=bool(manifest.get("sealed")),
+        )
+        self.target.serve([])
 
 
 class Route:
@@ -122,7 +141,7 @@ class Table:
 
     def add(self, operation: Operation) -> bool:
         """Add an operation; False when another service has this method and path to itself."""
-        method, path = operation.manifest["method"].upper(), operation.manifest["path"]
+        method, path = operation.key
         shared = operation.manifest.get("shared")
         node = self._root
         for segment in path.strip("/").split("/"):

@@ -124,9 +124,7 @@ class Shared:
 
     async def _send(self, operation: Operation, incoming: Incoming, body: bytes) -> Reply:
         header = incoming.head(query=declared_query(operation, incoming.query))
-        return await self._bus.call(
-            operation.target, header, body, incoming.time_left(), doubt=not incoming.hurried
-        )
+        return await self._bus.call(operation.target, header, body, incoming.time_left())
 
     async def _send_all(
         self, operations: list[Operation], incoming: Incoming, body: bytes

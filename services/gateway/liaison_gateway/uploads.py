@@ -76,9 +76,7 @@ class Files:
                     query=declared_query(operation, incoming.query, "name"),
                     upload={"id": upload_id, **file.facts()},
                 )
-                reply = await self._bus.call(
-                    operation.target, header, b"", incoming.timeout_s, doubt=not incoming.hurried
-                )
+                reply = await self._bus.call(operation.target, header, b"", incoming.timeout_s)
             except _PartRefusedError as refused:
                 reply = refused.reply
             except BaseException:
@@ -97,9 +95,7 @@ class Files:
         for number in range(head.parts):
             await incoming.next_step()
             header = incoming.head(query=[], upload={"id": head.upload, "part": number})
-            reply = await self._bus.call(
-                get_part, header, b"", incoming.timeout_s, doubt=not incoming.hurried
-            )
+            reply = await self._bus.call(get_part, header, b"", incoming.timeout_s)
             if reply.head.status != 200:
                 raise ModuleDown("A part of the file is missing.", operation.service)
             yield reply.body
@@ -124,9 +120,7 @@ class Files:
         await incoming.next_step()
         header = incoming.head(query=[], upload={"id": upload_id, "part": number})
         target = self._target(operation.service, "put_part")
-        reply = await self._bus.call(
-            target, header, part, incoming.timeout_s, doubt=not incoming.hurried
-        )
+        reply = await self._bus.call(target, header, part, incoming.timeout_s)
         if reply.head.status >= 300:
             raise _PartRefusedError(reply)
 
@@ -138,9 +132,7 @@ class Files:
             header = incoming.head(query=[], upload={"id": upload_id})
             target = self._target(operation.service, "drop_parts")
             try:
-                reply = await self._bus.call(
-                    target, header, b"", incoming.timeout_s, doubt=not incoming.hurried
-                )
+                reply = await self._bus.call(target, header, b"", incoming.timeout_s)
             except LiaisonError as error:
                 said = error.detail
             else:

@@ -145,7 +145,10 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
         schemas={"Note": {"type": "object", "properties": {"text": {"type": "string"}}}},
         records=[{"name": "contacts", "label": {"en": "People", "fr": "Personnes"}, "fields": []}],
         menu=[{"label": {"en": "People", "fr": "Personnes"}, "path": "/contacts", "icon": "users"}],
-        events=[{"type": "contact_saved", "record": "contacts", "permission": "contacts:read"}],
+        events=[
+            {"type": "contact_saved", "record": "contacts", "permission": "contacts:read"},
+            {"type": "secret_saved", "record": "contacts", "permission": "contacts:secret"},
+        ],
     ).start()
     yield peer
     peer.die()

@@ -1,5 +1,6 @@
 """A small real service at the other end of the broker: it speaks the wire protocol with pika."""
 
+import hashlib
 import json
 import threading
 import time
@@ -12,8 +13,6 @@ from pika.exceptions import AMQPError
 
 from liaison_kit.testing import keyring
 from liaison_kit.trust.signatures import Signer
-
-ANNOUNCE_EVERY_S = 5.0
 
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Answer | None]
@@ -45,6 +44,11 @@ def problem_answer(status: int, code: str) -> Answer:
     return head, json.dumps({"status": status, "code": code, "title": code}).encode()
 
 
+def generation_of(operations: list[dict[str, Any]]) -> str:
+    """Peers that offer the same have the same."""
+    return hashlib.sha256(json.dumps(operations, sort_keys=True).encode()).hexdigest()[:12]
+
+
 class Peer:
     """One service process: announces itself, answers calls, publishes events."""
 
@@ -64,7 +68,10 @@ class Peer:
         self.manifest = {
             "service": service,
             "version": version,
+            "generation": f"{version.replace('.', '-')}-{generation_of(operations)}",
             "instance": f"peer-{uuid4()}",
+            "workers": 50,
+            "since": time.time(),
             "label": {"en": service.capitalize(), "fr": service.capitalize()},
             "operations": operations,
             "schemas": {},
@@ -76,7 +83,12 @@ class Peer:
         self.handlers = handlers
         self.calls: list[tuple[str, dict[str, Any], bytes]] = []
         self.discovered = 0
-        """How often it was asked to announce itself."""
+        """How often it was asked for a word."""
+        self.correlations: list[str] = []
+        self.reply_to = ""
+        self.silent = False
+        """Whether it gives no word when it is asked for one, as a process that hangs."""
+        self._unanswered: list[Any] = []
         self._thread: threading.Thread | None = None
         self._connection: pika.BlockingConnection | None = None
         self._channel: Any = None
@@ -87,6 +99,7 @@ class Peer:
         """Connect, announce, and answer until `stop`; connects again when the broker went away."""
         self._stop = False
         self.manifest["instance"] = f"peer-{uuid4()}"
+        self.manifest["since"] = time.time()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._up.wait(20)
@@ -99,7 +112,7 @@ class Peer:
         self.die()
 
     def die(self) -> None:
-        """Leave as a service does that is killed: silently; its queue stays."""
+        """Leave as a service does that is killed: silently."""
         self._stop = True
         self._up.clear()
         if self._connection is not None and self._connection.is_open:
@@ -109,7 +122,12 @@ class Peer:
 
     def delete_queue(self) -> None:
         """Make calls unroutable."""
-        self._on_loop(lambda: self._channel.queue_delete(f"rpc-{self.service}"))
+        self._on_loop(lambda: self._channel.queue_delete(self.queue))
+
+    @property
+    def queue(self) -> str:
+        """Where its calls come in."""
+        return f"rpc-{self.service}.{self.manifest['generation']}"
 
     def announce(self) -> None:
         """Publish the manifest."""
@@ -164,26 +182,33 @@ class Peer:
         channel.exchange_declare(f"{self.service}.events", "topic", durable=True)
         for exchange in ("liaison.manifests", "liaison.discovery"):
             channel.exchange_declare(exchange, "fanout", durable=True)
-        channel.queue_declare(f"rpc-{self.service}", durable=True)
-        channel.queue_bind(f"rpc-{self.service}", "nameko-rpc", f"{self.service}.*")
         mine = channel.queue_declare("", exclusive=True).method.queue
+        self.manifest["ask_at"] = f"{self.service}.process.{uuid4()}"
         channel.queue_bind(mine, "liaison.discovery")
+        channel.queue_bind(mine, "nameko-rpc", self.manifest["ask_at"])
         channel.basic_qos(prefetch_count=50)
-        channel.basic_consume(mine, lambda *_: self._discovered(), auto_ack=True)
-        channel.basic_consume(f"rpc-{self.service}", self._answer)
-        self._keep_announcing()
+        channel.basic_consume(mine, self._asked, auto_ack=True)
+        self._take(self.queue, f"{self.service}.{self.manifest['generation']}.*")
+        offered = {declared["name"] for declared in self.manifest["operations"]}
+        for name in set(self.handlers) - offered:
+            self._take(f"rpc-{self.service}.internal.{name}", f"{self.service}.internal.{name}")
+        self._announce()
         self._up.set()
         channel.start_consuming()
 
-    def _discovered(self) -> None:
-        self.discovered += 1
-        self._announce()
+    def _take(self, queue: str, routing_key: str) -> None:
+        self._channel.queue_declare(queue, durable=True, auto_delete=True)
+        self._channel.queue_bind(queue, "nameko-rpc", routing_key)
+        self._channel.basic_consume(queue, self._answer)
 
-    def _keep_announcing(self) -> None:
-        # As services do, lest the gateway takes a long silence for an end.
-        self._announce()
-        assert self._connection is not None
-        self._connection.call_later(ANNOUNCE_EVERY_S, self._keep_announcing)
+    def _asked(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
+        self.discovered += 1
+        if self.silent:
+            return
+        if body == b"whole":
+            self._announce()
+            return
+        self._tell({"service": self.service, "instance": self.manifest["instance"], "here": True})
 
     def _announce(self) -> None:
         self._tell(self.manifest)
@@ -195,12 +220,32 @@ class Peer:
 
     def _answer(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         channel.basic_ack(method.delivery_tag)
-        name = method.routing_key.partition(".")[2]
-        header = json.loads(properties.headers["liaison"])
+        name = method.routing_key.rpartition(".")[2]
+        head = properties.headers["liaison"]
+        if head.isdecimal():
+            head, body = body[: int(head)], body[int(head) :]
+        header = json.loads(head)
+        self.correlations.append(properties.correlation_id)
+        self.reply_to = properties.reply_to
         self.calls.append((name, header, body))
         answer = self.handlers[name](header, body)
         if answer is None:
+            self._unanswered.append(properties)
             return
+        self._reply(channel, properties, answer)
+
+    def answer_late(self, answer: Answer) -> None:
+        """Answer all that was not answered."""
+
+        def reply() -> None:
+            for properties in self._unanswered:
+                self._reply(self._channel, properties, answer)
+            self._unanswered.clear()
+
+        self._on_loop(reply)
+
+    @staticmethod
+    def _reply(channel: Any, properties: Any, answer: Answer) -> None:
         head, content = answer
         channel.basic_publish(
             "",

@@ -79,9 +79,10 @@ class Gateway:
         self.ops = httpx.Client(base_url=f"http://127.0.0.1:{self.ops_port}", timeout=5)
 
     def wait(self, *services: str) -> "Gateway":
-        """Until the gateway has met these services, and has listened for long enough to say what
-        there is not."""
-        eventually(lambda: self._told().get("ready") and {*services} <= self.answering(), 60)
+        """Until the gateway has met these services, and says of the others that there are none."""
+        eventually(lambda: {*services} <= self.answering())
+        if "identity" in services:
+            eventually(lambda: self.ops.get("/health/ready").status_code == 200)
         return self
 
     def answering(self) -> set[str]:
@@ -122,6 +123,16 @@ def eventually(holds: Callable[[], Any], seconds: float = 20) -> Any:
         time.sleep(0.05)
 
 
+def heard_of(gateway: Gateway, peer: Peer) -> None:
+    """Until the gateway knows a module with new keys: it looks for those once a second."""
+
+    def heard() -> bool:
+        peer.announce()
+        return peer.service in gateway.answering()
+
+    eventually(heard)
+
+
 def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -136,6 +147,7 @@ PEOPLE = {
     "own": principal("contacts:read", rows={"contacts": "own"}),
     "stranger": principal("*", tenant=OTHER_TENANT),
 }
+PEOPLE["everything, elsewhere"] = {**PEOPLE["everything"], "token_id": str(uuid4())}
 
 
 def identity_peer(url: str) -> Peer:
@@ -148,8 +160,11 @@ def identity_peer(url: str) -> Peer:
             return problem_answer(401, "unauthenticated")
         return json_answer({"principal": vouched(who), "expires_at": "2999-01-01T00:00:00Z"})
 
-    def sign_in(_header: dict[str, Any], _body: bytes) -> Any:
-        return json_answer({"token": "everything", "expires_at": "2999-01-01T00:00:00Z"})
+    def sign_in(_header: dict[str, Any], body: bytes) -> Any:
+        if json.loads(body).get("password") == "wrong":
+            return problem_answer(401, "wrong_credentials")
+        said = {"token": "everything", "expires_at": "2999-01-01T00:00:00Z"}
+        return json_answer({**said, "user": {"id": PEOPLE["everything"]["user"]}})
 
     return Peer(
         url,

@@ -23,6 +23,7 @@ class Loose(Connection):
         self._missing = 0
         self._parts = []
         self._unsent = []
+        self._on_sent = lambda: None
         self._loop = asyncio.get_running_loop()
         self._transport = self
 

@@ -1,5 +1,6 @@
 """Tokens, cookies, forged requests and rates."""
 
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 from gateway_peer import Peer
 from gateway_process import TENANT, Gateway, eventually
 
+from liaison_gateway.door import SIGN_IN_FAILS_AFTER_S
 from liaison_kit.run.rabbitmq import RabbitMQ
 
 SIGN_IN = {"email": "a@b.fr", "password": "x"}
@@ -88,9 +90,44 @@ def test_identity_is_asked_once_and_again_after_its_events(api: httpx.Client, id
     eventually(asked_again)
 
 
-def test_rates_are_limited_by_token_and_by_address(
+def test_all_tokens_of_a_user_have_one_rate_together(
     broker: RabbitMQ, identity: Peer, contacts: Peer
 ):
+    gateway = Gateway(broker.url, rate_limit_per_minute="100").wait("identity", "contacts")
+    with gateway.as_("everything") as here, gateway.as_("everything, elsewhere") as elsewhere:
+        first = [here.get("/api/v1/raw").status_code for _ in range(60)]
+        second = [elsewhere.get("/api/v1/raw").status_code for _ in range(60)]
+
+    assert first == [200] * 60
+    assert second[:40] == [200] * 40
+    assert 429 in second[40:]
+    gateway.stop()
+
+
+def test_identity_hears_whence_a_write_comes_and_what_modules_allow(
+    gateway: Gateway, identity: Peer, contacts: Peer
+):
+    httpx.post(f"{gateway.http.base_url}/api/v1/sign-in", json=SIGN_IN)
+
+    header = next(head for name, head, _ in reversed(identity.calls) if name == "sign_in")
+    assert header["source"] == "127.0.0.1"
+    assert "contacts:read" in header["permissions"]
+    with gateway.as_("everything") as api:
+        api.get("/api/v1/raw")
+    header = next(head for name, head, _ in reversed(contacts.calls) if name == "raw")
+    assert "source" not in header
+
+
+def test_a_sign_in_that_fails_takes_its_time_whatever_the_reason(gateway: Gateway):
+    started = time.monotonic()
+    wrong = {**SIGN_IN, "password": "wrong"}
+    answer = httpx.post(f"{gateway.http.base_url}/api/v1/sign-in", json=wrong)
+
+    assert answer.status_code == 401
+    assert time.monotonic() - started >= SIGN_IN_FAILS_AFTER_S
+
+
+def test_rates_are_limited_by_user_and_by_address(broker: RabbitMQ, identity: Peer, contacts: Peer):
     gateway = Gateway(broker.url, rate_limit_per_minute="100").wait("identity", "contacts")
     with gateway.as_("everything") as client, gateway.as_("stranger") as other:
         statuses = [client.get("/api/v1/raw").status_code for _ in range(110)]

@@ -3,11 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from liaison_identity.models import Audit, User
 from liaison_kit.context import context
+from liaison_kit.ids import uuid7
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.labels import Label
@@ -23,6 +24,21 @@ AUDIT = RecordType(
     },
     default_sort="-id",
 )
+
+
+_FAILED = text(
+    "INSERT INTO audit (id, tenant_id, at, by, action, record, record_id, details)"
+    " SELECT :id, :tenant, :now, NULL, 'sign_in_failed', 'users', :user, '{}'"
+    " WHERE CAST(:user AS uuid) IS NOT NULL"
+)
+
+
+def failed_sign_in(session: Session, user: UUID | None) -> None:
+    """Write a wrong password down; when nobody has the e-mail, the same statement runs."""
+    about = context(session)
+    session.execute(
+        _FAILED, {"id": uuid7(), "tenant": about.tenant, "user": user, "now": about.now}
+    )
 
 
 def record(

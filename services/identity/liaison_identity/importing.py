@@ -8,7 +8,7 @@ from sqlalchemy import Table, Text, Uuid, bindparam, cast, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
-from liaison_identity import audit, teams, users
+from liaison_identity import audit, reach, teams, users
 from liaison_identity.models import Team, User
 from liaison_identity.users import USERS
 from liaison_kit.context import context
@@ -103,6 +103,7 @@ def _saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -
 
 def _taken_back(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
     """The same after a rollback."""
+    reach.demand_all(session, "Taking an import of users back decides who sees whose records")
     users.tell_removed(session, deleted)
     if restored:
         _make_findable(session, restored)
@@ -163,11 +164,16 @@ def _settle(session: Session, ids: Sequence[UUID]) -> None:
         elif row.team_region is None:
             _give_region(session, row.team_id, row.region)
     known = Teams().resolve(session, list(wanted))
+    found = select(Team.id, Team.manager_id).where(Team.id.in_(map(UUID, known.values())))
+    managers = {row.id: row.manager_id for row in session.execute(found)}
     for name, members in wanted.items():
+        first = members[0]
         if name in known:
             team = UUID(known[name])
+            # It may only be called so: whoever manages it would see what its members have.
+            if managers[team] not in (None, first.manager_id):
+                continue
         else:
-            first = members[0]
             team = teams.add(session, name, first.region, manager_id=first.manager_id).id
         session.execute(
             update(User)
@@ -200,10 +206,22 @@ def _give_region(session: Session, team: UUID, region: str) -> None:
         users.touch(session, User.team_id == team)
 
 
+class ImportedUsers(Importable):
+    """Users as files may fill them, for those who see everybody's records.
+
+    A file puts people in teams and under managers, which decides whose records are seen.
+    """
+
+    def all_fields(self, session: Session) -> list[ImportField]:
+        """The fields; asked for whenever a file is looked at, tried or imported."""
+        reach.demand_all(session, "A file of users decides who sees whose records")
+        return super().all_fields(session)
+
+
 _table = User.__table__
 assert isinstance(_table, Table)
 
-IMPORTED_USERS = Importable(
+IMPORTED_USERS = ImportedUsers(
     record="users",
     label={"en": "Users", "fr": "Utilisateurs"},
     table=_table,

@@ -1,13 +1,14 @@
 """Roles: what people may do, and in whose rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from liaison_identity import administrators, audit, grants, taken
+from liaison_identity import administrators, audit, grants, permissions, taken
 from liaison_identity.models import Role, User
+from liaison_identity.reach import BeyondYourSight
 from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events import emit
@@ -33,8 +34,12 @@ class RoleInUse(Conflict):
     code, title = "role_in_use", "Somebody has this role"
 
 
-def create(session: Session, role: NewRole) -> Held[Role]:
-    """A new role; it may not allow more than its maker is allowed."""
+def create(session: Session, role: NewRole, announced: Iterable[str] = ()) -> Held[Role]:
+    """A new role; it may not allow more than its maker is allowed.
+
+    `announced` are the permissions of the modules that run.
+    """
+    permissions.check(role.permissions, role.rows, announced)
     grants.demand(context(session).principal, role.permissions, role.rows)
     values = role.model_dump() | {"permissions": _sorted(role.permissions)}
     with taken.named(ROLES, _UNIQUE):
@@ -46,17 +51,31 @@ def create(session: Session, role: NewRole) -> Held[Role]:
     return row
 
 
-def change(session: Session, id: UUID, changes: RoleChanges, version: int) -> None:
+def change(
+    session: Session,
+    id: UUID,
+    changes: RoleChanges,
+    version: int,
+    announced: Iterable[str] = (),
+) -> None:
     """Set fields of a role; neither what it was nor what it becomes may be beyond the actor."""
     principal = context(session).principal
     row = records.load(session, ROLES, Role, id, version)
     values = {name: getattr(changes, name) for name in changes.model_fields_set}
     if "permissions" in values:
         values["permissions"] = _sorted(values["permissions"])
-    grants.demand(principal, row.permissions, row.rows)
-    grants.demand(
-        principal, values.get("permissions", row.permissions), values.get("rows", row.rows)
+    # What it had already may be of a module that has left.
+    permissions.check(
+        set(values.get("permissions", ())) - set(row.permissions),
+        values.get("rows", {}).keys() - row.rows.keys(),
+        announced,
     )
+    before = row.permissions, row.rows
+    after = values.get("permissions", row.permissions), values.get("rows", row.rows)
+    grants.demand(principal, *before)
+    grants.demand(principal, *after)
+    if principal is not None:
+        _demand_nobody_sees_more(session, id, grants.widened(before, after, principal.rows))
     with taken.named(ROLES, _UNIQUE):
         _, changed = records.change(session, ROLES, row, values)
     if not changed:
@@ -72,6 +91,16 @@ def change(session: Session, id: UUID, changes: RoleChanges, version: int) -> No
         changes={n: list(pair) for n, pair in changed.items() if n in ("permissions", "rows")},
     )
     emit(session, RoleSaved(role_id=id))
+
+
+def _demand_nobody_sees_more(session: Session, id: UUID, of: Collection[str]) -> None:
+    """What "own" and "team" show is other rows for each who has the role."""
+    me = context(session).user
+    others = exists().where(User.role_ids.contains([id]), User.id != me)
+    if of and session.scalar(select(others)):
+        raise BeyondYourSight(
+            f"Others have this role, and you see some rows of {', '.join(sorted(of))} only"
+        )
 
 
 def remove(session: Session, id: UUID, version: int) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from liaison_identity import roles, sign_in, teams, tenants, tokens, users
+from liaison_identity import guessing, passwords, roles, sign_in, teams, tenants, tokens, users
 from liaison_identity.audit import AUDIT
 from liaison_identity.importing import IMPORTED_USERS
 from liaison_identity.roles import ROLES
@@ -14,7 +14,7 @@ from liaison_identity.teams import TEAMS
 from liaison_identity.users import USERS
 from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
-from liaison_kit.calls.wire import Raw, Version
+from liaison_kit.calls.wire import Call, Raw, Version
 from liaison_kit.context import Context, Principal
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
@@ -24,6 +24,7 @@ from liaison_sdk.contracts.identity import (
     AuditEntry,
     Authenticated,
     Credentials,
+    EndedTokens,
     IssuedToken,
     Me,
     NewPassword,
@@ -42,8 +43,8 @@ from liaison_sdk.contracts.identity import (
     User,
     UserChanges,
 )
-from liaison_sdk.contracts.questions import FoundIds, Names
-from liaison_sdk.errors import NotFound
+from liaison_sdk.contracts.questions import FoundIds, Ids, KnownUsers, Names
+from liaison_sdk.errors import InvalidInput, NotFound
 from liaison_sdk.labels import Label
 
 Limit = Annotated[int, Field(ge=1, le=200)]
@@ -56,6 +57,7 @@ class Identity(Service):
     label = Label(en="People and rights", fr="Utilisateurs et droits")
     records = (USERS, TEAMS, ROLES)
     importables = (IMPORTED_USERS,)
+    tidies = ("tidy", "tidy_guesses")
     tells = (Told(USERS, users.tell, users.tell_removed),)
     permissions = {
         "users:read": Label(en="See users", fr="Voir les utilisateurs"),
@@ -64,6 +66,11 @@ class Identity(Service):
         "teams:write": Label(en="Change teams", fr="Modifier les équipes"),
         "roles:read": Label(en="See roles", fr="Voir les rôles"),
         "roles:write": Label(en="Change roles", fr="Modifier les rôles"),
+        "account:read": Label(en="See one's own tokens", fr="Voir ses propres jetons"),
+        "account:write": Label(
+            en="Change one's own tokens and password",
+            fr="Modifier ses propres jetons et son mot de passe",
+        ),
         "audit:read": Label(en="See the audit trail", fr="Voir le journal d'audit"),
     }
     menu = (
@@ -91,11 +98,14 @@ class Identity(Service):
         return tokens.renew(self.db, self.principals, asked.principal)
 
     @post("/sign-in", public=True, status=200, problems=[401])
-    def sign_in(self, credentials: Credentials) -> Raw[contracts.Session]:
-        """Sign in with an e-mail and a password; the answer holds the token."""
-        return Raw(sign_in.sign_in(self.db, credentials))
+    def sign_in(self, credentials: Credentials, call: Call) -> Raw[contracts.Session]:
+        """Sign in with an e-mail and a password; the answer holds the token.
 
-    @post("/sign-out")
+        Whoever fails several times has to wait some minutes between tries; the answer is the same.
+        """
+        return Raw(sign_in.sign_in(self.db, credentials, call.meta.get("source") or ""))
+
+    @post("/sign-out", allow="account:write")
     def sign_out(self, session: Session, principal: Principal) -> None:
         """End the session that asks: its token is not valid any more."""
         tokens.revoke(session, principal.token_id, "signed_out")
@@ -119,6 +129,11 @@ class Identity(Service):
         """Which users have these names or e-mail addresses."""
         return FoundIds(found=users.resolve(session, asked.names))
 
+    @internal()
+    def known_users(self, session: Session, asked: Ids) -> KnownUsers:
+        """What others keep of these users."""
+        return KnownUsers(users=users.known(session, asked.ids))
+
     # --- users -----------------------------------------------------------------------------------
 
     @get("/users", allow="users:read", record=USERS)
@@ -130,7 +145,7 @@ class Identity(Service):
     def create_user(self, session: Session, user: NewUser) -> Raw[User]:
         """Add a user; nobody can give them rights beyond their own."""
         row = users.create(session, user)
-        return Raw(*records.answer(session, USERS, row.id))
+        return Raw(*records.answer(session, USERS, row))
 
     @get("/users/{id}", allow="users:read", record=USERS, problems=[404])
     def get_user(self, session: Session, id: UUID) -> Raw[User]:
@@ -142,27 +157,43 @@ class Identity(Service):
         self, session: Session, id: UUID, changes: UserChanges, version: Version
     ) -> Raw[User]:
         """Change a user; null clears a field."""
-        users.change(session, id, changes, version)
-        return Raw(*records.answer(session, USERS, id))
+        row = users.change(session, id, changes, version)
+        return Raw(*records.answer(session, USERS, row))
 
     @delete("/users/{id}", allow="users:write", record=USERS, problems=[403, 404, 409, 412])
     def delete_user(self, session: Session, id: UUID, version: Version) -> None:
         """Delete a user; their tokens end at once."""
         users.remove(session, id, version)
 
-    @post("/users/{id}/password", problems=[403, 404])
-    def set_password(self, principal: Principal, id: UUID, new: NewPassword) -> None:
+    @post("/users/{id}/password", status=200, problems=[403, 404])
+    def set_password(
+        self, principal: Principal, call: Call, id: UUID, new: NewPassword
+    ) -> EndedTokens:
         """Set your own password, saying the present one, or that of a user below you.
 
-        All sessions of the user end; they sign in again.
+        What they signed in with ends: your other sessions and your API tokens, unless you keep
+        those with `keep_tokens`; everything of another user. Your own needs a session or a token
+        with `account:write`, another's `users:write`.
         """
-        if id == principal.user:
-            sign_in.confirm(self.db, principal.tenant, id, new.current_password)
-        else:
-            principal.demand("users:write")
+        about = Context(tenant=principal.tenant, principal=principal)
+        own = id == principal.user
+        principal.demand("account:write" if own else "users:write")
+        if new.keep_tokens and not own:
+            raise InvalidInput.field("keep_tokens", "only_own", "Only your own tokens may stay")
+        with self.db.reading(about) as session:
+            users.may_set_password(session, id)
+        if own:
+            session_id = principal.token_id if principal.kind == "session" else None
+            sign_in.confirm(self.db, principal.tenant, id, new.current_password, session_id)
+        hashed = passwords.hashed(new.password)
         # A transaction of its own: nothing of a password is kept for Idempotency-Key.
-        with self.db.writing(Context(tenant=principal.tenant, principal=principal)) as session:
-            users.set_password(session, id, new)
+        with self.db.writing(about) as session:
+            stays = own and (principal.kind == "session" or new.keep_tokens)
+            but = principal.token_id if stays else None
+            ended = users.set_password(session, id, hashed, keep_tokens=new.keep_tokens, but=but)
+            if own:
+                guessing.remember(session, id, guessing.network(call.meta.get("source") or ""))
+            return ended
 
     # --- teams -----------------------------------------------------------------------------------
 
@@ -203,9 +234,9 @@ class Identity(Service):
         return Raw(listing.page(session, ROLES, query))
 
     @post("/roles", allow="roles:write", record=ROLES, problems=[403, 409])
-    def create_role(self, session: Session, role: NewRole) -> Raw[Role]:
+    def create_role(self, session: Session, call: Call, role: NewRole) -> Raw[Role]:
         """Add a role that allows no more than you are allowed."""
-        row = roles.create(session, role)
+        row = roles.create(session, role, _announced(call))
         return Raw(*records.answer(session, ROLES, row.id))
 
     @get("/roles/{id}", allow="roles:read", record=ROLES, problems=[404])
@@ -215,10 +246,10 @@ class Identity(Service):
 
     @patch("/roles/{id}", allow="roles:write", record=ROLES, problems=[403, 404, 409, 412])
     def change_role(
-        self, session: Session, id: UUID, changes: RoleChanges, version: Version
+        self, session: Session, call: Call, id: UUID, changes: RoleChanges, version: Version
     ) -> Raw[Role]:
         """Change a role; whoever has it feels it with their next request."""
-        roles.change(session, id, changes, version)
+        roles.change(session, id, changes, version, _announced(call))
         return Raw(*records.answer(session, ROLES, id))
 
     @delete("/roles/{id}", allow="roles:write", record=ROLES, problems=[403, 404, 409, 412])
@@ -228,7 +259,10 @@ class Identity(Service):
 
     # --- tokens ----------------------------------------------------------------------------------
 
-    @get("/tokens", problems=[403])
+    # One's own need a session or a token with `account:read` or `account:write`, those of others
+    # `users:write`: whose they are decides, so no permission is declared where both may be asked.
+
+    @get("/tokens", problems=[403, 404])
     def list_tokens(
         self,
         session: Session,
@@ -238,23 +272,31 @@ class Identity(Service):
         cursor: UUID | None = None,
     ) -> Page[Token]:
         """Your sessions and API tokens, latest first; those of others need `users:write`."""
-        if user_id is not None and user_id != principal.user:
+        if user_id is None or user_id == principal.user:
+            principal.demand("account:read")
+        else:
             principal.demand("users:write")
+            users.demand_seen(session, user_id)
         return tokens.page(session, user_id or principal.user, limit, cursor)
 
-    @post("/tokens", problems=[403])
-    def create_token(self, principal: Principal, token: NewToken) -> IssuedToken:
+    @post("/tokens", allow="account:write", problems=[403, 409])
+    def create_token(self, principal: Principal, call: Call, token: NewToken) -> IssuedToken:
         """Make an API token of your own; its secret is shown this once."""
         # A transaction of its own: an answer with a secret is not kept for Idempotency-Key.
         with self.db.writing(Context(tenant=principal.tenant, principal=principal)) as session:
-            return tokens.create(session, principal, token)
+            return tokens.create(session, principal, token, _announced(call))
 
     @delete("/tokens/{id}", problems=[403, 404])
     def delete_token(self, session: Session, principal: Principal, id: UUID) -> None:
         """End a session or an API token: your own, or that of a user below you."""
+        if not principal.may("users:write"):
+            principal.demand("account:write")
         owner = tokens.owner(session, id)
-        if owner != principal.user:
-            principal.demand("users:write")
+        if owner == principal.user:
+            principal.demand("account:write")
+        elif not principal.may("users:write") or not users.sees(session, owner):
+            raise tokens.NoSuchToken()
+        else:
             users.demand_rights_of(session, owner)
         tokens.revoke(session, id)
 
@@ -264,6 +306,11 @@ class Identity(Service):
     def list_audit(self, session: Session, query: ListQuery[AuditEntry]) -> Raw[Page[AuditEntry]]:
         """Who did what, when, latest first."""
         return Raw(listing.page(session, AUDIT, query))
+
+
+def _announced(call: Call) -> list[str]:
+    """The permissions of the modules that run, as the gateway knows them."""
+    return list(call.meta.get("permissions") or ())
 
 
 def _found(read: tuple[str, int] | None) -> Raw[Any]:

@@ -1,27 +1,27 @@
-"""Signing in: an e-mail and a password become a session, and guessing gets slower and slower.
+"""Signing in: an e-mail and a password become a session, and guessing gets slow (`guessing.py`).
 
-Every failure has one wording and takes as long: an e-mail that nobody has is not told from a wrong
-password. Attempts are counted by e-mail whether somebody has it or not.
+Every failure has one wording: an e-mail that nobody has is not told from a wrong password, nor is
+either from a try that was not allowed any more.
 """
 
 import datetime as dt
-import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import SecretStr
-from sqlalchemy import Row, select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from liaison_identity import audit, passwords, tokens
+from liaison_identity import audit, guessing, passwords, tokens
+from liaison_identity.guessing import Try
 from liaison_identity.models import User
 from liaison_identity.users import USERS
 from liaison_kit import listing
 from liaison_kit.context import NOBODY, Context, context
 from liaison_kit.database.database import Database
-from liaison_kit.ids import uuid7
 from liaison_kit.settings import settings
 from liaison_sdk.contracts.identity import Credentials
 from liaison_sdk.errors import Forbidden, Unauthenticated
@@ -39,55 +39,73 @@ class WrongCredentials(Unauthenticated):
         )
 
 
+class SeveralOrganisations(Unauthenticated):
+    """The e-mail and the password are right in more than one organisation.
+
+    Each of them has counted this as a try, so nobody learns more than by trying them in turn.
+    """
+
+    code, title = "several_organisations", "Say in which organisation"
+
+    def __init__(self) -> None:
+        super().__init__("You work for several organisations: name one in `tenant`, by its slug.")
+
+
 class WrongPassword(Forbidden):
     """The present password is missing or wrong, or there were too many tries."""
 
     code, title = "wrong_password", "Say your present password first"
 
 
-_FAILED = text(
-    "WITH seen AS (UPDATE sign_in_attempts SET last_at = now() WHERE account = :account)"
-    " INSERT INTO audit (id, tenant_id, at, by, action, record, record_id, details)"
-    " SELECT :id, :tenant, :now, NULL, 'sign_in_failed', 'users', :user, '{}'"
-    " WHERE CAST(:user AS uuid) IS NOT NULL"
-)
-_FORGIVE = text(
-    "DELETE FROM sign_in_attempts WHERE account = :account OR last_at < now() - interval '1 day'"
-)
+def sign_in(db: Database, credentials: Credentials, address: str) -> bytes:
+    """A session as JSON: the token, until when, and who.
 
-
-def sign_in(db: Database, credentials: Credentials) -> bytes:
-    """A session as JSON: the token, until when, and who."""
-    email = normal(credentials.email)
-    found = _attempt(db, email, credentials.tenant)
-    if not found.allowed:
+    Without `tenant` the password is tried in each organisation that knows the e-mail; of many, in
+    the four that were used last.
+    """
+    email, source = normal(credentials.email), guessing.network(address)
+    allowed = guessing.tries(db, source, email, credentials.tenant)
+    if not allowed:
         raise WrongCredentials()
-    if not passwords.right(found.password_hash, credentials.password):
-        _failed(db, email, found.tenant_id, found.user_id)
+    right = _right(db, source, allowed, credentials.password)
+    for found in allowed:
+        if found not in right:
+            _failed(db, found)
+    if not right:
         raise WrongCredentials()
+    guessing.right(db, source, right)
+    if len(right) > 1:
+        raise SeveralOrganisations()
     again = None
-    if passwords.outdated(found.password_hash):
+    if passwords.outdated(str(right[0].password_hash)):
         again = passwords.hashed(credentials.password)
-    with db.writing(Context(tenant=found.tenant_id)) as session:
-        return _open(session, found.user_id, email, again)
+    with db.writing(Context(tenant=right[0].tenant or NOBODY)) as session:
+        return _open(session, right[0], source, again)
 
 
-def confirm(db: Database, tenant: UUID, user: UUID, password: SecretStr | None) -> None:
-    """Make sure that the user acts, not somebody at their screen; failures count alike."""
+def confirm(
+    db: Database, tenant: UUID, user: UUID, password: SecretStr | None, session_id: UUID | None
+) -> None:
+    """Make sure that the user acts, not somebody at their screen or with their token.
+
+    Tries are counted by session, so that whoever stole one can't keep the owner from changing the
+    password; all API tokens of a user count together.
+    """
     with db.reading(Context(tenant=tenant)) as session:
-        mine = session.execute(
-            select(User.email, User.password_hash).where(User.id == user)
-        ).one_or_none()
-    email = mine.email if mine is not None else None
-    if mine is None or email is None or password is None:
+        kept = session.scalar(select(User.password_hash).where(User.id == user))
+    who = (tenant, user, session_id)
+    if kept is None or password is None or not guessing.may_confirm(db, who):
         raise WrongPassword()
-    if not _attempt(db, email, None).allowed:
+    try:
+        with passwords.USUAL.place():
+            right = passwords.right(kept, password)
+    except passwords.TooManyAtOnce:
+        guessing.confirmed(db, who)
+        raise
+    if not right:
+        _failed(db, Try(tenant, user, kept, b"", usual=True))
         raise WrongPassword()
-    if not passwords.right(mine.password_hash, password):
-        _failed(db, email, tenant, user)
-        raise WrongPassword()
-    with db.writing(Context(tenant=tenant)) as session:
-        session.execute(_FORGIVE, {"account": _account(email)})
+    guessing.confirmed(db, who)
 
 
 def normal(email: str) -> str:
@@ -98,46 +116,40 @@ def normal(email: str) -> str:
         return email.strip().lower()
 
 
-def _attempt(db: Database, email: str, tenant: str | None) -> Row[Any]:
-    """Count an attempt; whether it may go on, and the account that it is about, if there is one."""
-    with db.reading(Context(tenant=NOBODY)) as session:
-        return (
-            session.connection()
-            .exec_driver_sql(
-                "SELECT * FROM sign_in_account(%(account)s, %(email)s, %(tenant)s)",
-                {"account": _account(email), "email": email, "tenant": tenant},
-            )
-            .one()
-        )
+def _right(db: Database, source: str, allowed: Sequence[Try], password: SecretStr) -> list[Try]:
+    """The tries whose account has this password; all are looked at, whichever is right."""
+    lane = passwords.USUAL if any(found.usual for found in allowed) else passwords.STRANGE
+    try:
+        with lane.place():
+            looks = [passwords.right(found.password_hash, password, lane) for found in allowed]
+    except passwords.TooManyAtOnce:
+        guessing.right(db, source, allowed)
+        raise
+    return [found for found, is_right in zip(allowed, looks, strict=True) if is_right]
 
 
-def _failed(db: Database, email: str, tenant: UUID | None, user: UUID | None) -> None:
-    """Write the failure down; the same statement runs, and writes, when nobody has the e-mail."""
-    with db.writing(Context(tenant=tenant or NOBODY)) as session:
-        session.execute(
-            _FAILED,
-            {
-                "account": _account(email),
-                "id": uuid7(),
-                "tenant": tenant,
-                "user": user,
-                "now": context(session).now,
-            },
-        )
+def _failed(db: Database, wrong: Try) -> None:
+    """Write the failure down; the same statement runs when nobody has the e-mail."""
+    with db.writing(Context(tenant=wrong.tenant or NOBODY)) as session:
+        audit.failed_sign_in(session, wrong.user)
 
 
-def _open(session: Session, user: UUID, email: str, password_hash: str | None) -> bytes:
+def _open(session: Session, right: Try, source: str, password_hash: str | None) -> bytes:
     now = context(session).now
     values: dict[str, Any] = {"last_signed_in_at": now}
     if password_hash is not None:
         values["password_hash"] = password_hash
-    session.execute(
+    # Whose password was changed, or who was deactivated, since it was looked at stays outside.
+    user = session.scalar(
         update(User)
-        .where(User.id == user)
+        .where(User.id == right.user, User.active, User.password_hash == right.password_hash)
         .values(values)
+        .returning(User.id)
         .execution_options(synchronize_session=False)
     )
-    session.execute(_FORGIVE, {"account": _account(email)})
+    if user is None:
+        raise WrongCredentials()
+    guessing.remember(session, user, source)
     expires_at = now + dt.timedelta(hours=settings().session_hours)
     token, row = tokens.issue(session, user, "session", expires_at)
     audit.record(session, "signed_in", "users", user, by=user, token=str(row.id))
@@ -148,7 +160,3 @@ def _open(session: Session, user: UUID, email: str, password_hash: str | None) -
         raise WrongCredentials()
     said = json.dumps({"token": token, "expires_at": expires_at.isoformat()})
     return f'{said[:-1]}, "user": {found[0]}}}'.encode()
-
-
-def _account(email: str) -> bytes:
-    return hashlib.sha256(email.encode()).digest()

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from liaison_identity import audit, taken
+from liaison_identity import audit, reach, taken
 from liaison_identity.models import Team, User
 from liaison_kit import records
 from liaison_kit.events import emit
@@ -37,7 +37,7 @@ _UNIQUE = {"uq_teams_name": "name"}
 
 def create(session: Session, team: NewTeam) -> Held[Team]:
     """A new team."""
-    records.demand(session, manager_id=(User, team.manager_id))
+    _check_manager(session, team.manager_id)
     return add(session, **team.model_dump())
 
 
@@ -58,8 +58,10 @@ def change(session: Session, id: UUID, changes: TeamChanges, version: int) -> No
     values = {name: getattr(changes, name) for name in changes.model_fields_set}
     if "region" in values:
         values["region"] = values["region"] or None
-    if "manager_id" in values:
-        records.demand(session, manager_id=(User, values["manager_id"]))
+    if values.get("manager_id") not in (None, row.manager_id):
+        _check_manager(session, values["manager_id"])
+        # Whoever manages a team sees its members' records.
+        reach.demand_members(session, id)
     with taken.named(TEAMS, _UNIQUE):
         _, changed = records.change(session, TEAMS, row, values)
     if not changed:
@@ -80,3 +82,10 @@ def remove(session: Session, id: UUID, version: int) -> None:
     audit.record(session, "team_removed", "teams", id, name=row.name)
     emit(session, TeamSaved(team_id=id))
     users.tell(session, members)
+
+
+def _check_manager(session: Session, manager_id: UUID | None) -> None:
+    from liaison_identity import users
+
+    records.demand(session, manager_id=(User, manager_id))
+    users.demand_visible(session, manager_id=manager_id)

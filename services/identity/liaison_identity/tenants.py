@@ -1,8 +1,6 @@
 """Tenants: set up once with roles and an administrator, however often it is asked."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -11,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from liaison_identity import audit, roles, users
 from liaison_identity.models import Role, Tenant, User
+from liaison_identity.standard_roles import STANDARD, Standard
 from liaison_kit.context import NOBODY, Context, context
 from liaison_kit.database.database import Database
 from liaison_kit.events import emit
@@ -23,107 +22,9 @@ from liaison_sdk.contracts.identity import (
     NewRole,
     NewTenant,
     NewUser,
-    RowRule,
     TenantCreated,
 )
 from liaison_sdk.errors import InvalidInput
-
-
-def _both(*records: str) -> list[str]:
-    return [f"{record}:{verb}" for record in records for verb in ("read", "write")]
-
-
-def _read(*records: str) -> list[str]:
-    return [f"{record}:read" for record in records]
-
-
-_PEOPLE = ("contacts", "companies")
-_SELLING = ("opportunities", "leads", "activities", "quotes", "orders")
-_CATALOGUE = ("products", "pipelines")
-_MARKETING = ("segments", "templates", "campaigns", "journeys", "messages", "forms")
-_SUPPORT = ("tickets", "tasks", "articles", "conversations", "surveys")
-_FIGURES = ("indicators", "reports", "dashboards")
-_STAFF = ("users", "teams")
-
-
-@dataclass(frozen=True, slots=True)
-class Standard:
-    """A role that each tenant starts with; `key` is its external id, so that it may be renamed."""
-
-    key: str
-    en: str
-    fr: str
-    permissions: Iterable[str]
-    rows: dict[str, RowRule]
-
-
-def _in_rows(rule: RowRule) -> dict[str, RowRule]:
-    return dict.fromkeys(_SELLING, rule)
-
-
-_EVERYDAY = (*_read(*_STAFF, "custom_fields", "history"), *_both("jobs"))
-
-STANDARD = (
-    Standard("administrator", "Administrator", "Administrateur", ("*",), {}),
-    Standard(
-        "sales_manager",
-        "Sales manager",
-        "Responsable commercial",
-        (
-            *_both(*_PEOPLE, *_SELLING, *_CATALOGUE, *_FIGURES, "imports"),
-            *_EVERYDAY,
-        ),
-        _in_rows("team"),
-    ),
-    Standard(
-        "sales_rep",
-        "Sales rep",
-        "Commercial",
-        (*_both(*_PEOPLE, *_SELLING), *_read(*_CATALOGUE, *_FIGURES), *_EVERYDAY),
-        _in_rows("own"),
-    ),
-    Standard(
-        "marketer",
-        "Marketer",
-        "Chargé de marketing",
-        (
-            *_both(*_PEOPLE, *_MARKETING, "leads", "imports"),
-            *_read("opportunities", "products", *_FIGURES),
-            *_EVERYDAY,
-        ),
-        {},
-    ),
-    Standard(
-        "support_agent",
-        "Support agent",
-        "Agent de support",
-        (
-            *_both(*_SUPPORT, "contacts"),
-            *_read("companies", "opportunities", "orders", "products"),
-            *_EVERYDAY,
-        ),
-        {},
-    ),
-    Standard(
-        "read_only",
-        "Read-only",
-        "Lecture seule",
-        _read(
-            *_PEOPLE,
-            *_SELLING,
-            *_CATALOGUE,
-            *_MARKETING,
-            *_SUPPORT,
-            *_FIGURES,
-            *_STAFF,
-            "roles",
-            "custom_fields",
-            "history",
-            "jobs",
-        ),
-        {},
-    ),
-)
 
 
 def bootstrap(db: Database, new: NewTenant) -> contracts.Tenant:

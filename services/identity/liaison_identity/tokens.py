@@ -3,13 +3,14 @@
 import datetime as dt
 import hashlib
 import secrets
+from collections.abc import Iterable
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from liaison_identity import audit, grants, roles
+from liaison_identity import audit, grants, permissions, roles
 from liaison_identity.models import Token, User
 from liaison_kit.context import NOBODY, Context, Principal, context
 from liaison_kit.database.database import Database
@@ -20,12 +21,13 @@ from liaison_kit.trust.principals import Principals
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     Authenticated,
+    EndedTokens,
     IssuedToken,
     NewToken,
     RenewedPrincipal,
     TokenRevoked,
 )
-from liaison_sdk.errors import NotFound, Unauthenticated
+from liaison_sdk.errors import Conflict, NotFound, Unauthenticated
 
 # Scanners of source code recognise leaked tokens by how they begin.
 _PREFIX = {"session": "lses_", "token": "ltok_"}
@@ -47,6 +49,22 @@ WHERE u.id = %(user)s::uuid AND u.active AND n.active
   AND (%(kind)s = 'session' OR (t.id IS NOT NULL AND t.revoked_at IS NULL
                                 AND (t.expires_at IS NULL OR t.expires_at > now())))
 """
+
+
+MOST = 50
+"""So many API tokens a user may have at a time."""
+
+
+class TooManyTokens(Conflict):
+    """The user has as many API tokens as anybody may have; end one first."""
+
+    code, title = "too_many_tokens", "You have too many API tokens"
+
+
+class NoSuchToken(NotFound):
+    """There is no such token, or none that the caller may know of."""
+
+    title = "There is no such token"
 
 
 class BadToken(Unauthenticated):
@@ -100,7 +118,7 @@ def issue(
     kind: Literal["session", "token"],
     expires_at: dt.datetime | None,
     label: str | None = None,
-    permissions: list[str] | None = None,
+    narrowed: list[str] | None = None,
 ) -> tuple[str, Token]:
     """A new token and its row."""
     about = context(session)
@@ -112,7 +130,7 @@ def issue(
         kind=kind,
         hash=hash_of(token),
         label=label,
-        permissions=permissions,
+        permissions=narrowed,
         created_at=about.now,
         expires_at=expires_at,
         last_used_at=None,
@@ -122,18 +140,40 @@ def issue(
     return token, row
 
 
-def create(session: Session, principal: Principal, new: NewToken) -> IssuedToken:
-    """An API token of the caller's own; it never allows more than the token that asked for it."""
+def create(
+    session: Session, principal: Principal, new: NewToken, announced: Iterable[str] = ()
+) -> IssuedToken:
+    """An API token of the caller's own; it never allows more than the token that asked for it.
+
+    `announced` are the permissions of the modules that run.
+    """
     now = context(session).now
+    permissions.check(new.permissions or (), (), announced)
     wanted = None if new.permissions is None else sorted(set(new.permissions))
     if wanted is not None:
         grants.demand(principal, wanted, principal.rows)
     elif not principal.permissions >= _of_roles(session, principal.user):
         wanted = sorted(principal.permissions)
+    _demand_room(session, principal.user)
     expires_at = None if new.days is None else now + dt.timedelta(days=new.days)
     token, row = issue(session, principal.user, "token", expires_at, new.label, wanted)
     audit.record(session, "token_created", "tokens", row.id, label=new.label, permissions=wanted)
     return IssuedToken(**_shape(row).model_dump(), token=token)
+
+
+def _demand_room(session: Session, user: UUID) -> None:
+    """One more token must not be too many; those who ask for several at once take turns."""
+    active = session.scalar(
+        select(User.active).where(User.id == user).with_for_update(key_share=True)
+    )
+    if not active:
+        # They have been deactivated or removed since they were recognised.
+        raise BadToken()
+    held = session.scalar(
+        select(func.count()).where(Token.user_id == user, Token.kind == "token", *_valid(session))
+    )
+    if held is not None and held >= MOST:
+        raise TooManyTokens(f"You have {held} API tokens: end one that you don't need any more")
 
 
 def page(session: Session, user: UUID, limit: int, cursor: UUID | None) -> Page[contracts.Token]:
@@ -155,7 +195,7 @@ def owner(session: Session, id: UUID) -> UUID:
     """Whose token it is."""
     found = session.scalar(select(Token.user_id).where(Token.id == id, Token.revoked_at.is_(None)))
     if found is None:
-        raise NotFound("There is no such token")
+        raise NoSuchToken()
     return found
 
 
@@ -165,28 +205,31 @@ def revoke(session: Session, id: UUID, action: str = "token_revoked") -> None:
 
 
 def revoke_all(
-    session: Session, user: UUID, *, kind: str | None = None, but: UUID | None = None
-) -> None:
-    """End the tokens of a user: all of them, or those of one kind, or all but one."""
+    session: Session, user: UUID, *, but: UUID | None = None, sessions_only: bool = False
+) -> EndedTokens:
+    """End the tokens of a user, but for one that stays, or their sessions only."""
     where = [Token.user_id == user]
-    if kind is not None:
-        where.append(Token.kind == kind)
+    if sessions_only:
+        where.append(Token.kind == "session")
     if but is not None:
         where.append(Token.id != but)
-    _revoke(session, "token_revoked", *where)
+    return _revoke(session, "token_revoked", *where)
 
 
-def _revoke(session: Session, action: str, *where: ColumnElement[bool]) -> None:
+def _revoke(session: Session, action: str, *where: ColumnElement[bool]) -> EndedTokens:
     ended = session.execute(
         update(Token)
         .where(*where, Token.revoked_at.is_(None))
         .values(revoked_at=context(session).now)
-        .returning(Token.id, Token.hash, Token.user_id, Token.kind)
+        .returning(Token.id, Token.hash, Token.user_id, Token.kind, Token.expires_at)
         .execution_options(synchronize_session=False)
     ).all()
     for token in ended:
         audit.record(session, action, "tokens", token.id, user=str(token.user_id), kind=token.kind)
         emit(session, TokenRevoked(token_hash=bytes(token.hash).hex()))
+    now = context(session).now
+    kinds = [token.kind for token in ended if token.expires_at is None or token.expires_at > now]
+    return EndedTokens(sessions_ended=kinds.count("session"), api_tokens_ended=kinds.count("token"))
 
 
 def hash_of(token: str) -> bytes:

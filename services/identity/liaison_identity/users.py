@@ -7,18 +7,29 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from liaison_identity import administrators, audit, grants, passwords, roles, taken, tokens
+from liaison_identity import (
+    administrators,
+    audit,
+    grants,
+    guessing,
+    passwords,
+    reach,
+    roles,
+    taken,
+    tokens,
+)
 from liaison_identity.models import Team, User
-from liaison_kit import records
+from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.events import emit
 from liaison_kit.events.resend import batches
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.references import unknown
 from liaison_kit.records.search import search_text
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
-    NewPassword,
+    EndedTokens,
     NewUser,
     TeamSaved,
     UserChanges,
@@ -26,7 +37,7 @@ from liaison_sdk.contracts.identity import (
     UserRemoved,
     UsersSaved,
 )
-from liaison_sdk.errors import InvalidInput
+from liaison_sdk.errors import InvalidInput, NotFound
 from liaison_sdk.labels import Label
 
 _manager = aliased(User, name="manager")
@@ -49,6 +60,7 @@ USERS = RecordType(
         "can_sign_in": and_(User.active, User.email.is_not(None), User.password_hash.is_not(None)),
     },
     search=User.search,
+    owner=User.id,
 )
 UNIQUE = {"uq_users_email": "email"}
 _TOLD = {"name", "email", "team_id", "manager_id", "active"}
@@ -65,18 +77,23 @@ def create(session: Session, user: NewUser) -> Held[User]:
     """A new user; their roles may not allow more than their maker is allowed."""
     if user.password is not None and user.email is None:
         raise NoEmail.field("email", "missing", "A password needs an e-mail to sign in with")
+    # Before anything is locked: a hash takes its time.
+    password_hash = None if user.password is None else passwords.hashed(user.password)
     _check_references(session, user.team_id, user.manager_id)
     granted = roles.chosen(session, user.role_ids)
     grants.demand(context(session).principal, *roles.allowed(granted))
+    if user.team_id is not None:
+        reach.demand_members(session, user.team_id)
     with taken.named(USERS, UNIQUE):
         row = records.create(
             session,
             USERS,
             User,
             **user.model_dump(exclude={"password"}),
-            password_hash=None if user.password is None else passwords.hashed(user.password),
+            password_hash=password_hash,
             search=search_text([user.name, user.email, user.title]),
         )
+    reach.keep_in_sight(session, row.id)
     audit.record(
         session,
         "user_created",
@@ -89,11 +106,12 @@ def create(session: Session, user: NewUser) -> Held[User]:
     return row
 
 
-def change(session: Session, id: UUID, changes: UserChanges, version: int) -> None:
+def change(session: Session, id: UUID, changes: UserChanges, version: int) -> User:
     """Set fields of a user.
 
     What decides who can sign in, and with which rights, is only for those who hold all the rights
-    that the user has and gets.
+    that the user has and gets. Team and manager are only changed among people whose records the
+    actor sees.
     """
     row = records.load(session, USERS, User, id, version)
     values = {name: getattr(changes, name) for name in changes.model_fields_set}
@@ -101,9 +119,18 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> No
     principal = context(session).principal
     if any(getattr(row, name) != values[name] for name in _GUARDED & values.keys()):
         grants.demand(principal, *held)
+        reach.demand_account(session, id, *held)
+    given = held
     if "role_ids" in values:
-        grants.demand(principal, *roles.allowed(roles.chosen(session, values["role_ids"])))
-    _check_references(session, values.get("team_id"), values.get("manager_id"), id)
+        given = roles.allowed(roles.chosen(session, values["role_ids"]))
+        grants.demand(principal, *given)
+    moves = {n: values[n] for n in ("team_id", "manager_id") & values.keys()}
+    moves = {name: to for name, to in moves.items() if to not in (None, getattr(row, name))}
+    _check_references(session, moves.get("team_id"), moves.get("manager_id"), id)
+    if moves:
+        reach.demand(session, [id])
+    if "team_id" in moves:
+        reach.demand_members(session, moves["team_id"])
     if "team_id" in values and row.region is not None:
         values["region"] = None
     values["search"] = search_text(
@@ -112,7 +139,11 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> No
     with taken.named(USERS, UNIQUE):
         row, changed = records.change(session, USERS, row, values)
     if not changed:
-        return
+        return row
+    if changed.keys() & {"team_id", "manager_id"}:
+        reach.keep_in_sight(session, id)
+    if "role_ids" in changed:
+        reach.demand_account(session, id, *given)
     if changed.keys() & _GUARDED:
         if grants.EVERYTHING in before:
             administrators.keep_one(session)
@@ -125,6 +156,7 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> No
     tell(session, [id])
     if "name" in changed:
         touch(session, User.manager_id == id)
+    return row
 
 
 def remove(session: Session, id: UUID, version: int) -> None:
@@ -132,6 +164,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     row = records.load(session, USERS, User, id, version)
     before, _ = held = _held(session, row)
     grants.demand(context(session).principal, *held)
+    reach.demand_account(session, id, *held)
     tokens.revoke_all(session, id)
     managed = touch(session, User.manager_id == id, quietly=True, manager_id=None)
     about = context(session)
@@ -156,27 +189,46 @@ def remove(session: Session, id: UUID, version: int) -> None:
     tell(session, managed)
 
 
-def set_password(session: Session, id: UUID, new: NewPassword) -> None:
-    """Set a password; every session of the user ends but the one that asks.
+def may_set_password(session: Session, id: UUID) -> None:
+    """Raise unless the actor may set this user's password, and it would be of use."""
+    row = _user(session, id)
+    if context(session).user != id:
+        _demand_rights(session, row)
+    if row.email is None:
+        raise NoEmail.field("email", "missing", "This user has no e-mail to sign in with")
+
+
+def set_password(
+    session: Session, id: UUID, password_hash: str, *, keep_tokens: bool, but: UUID | None
+) -> EndedTokens:
+    """Set a password; sessions and API tokens end, but for the session `but` that asks.
 
     Another person's needs all the rights that this person has. Whether one's own present password
     was right is for `sign_in.confirm`, which counts failures.
     """
-    about = context(session)
     row = records.load(session, USERS, User, id)
-    if row.email is None:
-        raise NoEmail.field("email", "missing", "This user has no e-mail to sign in with")
-    if about.user != id:
-        grants.demand(about.principal, *_held(session, row))
-    tokens.revoke_all(session, id, kind="session")
-    audit.record(session, "password_set", "users", id)
-    touch(session, User.id == id, password_hash=passwords.hashed(new.password))
+    may_set_password(session, id)
+    ended = tokens.revoke_all(session, id, but=but, sessions_only=keep_tokens)
+    guessing.forget(session, row.id)
+    audit.record(session, "password_set", "users", id, api_tokens_kept=keep_tokens)
+    touch(session, User.id == id, password_hash=password_hash)
+    return ended
 
 
 def demand_rights_of(session: Session, id: UUID) -> None:
-    """Raise unless the actor holds every right of this user."""
-    row = records.load(session, USERS, User, id)
-    grants.demand(context(session).principal, *_held(session, row))
+    """Raise unless the actor sees this user and holds every right of theirs."""
+    _demand_rights(session, _user(session, id))
+
+
+def demand_seen(session: Session, id: UUID) -> None:
+    """Raise `NotFound` unless there is such a user whom the actor sees."""
+    if not sees(session, id):
+        raise NotFound("There is no such record in users")
+
+
+def sees(session: Session, id: UUID) -> bool:
+    """Whether there is such a user whom the actor sees."""
+    return listing.read(session, USERS, id) is not None
 
 
 def touch(
@@ -208,23 +260,27 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services what they keep of these users."""
     session.flush()
     for some in batches(ids):
-        rows = session.execute(
-            select(
-                User.id,
-                User.name,
-                User.email,
-                User.team_id,
-                _team_name.label("team"),
-                _region.label("region"),
-                User.manager_id,
-                _manager_name.label("manager"),
-                User.active,
-                User.version,
-            ).where(User.id.in_(some))
-        )
-        told = [UserRef.model_validate(row, from_attributes=True) for row in rows]
-        if told:
+        if told := known(session, some):
             emit(session, UsersSaved(users=told))
+
+
+def known(session: Session, ids: Sequence[UUID]) -> list[UserRef]:
+    """What others keep of these users."""
+    rows = session.execute(
+        select(
+            User.id,
+            User.name,
+            User.email,
+            User.team_id,
+            _team_name.label("team"),
+            _region.label("region"),
+            User.manager_id,
+            _manager_name.label("manager"),
+            User.active,
+            User.version,
+        ).where(User.id.in_(ids))
+    )
+    return [UserRef.model_validate(row, from_attributes=True) for row in rows]
 
 
 def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
@@ -233,7 +289,22 @@ def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
         emit(session, UserRemoved(user_id=id))
 
 
-def _held(session: Session, row: Held[User]) -> tuple[set[str], dict[str, contracts.RowRule]]:
+def _user(session: Session, id: UUID) -> User:
+    demand_seen(session, id)
+    return session.scalars(
+        select(User).where(User.id == id).execution_options(populate_existing=True)
+    ).one()
+
+
+def _demand_rights(session: Session, row: User | Held[User]) -> None:
+    held = _held(session, row)
+    grants.demand(context(session).principal, *held)
+    reach.demand_account(session, row.id, *held)
+
+
+def _held(
+    session: Session, row: User | Held[User]
+) -> tuple[set[str], dict[str, contracts.RowRule]]:
     return roles.allowed(roles.chosen(session, row.role_ids))
 
 
@@ -243,14 +314,26 @@ def _check_references(
     if manager_id is not None and manager_id == id:
         raise InvalidInput.field("manager_id", "own_manager", "Nobody is their own manager")
     records.demand(session, team_id=(Team, team_id), manager_id=(User, manager_id))
+    demand_visible(session, manager_id=manager_id)
+
+
+def demand_visible(session: Session, **references: UUID | None) -> None:
+    """A user whom the actor does not see is named like one that there is not."""
+    hidden = [p for p, id in references.items() if id and not reach.sees_user(session, id)]
+    if hidden:
+        raise unknown(hidden)
 
 
 def resolve(session: Session, names: Sequence[str]) -> dict[str, UUID]:
     """The ids of users by name or e-mail address; of two that share a name, the older one."""
-    rows = session.execute(
+    found = (
         select(User.id, User.name, User.email)
         .where(User.name.in_(names) | User.email.in_(names))
         .order_by(User.id.desc())
     )
+    _, seen = listing.row_rule(session, USERS)
+    if seen is not None:
+        found = found.where(User.id.in_(seen))
+    rows = session.execute(found)
     wanted = set(names)
     return {known: id for id, *both in rows for known in both if known in wanted}

@@ -1,11 +1,14 @@
 """What identity's tests share: a company with its administrator, and its users."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+from sqlalchemy import make_url
 
 from liaison_identity import tenants
 from liaison_identity.service import Identity
@@ -16,7 +19,7 @@ from liaison_sdk.contracts.identity import Administrator, NewTenant
 # Tests are imported by file: their helpers are found beside them.
 sys.path.append(str(Path(__file__).parent))
 
-from identity_company import PASSWORD, Company, call, role_id
+from identity_company import PASSWORD, Company, Guesses, call, role_id
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +27,15 @@ def identity_db(database: Callable[[str], Database]) -> Database:
     """Identity's database, which its operations use."""
     Identity.db = database("identity")
     return Identity.db
+
+
+@pytest.fixture
+def guesses(postgres: str, identity_db: Database) -> Iterator[Guesses]:
+    """What has been guessed, for which time can pass."""
+    address = make_url(postgres).set(drivername="postgresql", database=identity_db.url.database)
+    with closing(psycopg2.connect(address.render_as_string(hide_password=False))) as connection:
+        connection.autocommit = True
+        yield Guesses(connection)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """A company for identity's tests, and a way to call the service as somebody."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -33,11 +35,15 @@ class Company:
     id: UUID
     slug: str
     email: str
+    source: str = field(default_factory=lambda: new_source())
+    """Where its people are: guesses elsewhere are none of theirs."""
 
-    def sign_in(self, email: str = "", password: str = PASSWORD, **more: Any) -> Answer:
-        """Sign in; the tenant is named, since tests share a database."""
+    def sign_in(
+        self, email: str = "", password: str = PASSWORD, source: str = "", **more: Any
+    ) -> Answer:
+        """Sign in, from where the company is unless said otherwise."""
         body = {"email": email or self.email, "password": password, **more}
-        return call("sign_in", body=body)
+        return call("sign_in", body=body, source=source or self.source)
 
     def token(self, email: str = "", password: str = PASSWORD) -> str:
         """A session's token."""
@@ -75,6 +81,36 @@ def read(who: dict[str, Any]) -> Principal:
     return Principals(keyring("contacts")).read(who["signed"])
 
 
+@dataclass
+class Guesses:
+    """What has been guessed; the service itself may not touch it, so the server's owner does."""
+
+    connection: Any
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass for every guess: nothing else moves its clock."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE guesses SET forgotten_at = forgotten_at - %s * interval '1 second'",
+                (seconds,),
+            )
+
+    def left(self) -> int:
+        """How many things somebody has guessed about lately."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM guesses")
+            return int(cursor.fetchone()[0])
+
+
+_numbers = count(1)
+
+
+def new_source() -> str:
+    """An address that nobody has come from."""
+    number = next(_numbers)
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
 def call(
     operation: str,
     who: dict[str, Any] | None = None,
@@ -84,6 +120,8 @@ def call(
     query: dict[str, Any] | None = None,
     version: int | None = None,
     key: str | None = None,
+    source: str = "",
+    announced: Sequence[str] = (),
 ) -> Answer:
     """Call an operation as the wire does."""
     meta = {
@@ -91,6 +129,8 @@ def call(
         "query": [[name, str(value)] for name, value in (query or {}).items()],
         "if_match": version,
         "idempotency_key": key,
+        "source": source,
+        "permissions": list(announced),
     }
     sent = b"" if body is None else json.dumps(body).encode()
     signed = None if who is None else who["signed"]

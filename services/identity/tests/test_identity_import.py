@@ -46,6 +46,11 @@ class Steps:
         with self.company.db.writing(self.company.about(self.who)) as session:
             yield session
 
+    def asking(self, work: Any) -> Any:
+        """Work in one transaction; here are no other services to ask."""
+        with self.step() as session:
+            return work(session)
+
 
 def run(company: Company, who: Who, path: Path, **mapping: str) -> dict[str, int]:
     """Import a file; the counts of what became of its rows."""

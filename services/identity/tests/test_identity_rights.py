@@ -1,13 +1,16 @@
 """Roles, tokens and row rules: what people may do, and that nobody gives more than they have."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from identity_company import PASSWORD, Company, authenticate, call, read, role_id
 
-from liaison_identity import grants
+from liaison_identity import grants, permissions
+from liaison_identity.service import Identity
+from liaison_kit.calls.manifest import operations
 
 Users = Callable[..., dict[str, Any]]
 Who = dict[str, Any]
@@ -151,16 +154,14 @@ def test_an_api_token_is_shown_once_and_allows_no_more_than_it_says(
 
 
 def test_a_narrow_token_makes_no_wider_one(company: Company, admin: Who) -> None:
-    narrow = company.principal(
-        call("create_token", admin, body={"label": "a", "permissions": ["leads:read"]}).body[
-            "token"
-        ]
-    )
+    may = ["account:write", "leads:read"]
+    made = call("create_token", admin, body={"label": "a", "permissions": may})
+    narrow = company.principal(made.body["token"])
 
     implied = call("create_token", narrow, body={"label": "b"})
     asked = call("create_token", narrow, body={"label": "c", "permissions": ["*"]})
 
-    assert implied.body["permissions"] == ["leads:read"]
+    assert implied.body["permissions"] == may
     assert asked.status == 403
 
 
@@ -194,7 +195,7 @@ def test_a_role_that_changes_is_felt_at_once(company: Company, admin: Who, clerk
         version=role["version"],
     )
 
-    assert company.principal(token)["permissions"] == ["users:read"]
+    assert set(company.principal(token)["permissions"]) == {"users:read"} | grants.ACCOUNT
 
 
 def test_the_last_administrator_stays(company: Company, admin: Who, add_user: Users) -> None:
@@ -250,10 +251,203 @@ def test_ones_own_password_needs_the_present_one(company: Company, add_user: Use
         body={"password": "brand new password", "current_password": PASSWORD},
     )
 
-    assert (without.status, wrong.status, right.status) == (403, 403, 204)
+    assert (without.status, wrong.status, right.status) == (403, 403, 200)
     assert company.sign_in(user["email"], "brand new password").status == 200
     assert company.sign_in(user["email"]).status == 401
-    assert authenticate(token).status == 401
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_ones_own_new_password_ends_what_others_may_have_come_with(
+    company: Company, add_user: Users, keep: bool
+) -> None:
+    user = add_user("Pia", "sales_rep")
+    here, elsewhere = company.token(user["email"]), company.token(user["email"])
+    who = company.principal(here)
+    machine = call("create_token", who, body={"label": "ERP"}).body["token"]
+    new = {"password": "brand new password", "current_password": PASSWORD, "keep_tokens": keep}
+
+    answer = call("set_password", who, path={"id": user["id"]}, body=new)
+
+    assert answer.body == {"sessions_ended": 1, "api_tokens_ended": 0 if keep else 1}
+    valid = [authenticate(token).status for token in (here, elsewhere, machine)]
+    assert valid == [200, 401, 200 if keep else 401]
+
+
+def test_a_password_that_an_administrator_sets_ends_everything(
+    company: Company, admin: Who, add_user: Users
+) -> None:
+    user = add_user("Pia", "sales_rep")
+    session = company.token(user["email"])
+    machine = call("create_token", company.principal(session), body={"label": "ERP"}).body["token"]
+    path, new = {"id": user["id"]}, {"password": "brand new password"}
+
+    kept = call("set_password", admin, path=path, body={**new, "keep_tokens": True})
+    answer = call("set_password", admin, path=path, body=new)
+
+    assert (kept.status, kept.body["errors"][0]["path"]) == (422, "keep_tokens")
+    assert answer.body == {"sessions_ended": 1, "api_tokens_ended": 1}
+    assert {authenticate(t).status for t in (session, machine)} == {401}
+
+
+def test_a_token_that_sets_the_password_ends_with_the_others(company: Company, admin: Who) -> None:
+    made = call("create_token", admin, body={"label": "a", "permissions": ["account:write"]})
+    who = company.principal(made.body["token"])
+    new = {"password": "brand new password", "current_password": PASSWORD}
+
+    answer = call("set_password", who, path={"id": admin["user"]}, body=new)
+
+    assert answer.body == {"sessions_ended": 1, "api_tokens_ended": 1}
+    assert authenticate(made.body["token"]).status == 401
+
+
+def test_a_narrowed_token_does_nothing_that_it_was_not_made_for(
+    company: Company, admin: Who, add_user: Users
+) -> None:
+    other = add_user("Zoe", "sales_rep")
+    session = call("list_tokens", admin).body["items"][0]["id"]
+    theirs = company.principal(company.token(other["email"]))["token_id"]
+    made = call("create_token", admin, body={"label": "a", "permissions": ["contacts:read"]})
+    narrow = company.principal(made.body["token"])
+    new = {"password": "brand new password", "current_password": PASSWORD}
+    me, her = {"id": admin["user"]}, {"id": other["id"]}
+
+    refused = [
+        call("sign_out", narrow),
+        call("list_tokens", narrow),
+        call("list_tokens", narrow, query={"user_id": other["id"]}),
+        call("create_token", narrow, body={"label": "b"}),
+        call("create_token", narrow, body={"label": "b", "permissions": ["contacts:read"]}),
+        call("delete_token", narrow, path={"id": session}),
+        call("delete_token", narrow, path={"id": theirs}),
+        call("delete_token", narrow, path={"id": uuid4()}),
+        call("delete_token", narrow, path={"id": narrow["token_id"]}),
+        call("set_password", narrow, path=me, body=new),
+        call("set_password", narrow, path=her, body=new),
+        call("set_password", narrow, path={"id": uuid4()}, body=new),
+    ]
+
+    assert [answer.status for answer in refused] == [403] * len(refused)
+    assert call("get_me", narrow).body["kind"] == "token"
+    assert company.principal()["permissions"] == ["*"]
+
+
+def test_every_operation_that_names_no_permission_asks_for_one_itself(
+    company: Company, admin: Who
+) -> None:
+    made = call("create_token", admin, body={"label": "a", "permissions": ["contacts:read"]})
+    narrow = company.principal(made.body["token"])
+    bodies = {"set_password": {"password": "brand new password"}}
+    open_to_all = {
+        o.name for o in operations(Identity) if o.allow is None and not (o.internal or o.public)
+    }
+
+    answers = {
+        name: call(name, narrow, path={"id": admin["user"]}, body=bodies.get(name)).status
+        for name in open_to_all
+    }
+
+    assert answers == dict.fromkeys(open_to_all, 403) | {"get_me": 200}
+
+
+def test_a_token_may_be_made_to_act_on_its_owners_account(company: Company, admin: Who) -> None:
+    may = {"permissions": ["account:read"], "label": "a"}
+    reads = company.principal(call("create_token", admin, body=may).body["token"])
+    whole = company.principal(call("create_token", admin, body={"label": "b"}).body["token"])
+
+    assert call("list_tokens", reads).status == 200
+    assert call("create_token", reads, body={"label": "c"}).status == 403
+    assert call("create_token", whole, body={"label": "c"}).status == 201
+
+
+def test_a_user_has_fifty_api_tokens_at_most_however_many_are_asked_for_at_once(
+    company: Company, admin: Who
+) -> None:
+    def make(n: int) -> int:
+        return call("create_token", admin, body={"label": f"{n}"}).status
+
+    with ThreadPoolExecutor(4) as threads:
+        statuses = list(threads.map(make, range(54)))
+
+    assert sorted(statuses) == [201] * 50 + [409] * 4
+    assert call("create_token", admin, body={"label": "x"}).body["code"] == "too_many_tokens"
+    newest = call("list_tokens", admin, query={"limit": 60}).body["items"]
+    one = next(item["id"] for item in newest if item["kind"] == "token")
+    assert call("delete_token", admin, path={"id": one}).status == 204
+    assert make(0) == 201
+
+
+def test_who_was_deactivated_makes_no_token_with_what_is_still_remembered_of_them(
+    company: Company, admin: Who, add_user: Users
+) -> None:
+    user = add_user("Bob", "sales_rep")
+    remembered = company.principal(company.token(user["email"]))
+
+    change(admin, user, active=False)
+
+    assert call("create_token", remembered, body={"label": "late"}).status == 401
+
+
+@pytest.mark.parametrize(
+    ("named", "nearest"),
+    [
+        ("contacts:raed", "contacts:read"),
+        ("contact:read", "contacts:read"),
+        ("opportunitys:write", "opportunities:write"),
+        ("account:manage", "account:"),
+        ("widgets:read", "read"),
+    ],
+)
+def test_a_permission_that_no_module_has_is_refused_with_the_nearest(
+    admin: Who, named: str, nearest: str
+) -> None:
+    token = call("create_token", admin, body={"label": "a", "permissions": [named]})
+    role = call("create_role", admin, body={"name": "a", "permissions": [named]})
+    clerk = call("create_role", admin, body={"name": "b", "permissions": ["users:read"]}).body
+    changed = call(
+        "change_role",
+        admin,
+        path={"id": clerk["id"]},
+        body={"permissions": ["users:read", named]},
+        version=clerk["version"],
+    )
+
+    for answer in (token, role, changed):
+        assert (answer.status, answer.body["code"]) == (422, "unknown_permission")
+        assert answer.body["errors"][0]["path"] == "permissions"
+        assert nearest in answer.body["errors"][0]["message"]
+
+
+def test_a_permission_that_a_running_module_has_announced_is_one(admin: Who) -> None:
+    body = {"label": "a", "permissions": ["widgets:read"]}
+    role = {"name": "W", "permissions": ["widgets:read"], "rows": {"widgets": "own"}}
+
+    assert call("create_token", admin, body=body, announced=["widgets:read"]).status == 201
+    made = call("create_role", admin, body=role, announced=["widgets:read"])
+    assert made.status == 201
+    # The module has left since; what the role had it keeps.
+    path, version = {"id": made.body["id"]}, made.body["version"]
+    again = {"permissions": ["widgets:read", "users:read"], "rows": {"widgets": "team"}}
+    assert call("change_role", admin, path=path, body=again, version=version).status == 200
+
+
+def test_a_row_rule_for_records_that_there_are_none_of_is_refused(admin: Who) -> None:
+    body = {"name": "a", "permissions": ["leads:read"], "rows": {"lead": "own"}}
+
+    answer = call("create_role", admin, body=body)
+
+    assert answer.status == 422
+    assert answer.body["errors"][0] == {
+        "path": "rows.lead",
+        "code": "unknown_record",
+        "message": "There is no kind of record lead; the nearest is leads",
+    }
+
+
+def test_everything_that_modules_ask_for_can_be_given() -> None:
+    asked = {o.allow for o in operations(Identity)} - {None}
+
+    assert asked <= permissions.SHIPPED
+    assert set(Identity.permissions) <= permissions.SHIPPED
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 201])

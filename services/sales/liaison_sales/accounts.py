@@ -4,15 +4,24 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from pydantic_core import to_json
-from sqlalchemy import or_, select, text
+from sqlalchemy import Text, Uuid, column, or_, select, table, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.records.search import fold
+from liaison_kit.sight import Seen
 from liaison_sales.models import Account
 from liaison_sdk.contracts.contacts import CompanyRef
+
+SEEN = Seen("companies", "seen_accounts")
+seen = table(
+    SEEN.view,
+    *(column(name, Text) for name in ("name", "folded", "external_id")),
+    column("id", Uuid),
+)
+"""The companies that the person who asks may see."""
 
 # Higher than any version that contacts will ever tell: what was removed stays so.
 _LAST = 2**62
@@ -55,8 +64,8 @@ def resolve(session: Session, values: Sequence[str]) -> dict[str, str]:
     """The ids of companies by name or external id; a name that several share names none."""
     folded = [fold(value) for value in values]
     rows = session.execute(
-        select(Account.id, Account.folded, Account.external_id).where(
-            or_(Account.folded.in_(folded), Account.external_id.in_(values)), ~Account.removed
+        select(seen.c.id, seen.c.folded, seen.c.external_id).where(
+            or_(seen.c.folded.in_(folded), seen.c.external_id.in_(values))
         )
     ).all()
     by_name: dict[str, set[str]] = {}
@@ -77,13 +86,12 @@ def resolve(session: Session, values: Sequence[str]) -> dict[str, str]:
 
 def names(session: Session, near: Sequence[str]) -> list[str]:
     """Companies that misspelt names may have meant: all of a small book, else likely ones."""
-    some = list(session.scalars(select(Account.name).where(~Account.removed).limit(5001)))
+    some = list(session.scalars(select(seen.c.name).limit(5001)))
     if len(some) <= 5000:
         return some
     starts = {fold(value)[:3] for value in near[:200]}
-    likely = select(Account.name).where(
-        or_(*(Account.folded.startswith(start, autoescape=True) for start in sorted(starts))),
-        ~Account.removed,
+    likely = select(seen.c.name).where(
+        or_(*(seen.c.folded.startswith(start, autoescape=True) for start in sorted(starts)))
     )
     return list(session.scalars(likely.limit(5000)))
 

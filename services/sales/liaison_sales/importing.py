@@ -4,8 +4,7 @@ References are found in what is known here of users and companies; a name that i
 asked of its owner, once for all names of the file.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -14,19 +13,19 @@ from uuid import UUID
 from sqlalchemy import Table, select, text
 from sqlalchemy.orm import Session
 
+from liaison_kit.calls.outside import answer_if_any
 from liaison_kit.context import context
 from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
-from liaison_kit.events.resend import BATCH, batches
+from liaison_kit.events.resend import BATCH
 from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
 from liaison_kit.records.search import fold
-from liaison_kit.telemetry import log
-from liaison_sales import accounts, metrics, pipelines, products, reps
+from liaison_sales import accounts, metrics, pipelines, products, reps, telling
 from liaison_sales.models import Opportunity, Product
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.products import PRODUCTS
 from liaison_sdk.contracts import sales as contract
-from liaison_sdk.errors import Unavailable
+from liaison_sdk.contracts.questions import FoundIds, Names
 from liaison_sdk.types import Money
 
 # --- references ---------------------------------------------------------------------------------
@@ -121,15 +120,11 @@ class Products:
 
 def _ask(session: Session, service: str, operation: str, names: Sequence[str]) -> dict[str, UUID]:
     """Ask the service that owns these names; where it is down, what is known here has to do."""
-    ask: Callable[..., bytes] | None = session.info.get("ask")
-    if ask is None or not names:
+    if not names:
         return {}
-    try:
-        answer = ask(service, operation, json.dumps({"names": names}).encode(), context(session))
-    except Unavailable as error:
-        log.warning("names not resolved", service=service, error=error.detail)
-        return {}
-    return {name: UUID(id) for name, id in json.loads(answer)["found"].items()}
+    question = Names(names=list(names)).model_dump_json().encode()
+    answer = answer_if_any(session, service, operation, question)
+    return {} if answer is None else FoundIds.model_validate_json(answer).found
 
 
 # --- products -----------------------------------------------------------------------------------
@@ -289,7 +284,7 @@ _STAGES_KEPT = text("""
 """)
 _TOLD = text("""
     SELECT o.id, o.company_id, o.name, s.name AS stage, o.status, o.amount_amount, o.currency,
-           o.closed_on
+           o.closed_on, o.owner_id, o.version
       FROM opportunities o JOIN stages s ON s.id = o.stage_id
      WHERE o.id = ANY(CAST(:ids AS uuid[])) ORDER BY o.id
 """)
@@ -314,6 +309,8 @@ def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequ
                 if row.amount_amount is None
                 else Money(amount=row.amount_amount, currency=row.currency),
                 closed_on=row.closed_on,
+                owner_id=row.owner_id,
+                record_version=row.version,
             )
             for row in rows[start : start + BATCH]
         ]
@@ -328,8 +325,7 @@ def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequ
 def _opportunities_untold(
     session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]
 ) -> None:
-    for gone in batches(deleted):
-        emit(session, contract.OpportunitiesRemoved(opportunity_ids=list(gone)))
+    telling.removed(session, deleted)
     _opportunities_told(session, (), restored)
 
 

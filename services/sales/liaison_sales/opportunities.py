@@ -4,7 +4,9 @@ A change is two statements: one locks the row and looks up the stages of its pip
 the row, its history and the stage that it enters, and answers with the record as it is then.
 """
 
+import copy
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,14 +15,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from liaison_kit import listing, records
 from liaison_kit.context import context
-from liaison_kit.events.outbox import emit
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
-from liaison_sales import moves, owners, pipelines, references, telling
+from liaison_sales import accounts, moves, owners, pipelines, references, telling
 from liaison_sales.models import (
-    Account,
     Opportunity,
     OpportunitySum,
     Product,
@@ -82,8 +82,8 @@ OPPORTUNITIES = RecordType(
         "product_name": select(Product.name)
         .where(Product.id == Opportunity.product_id)
         .scalar_subquery(),
-        "company_name": select(Account.name)
-        .where(Account.id == Opportunity.company_id, ~Account.removed)
+        "company_name": select(accounts.seen.c.name)
+        .where(accounts.seen.c.id == Opportunity.company_id)
         .scalar_subquery(),
         # Of who was gone before they were heard of, no name is known.
         "owner_name": func.nullif(_of_owner(Rep.name), ""),
@@ -95,6 +95,7 @@ OPPORTUNITIES = RecordType(
     search=Opportunity.search,
     owner=Opportunity.owner_id,
     derived=frozenset({"search", "stage_since"}),
+    seen={"company_id": accounts.SEEN},
 )
 
 _PLAIN: Final = (
@@ -140,15 +141,11 @@ def found_by(name: str, external_id: str | None) -> str:
 # --- opening ------------------------------------------------------------------------------------
 
 
-def create(
-    session: Session, hooks: Hooks, new: contract.NewOpportunity, *, contact_known: bool
-) -> Held[Opportunity]:
+def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> Held[Opportunity]:
     """Open an opportunity; without an owner, plugins are asked who it should be."""
+    home = references.check(session, new.product_id, new.company_id, new.owner_id, new.contact_id)
     pipeline_id, steps = pipelines.steps(session, new.pipeline_id)
     step = steps.named(new.stage_id, new.stage) or steps.first
-    home = references.check(
-        session, new.product_id, new.company_id, new.owner_id, contact_known=contact_known
-    )
     values: dict[str, Any] = {name: getattr(new, name) for name in _PLAIN}
     values |= _money(new.amount)
     values |= moves.opened(values, step, steps.first, context(session).now)
@@ -187,7 +184,7 @@ def _suggested(
             amount=str(new.amount.amount) if new.amount else None,
             currency=new.amount.currency if new.amount else None,
             region=region,
-            custom=new.custom,
+            custom=MappingProxyType(copy.deepcopy(new.custom)),
         ),
     )
     if suggestion is None:
@@ -199,12 +196,7 @@ def _suggested(
 
 
 def change(
-    session: Session,
-    id: UUID,
-    version: int,
-    changes: contract.OpportunityChanges,
-    *,
-    contact_known: bool,
+    session: Session, id: UUID, version: int, changes: contract.OpportunityChanges
 ) -> Held[Opportunity]:
     """Change what was sent, and nothing else; a stage among it is a move."""
     deal, steps = _load(session, id, version)
@@ -223,10 +215,11 @@ def change(
         values |= _money(changes.amount)
     after = now | values
     moves.check(after, sent)
-    _check_references(session, now, values, contact_known)
+    _check_references(session, now, values)
     if "custom" in sent:
         values["custom"] = changes.custom
-    values["search"] = found_by(after["name"], after["external_id"])
+    if {"name", "external_id"} & values.keys():
+        values["search"] = found_by(after["name"], after["external_id"])
     if after["owner_id"] != deal.owner_id:
         values["owner_reason"] = None
     return _write(session, deal, steps, values, step)
@@ -280,7 +273,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     """Delete an opportunity; the history of its record stays."""
     deal = records.load(session, OPPORTUNITIES, Opportunity, id, version)
     records.remove(session, OPPORTUNITIES, deal)
-    emit(session, contract.OpportunitiesRemoved(opportunity_ids=[id]))
+    telling.removed(session, [id])
 
 
 def stage_changes(session: Session, id: UUID) -> bytes:
@@ -360,20 +353,12 @@ def _entered(left: UUID | None, seconds: int | None) -> records.Along:
     return _ENTERED, {"left": left, "seconds": seconds}
 
 
-def _check_references(
-    session: Session, now: Mapping[str, Any], values: Mapping[str, Any], contact_known: bool
-) -> None:
-    new = {
-        name: values[name] if values.get(name) not in (None, now[name]) else None
+def _check_references(session: Session, now: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    new = (
+        values[name] if values.get(name) not in (None, now[name]) else None
         for name in ("product_id", "company_id", "owner_id", "contact_id")
-    }
-    references.check(
-        session,
-        new["product_id"],
-        new["company_id"],
-        new["owner_id"],
-        contact_known=contact_known or new["contact_id"] is None,
     )
+    references.check(session, *new)
 
 
 def _money(amount: Money | None) -> dict[str, Any]:

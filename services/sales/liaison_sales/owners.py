@@ -24,7 +24,9 @@ def suggest(
         return None
     reps = [RepFacts(row.id, row.name, row.region, row.open) for row in session.execute(_REPS)]
     known = {rep.id for rep in reps}
-    for answer in hooks.ask("sales_suggest_owner", opportunity=opportunity, reps=reps):
-        if isinstance(answer, OwnerSuggestion) and answer.user_id in known:
-            return answer
+    # Each plugin is shown the same facts: none may change them for the next.
+    for answer in hooks.ask("sales_suggest_owner", opportunity=opportunity, reps=tuple(reps)):
+        if answer.user_id in known:
+            found: OwnerSuggestion = answer
+            return found
     return None

@@ -1,48 +1,37 @@
 """References of opportunities.
 
-Products are ours, companies and users are known from events, and contacts is asked for people.
+Products are ours, companies and users are known from events, and contacts knows people. Whoever is
+not known here may have been added a moment ago, so its owner is asked, who also tells what the
+caller may see: a record that is hidden from them is answered like one that never was.
 """
 
-import time
-from collections.abc import Callable
+import re
 from typing import cast
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from liaison_kit.context import context
+from liaison_kit.calls.outside import answer_to
+from liaison_kit.context import NOBODY, context
 from liaison_kit.database.statements import Statement
-from liaison_sdk.contracts.questions import Ids
-from liaison_sdk.errors import FieldError, InvalidInput
+from liaison_kit.listing.asked import ListQuery
+from liaison_kit.records.references import unknown
+from liaison_kit.sight import peers_of
+from liaison_sales import accounts, reps
+from liaison_sdk.contracts.questions import Ids, KnownCompanies, KnownUsers
+from liaison_sdk.contracts.sales import Opportunity
 
-# An event takes milliseconds to come; what is not here after this long is not ours.
-_PATIENCE_S = 1.5
-_LOOK_EVERY_S = 0.05
-_FRESH_MS = 10_000
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_MOST = 1000
 
-_ASKING_S = 3.0
-
-_PATHS = ("product_id", "company_id", "owner_id")
 _CHECK = Statement("""
     SELECT %(product)s::uuid IS NULL OR EXISTS (SELECT FROM products WHERE id = %(product)s),
            %(company)s::uuid IS NULL
-             OR EXISTS (SELECT FROM accounts WHERE id = %(company)s AND NOT removed),
+             OR EXISTS (SELECT FROM seen_accounts WHERE id = %(company)s),
            %(owner)s::uuid IS NULL OR EXISTS (SELECT FROM reps WHERE id = %(owner)s AND active),
-           (SELECT r.region FROM accounts a JOIN reps r ON r.id = a.owner_id
+           (SELECT r.region FROM seen_accounts a JOIN reps r ON r.id = a.owner_id
              WHERE a.id = %(company)s)
 """)
-
-
-def contact_known(ask: Callable[..., bytes], session: Session, contact: UUID | None) -> bool:
-    """Whether contacts knows this person; `Unavailable` when it does not answer.
-
-    To be asked before the session has its connection: others need that while this one waits.
-    """
-    if contact is None:
-        return True
-    question = Ids(ids=[contact]).model_dump_json().encode()
-    answer = ask("contacts", "known_people", question, context(session), _ASKING_S)
-    return contact in Ids.model_validate_json(answer).ids
 
 
 def check(
@@ -50,41 +39,73 @@ def check(
     product: UUID | None,
     company: UUID | None,
     owner: UUID | None,
-    *,
-    contact_known: bool,
+    contact: UUID | None,
 ) -> str | None:
     """Name every reference that points at nothing of ours; else the region of the company's owner.
 
-    Somebody may open an opportunity with a company that they have added a moment ago. Its event is
-    on the way then, and is waited for; ids tell when they were made, so others are refused at once.
+    `Unavailable` when who has to be asked does not answer.
     """
-    if contact_known and product is None and company is None and owner is None:
-        return None
+    missing = []
+    if contact is not None and not _is_known(session, contact):
+        missing.append("contact_id")
+    found, region = _found(session, product, company, owner)
+    if not found["company_id"] and company is not None:
+        answer = answer_to(session, "contacts", "known_companies", _question(company))
+        accounts.saved(session, KnownCompanies.model_validate_json(answer).companies)
+    if not found["owner_id"] and owner is not None:
+        answer = answer_to(session, "identity", "known_users", _question(owner))
+        reps.saved(session, KnownUsers.model_validate_json(answer).users)
+    if not (found["company_id"] and found["owner_id"]):
+        found, region = _found(session, product, company, owner)
+    missing = [path for path, known in found.items() if not known] + missing
+    if missing:
+        raise unknown(missing)
+    return region
+
+
+def seen(session: Session, query: ListQuery[Opportunity]) -> ListQuery[Opportunity]:
+    """The list's parameters, in which people whom the caller may not see are nobody's ids.
+
+    Which people there are contacts knows alone, and it is asked only for who may not see all.
+    """
+    principal = context(session).principal
+    if principal is None or peers_of(principal, "contacts") is None:
+        return query
+    pairs = [
+        (name, _seen(session, value)) if name.partition("[")[0] == "contact_id" else (name, value)
+        for name, value in query.pairs
+    ]
+    return ListQuery(pairs)
+
+
+def _seen(session: Session, value: str) -> str:
+    parts = value.split(",")
+    ids = {part: UUID(part) for part in parts if _UUID.fullmatch(part)}
+    if not ids:
+        return value
+    question = Ids(ids=list(ids.values())[:_MOST]).model_dump_json().encode()
+    answer = answer_to(session, "contacts", "known_people", question)
+    known = set(Ids.model_validate_json(answer).ids)
+    hidden = {part for part, id in ids.items() if id not in known}
+    return ",".join(str(NOBODY) if part in hidden else part for part in parts)
+
+
+def _found(
+    session: Session, product: UUID | None, company: UUID | None, owner: UUID | None
+) -> tuple[dict[str, bool], str | None]:
+    if product is None and company is None and owner is None:
+        return dict.fromkeys(("product_id", "company_id", "owner_id"), True), None
     given = {"product": product, "company": company, "owner": owner}
-    until = time.monotonic() + _PATIENCE_S
-    while True:
-        ((*found, region),) = _CHECK.run(session, given)
-        missing = [path for path, exists in zip(_PATHS, found, strict=True) if not exists]
-        if not contact_known:
-            missing.append("contact_id")
-        if not missing:
-            return cast("str | None", region)
-        on_the_way = [
-            id
-            for path, id in (("company_id", company), ("owner_id", owner))
-            if path in missing and id is not None and _fresh(id)
-        ]
-        if len(on_the_way) < len(missing) or time.monotonic() > until:
-            raise InvalidInput(
-                "Some references point at nothing",
-                [
-                    FieldError(path, "unknown_reference", f"{path} names no record of yours")
-                    for path in missing
-                ],
-            )
-        time.sleep(_LOOK_EVERY_S)
+    ((*found, region),) = _CHECK.run(session, given)
+    known = dict(zip(("product_id", "company_id", "owner_id"), map(bool, found), strict=True))
+    return known, cast("str | None", region)
 
 
-def _fresh(id: UUID) -> bool:
-    """Whether this id was made within the last seconds: a UUIDv7 starts with its time."""
-    return id.version == 7 and abs(time.time() * 1000 - (id.int >> 80)) < _FRESH_MS
+def _is_known(session: Session, contact: UUID) -> bool:
+    """Whether contacts knows this person, and lets the caller know."""
+    answer = answer_to(session, "contacts", "known_people", _question(contact))
+    return contact in Ids.model_validate_json(answer).ids
+
+
+def _question(id: UUID) -> bytes:
+    return Ids(ids=[id]).model_dump_json().encode()

@@ -11,7 +11,7 @@ from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_sales import accounts, opportunities, pipelines, products, references, reps
+from liaison_sales import accounts, opportunities, pipelines, products, references, reps, telling
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
@@ -47,7 +47,10 @@ class Sales(Service):
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
     importables = IMPORTABLES
-    tells = (Told(PRODUCTS, products.tell, products.tell_removed),)
+    tells = (
+        Told(PRODUCTS, products.tell, products.tell_removed),
+        Told(OPPORTUNITIES, telling.saved, telling.removed),
+    )
     tidies = ("tidy", "fold_opportunity_sums")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
@@ -124,8 +127,8 @@ class Sales(Service):
 
     @get("/pipelines", allow="pipelines:read", record=PIPELINES)
     def list_pipelines(self, session: Session, query: ListQuery[Pipeline]) -> Raw[Page[Pipeline]]:
-        """Pipelines with their stages; there always is a default one."""
-        return Raw(pipelines.page(session, query))
+        """Pipelines with their stages; every organisation has a default one."""
+        return Raw(listing.page(session, PIPELINES, query))
 
     @post("/pipelines", allow="pipelines:write", problems=[409])
     def create_pipeline(self, session: Session, pipeline: NewPipeline) -> Raw[Pipeline]:
@@ -161,13 +164,12 @@ class Sales(Service):
         self, session: Session, query: ListQuery[Opportunity]
     ) -> Raw[Page[Opportunity]]:
         """Opportunities, filtered, searched and sorted."""
-        return Raw(listing.page(session, OPPORTUNITIES, query))
+        return Raw(listing.page(session, OPPORTUNITIES, references.seen(session, query)))
 
     @post("/opportunities", allow="opportunities:write", problems=[409])
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
         """Open an opportunity; without an owner, `owner_reason` tells why it got the one it has."""
-        known = references.contact_known(self.ask, session, opportunity.contact_id)
-        deal = opportunities.create(session, self.hooks, opportunity, contact_known=known)
+        deal = opportunities.create(session, self.hooks, opportunity)
         return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @get("/opportunities/{id}", allow="opportunities:read", problems=[404])
@@ -183,8 +185,7 @@ class Sales(Service):
         self, session: Session, id: UUID, changes: OpportunityChanges, version: Version
     ) -> Raw[Opportunity]:
         """Change what is sent of an opportunity; a stage among it is a move."""
-        known = references.contact_known(self.ask, session, changes.contact_id)
-        deal = opportunities.change(session, id, version, changes, contact_known=known)
+        deal = opportunities.change(session, id, version, changes)
         return Raw(*records.answer(session, OPPORTUNITIES, deal))
 
     @delete("/opportunities/{id}", allow="opportunities:write", problems=[404])
@@ -239,18 +240,22 @@ class Sales(Service):
 
         Takes the filters of the list of opportunities, but not its search, order and pages.
         """
-        return Raw(summary(session, by, query))
+        return Raw(summary(session, by, references.seen(session, query)))
 
     # --- what other services tell ----------------------------------------------------------------
 
     @handles(identity.TenantCreated)
     def on_tenant_created(self, session: Session, event: identity.TenantCreated) -> None:
         """A new organisation gets its default pipeline, in its language."""
-        pipelines.ensure_default(session, event.locale)
+        pipelines.start(session, event.locale)
 
     @handles(identity.UsersSaved)
     def on_users_saved(self, session: Session, event: identity.UsersSaved) -> None:
-        """Users are the reps that own opportunities."""
+        """Users are the reps that own opportunities.
+
+        Where sales was installed later they are the first that it hears of an organisation.
+        """
+        pipelines.ensure_default(session)
         reps.saved(session, event.users)
 
     @handles(identity.UserRemoved)

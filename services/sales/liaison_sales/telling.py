@@ -1,11 +1,14 @@
-"""What others hear of an opportunity by hand: opened, moved, won, lost, changed; figures too."""
+"""What others hear of an opportunity: opened, moved, won, lost, changed, gone; figures too."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
+from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from liaison_kit.events.outbox import emit
+from liaison_kit.events.resend import batches
 from liaison_kit.records import Held
 from liaison_sales import metrics, moves
 from liaison_sales.models import Opportunity
@@ -52,6 +55,21 @@ def changed(
     if rest and (step is None or rest - {"amount_amount", "currency"}):
         names = {"amount" if n in ("amount_amount", "currency") else n for n in rest}
         emit(session, contract.OpportunityChanged(**_whose(after), changed=sorted(names)))
+
+
+def saved(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell whose these opportunities are."""
+    kept = (Opportunity.id, Opportunity.owner_id, Opportunity.version)
+    for some in batches(ids):
+        rows = session.execute(select(*kept).where(Opportunity.id.in_(some)))
+        told = [contract.OpportunityRef.model_construct(**row._mapping) for row in rows]
+        emit(session, contract.OpportunitiesSaved(opportunities=told))
+
+
+def removed(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell that these opportunities are gone."""
+    for gone in batches(ids):
+        emit(session, contract.OpportunitiesRemoved(opportunity_ids=list(gone)))
 
 
 def _ended(session: Session, deal: Held[Opportunity], step: Step) -> None:

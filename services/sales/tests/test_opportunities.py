@@ -278,6 +278,8 @@ def test_a_person_is_asked_of_contacts_when_they_are_named_anew(desk: Any) -> No
     def ask(service: str, operation: str, body: bytes, about: Context, _seconds: float) -> bytes:
         asked.append((service, operation, about.tenant))
         ids = json.loads(body)["ids"]
+        if operation == "known_users":
+            return b'{"users": []}'
         return json.dumps({"ids": [id for id in ids if id == str(known)]}).encode()
 
     desk.service.ask = ask
@@ -290,7 +292,13 @@ def test_a_person_is_asked_of_contacts_when_they_are_named_anew(desk: Any) -> No
 
     assert [e["path"] for e in problem["errors"]] == ["owner_id", "contact_id"]
     assert [e["path"] for e in stolen["errors"]] == ["contact_id"]
-    assert asked == [("contacts", "known_people", desk.who.tenant)] * 3
+    asked_contacts = ("contacts", "known_people", desk.who.tenant)
+    assert asked == [
+        asked_contacts,
+        ("identity", "known_users", desk.who.tenant),
+        asked_contacts,
+        asked_contacts,
+    ]
 
 
 def test_a_product_of_another_tenant_is_nothing_of_ours(desk: Any) -> None:

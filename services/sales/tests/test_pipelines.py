@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from liaison_kit.context import Context
+from liaison_kit.ids import uuid7
+from liaison_kit.testing import principal
 from liaison_sales import pipelines
 
 STAGES = [
@@ -27,7 +30,7 @@ def default(desk: Any) -> Any:
     return next(p for p in call(desk, "list_pipelines")[1]["items"] if p["is_default"])
 
 
-def test_a_new_tenant_sees_a_default_pipeline_at_the_first_look(desk: Any) -> None:
+def test_a_new_tenant_has_a_default_pipeline(desk: Any) -> None:
     _, page = call(desk, "list_pipelines")
 
     (pipeline,) = page["items"]
@@ -42,7 +45,41 @@ def test_a_new_tenant_sees_a_default_pipeline_at_the_first_look(desk: Any) -> No
     ]
 
 
+def test_looking_makes_nothing(desk: Any) -> None:
+    # An organisation that sales was never told of.
+    desk.who = principal()
+
+    _, page = call(desk, "list_pipelines")
+
+    assert page == {"items": [], "next": None}
+    with desk.db.reading(desk.context()) as session:
+        assert session.scalar(text("SELECT count(*) FROM pipelines")) == 0
+
+
+def test_what_is_made_before_the_language_is_known_speaks_it_then_unless_it_was_changed(
+    desk: Any,
+) -> None:
+    told, touched = Context(tenant=uuid7()), Context(tenant=uuid7())
+    for who in (told, touched):
+        with desk.db.writing(who) as session:
+            assert pipelines.ensure_default(session)
+    with desk.db.writing(touched) as session:
+        session.execute(text("UPDATE pipelines SET version = 2"))
+
+    for who in (told, touched):
+        with desk.db.writing(who) as session:
+            pipelines.start(session, "fr")
+
+    names = text("SELECT name FROM stages ORDER BY position LIMIT 1")
+    with desk.db.reading(told) as session:
+        assert session.scalar(names) == "Prospection"
+    with desk.db.reading(touched) as session:
+        assert session.scalar(names) == "Prospecting"
+
+
 def test_many_first_requests_at_once_make_one_default_pipeline(desk: Any) -> None:
+    desk.who = principal()
+
     def first(number: int) -> int:
         if number % 2:
             status: int = call(desk, "list_pipelines")[0]
@@ -60,7 +97,7 @@ def test_many_first_requests_at_once_make_one_default_pipeline(desk: Any) -> Non
 
 
 def test_a_tenant_that_is_told_of_in_french_gets_french_stages(desk: Any) -> None:
-    with desk.db.writing(desk.context()) as session:
+    with desk.db.writing(Context(tenant=uuid7())) as session:
         assert pipelines.ensure_default(session, "fr")
         assert not pipelines.ensure_default(session, "en")
         found = pipelines.resolve(session, ["engaging", "Négociation", "GAGNEE", "Won", "no"])

@@ -1,9 +1,11 @@
 """The catalogue, and what sales remembers of users and companies from their events."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.ids import uuid7
 from liaison_sales import accounts, reps
 from liaison_sales.importing import Companies, Users
@@ -114,13 +116,16 @@ def test_names_that_no_event_has_told_yet_are_asked_of_their_owner(desk: Any) ->
     fresh = uuid7()
     asked: list[tuple[str, str, Any]] = []
 
-    def ask(service: str, operation: str, body: bytes, _about: Any) -> bytes:
+    def ask(service: str, operation: str, body: bytes, *_rest: Any) -> bytes:
         asked.append((service, operation, json.loads(body)))
         return json.dumps({"found": {"Fresh & Co": str(fresh)}}).encode()
 
-    with desk.db.writing(desk.context()) as session:
-        session.info["ask"] = ask
-        found = Companies().resolve(session, ["Acme", "Fresh & Co", "Nobody"])
+    def resolved(known: Known) -> Mapping[str, str]:
+        with desk.db.writing(desk.context()) as session:
+            knows(session, known)
+            return Companies().resolve(session, ["Acme", "Fresh & Co", "Nobody"])
+
+    found = doing(ask, desk.context(), resolved)
 
     assert found == {"Acme": str(known), "Fresh & Co": str(fresh)}
     assert asked == [("contacts", "resolve_companies", {"names": ["Fresh & Co", "Nobody"]})]

@@ -283,6 +283,11 @@ class Steps:
         with self.desk.db.writing(self.desk.context()) as session:
             yield session
 
+    def asking(self, work: Any) -> Any:
+        """Work in one transaction; here are no other services to ask."""
+        with self.step() as session:
+            return work(session)
+
 
 def brought_in(
     desk: Any, record: str, file: Path, value_map: Mapping[str, Mapping[str, str]] | None = None

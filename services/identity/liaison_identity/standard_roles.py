@@ -1,0 +1,103 @@
+"""The roles that each tenant starts with, in the words of the shipped modules."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from liaison_sdk.contracts.identity import RowRule
+
+
+def both(*records: str) -> list[str]:
+    return [f"{record}:{verb}" for record in records for verb in ("read", "write")]
+
+
+def read(*records: str) -> list[str]:
+    return [f"{record}:read" for record in records]
+
+
+PEOPLE = ("contacts", "companies")
+SELLING = ("opportunities", "leads", "activities", "quotes", "orders")
+CATALOGUE = ("products", "pipelines")
+MARKETING = ("segments", "templates", "campaigns", "journeys", "messages", "forms")
+SUPPORT = ("tickets", "tasks", "articles", "conversations", "surveys")
+FIGURES = ("indicators", "reports", "dashboards")
+STAFF = ("users", "teams")
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """A role that each tenant starts with; `key` is its external id, so that it may be renamed."""
+
+    key: str
+    en: str
+    fr: str
+    permissions: Iterable[str]
+    rows: dict[str, RowRule]
+
+
+def _in_rows(rule: RowRule) -> dict[str, RowRule]:
+    return dict.fromkeys(SELLING, rule)
+
+
+_EVERYDAY = (*read(*STAFF, "custom_fields", "history"), *both("jobs"))
+
+STANDARD = (
+    Standard("administrator", "Administrator", "Administrateur", ("*",), {}),
+    Standard(
+        "sales_manager",
+        "Sales manager",
+        "Responsable commercial",
+        (
+            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports"),
+            *_EVERYDAY,
+        ),
+        _in_rows("team"),
+    ),
+    Standard(
+        "sales_rep",
+        "Sales rep",
+        "Commercial",
+        (*both(*PEOPLE, *SELLING), *read(*CATALOGUE, *FIGURES), *_EVERYDAY),
+        _in_rows("own"),
+    ),
+    Standard(
+        "marketer",
+        "Marketer",
+        "Chargé de marketing",
+        (
+            *both(*PEOPLE, *MARKETING, "leads", "imports"),
+            *read("opportunities", "products", *FIGURES),
+            *_EVERYDAY,
+        ),
+        {},
+    ),
+    Standard(
+        "support_agent",
+        "Support agent",
+        "Agent de support",
+        (
+            *both(*SUPPORT, "contacts"),
+            *read("companies", "opportunities", "orders", "products"),
+            *_EVERYDAY,
+        ),
+        {},
+    ),
+    Standard(
+        "read_only",
+        "Read-only",
+        "Lecture seule",
+        read(
+            *PEOPLE,
+            *SELLING,
+            *CATALOGUE,
+            *MARKETING,
+            *SUPPORT,
+            *FIGURES,
+            *STAFF,
+            "roles",
+            "custom_fields",
+            "history",
+            "jobs",
+        ),
+        {},
+    ),
+)
