@@ -9,7 +9,7 @@ import eventlet
 from eventlet.greenpool import GreenPool
 from prometheus_client import Counter
 
-from liaison_kit.events.broker import Connection
+from liaison_kit.events.broker import Connection, close_whole
 from liaison_kit.events.generations import QueuePlan
 from liaison_kit.events.inbox import Arrival, Handling, NotNow, read
 from liaison_kit.events.lanes import Lanes
@@ -107,12 +107,14 @@ class Queue:
 
     def _opened(self, channel: Any) -> None:
         if self._channel is not None:
-            channel.close()
+            close_whole(channel)
             return
         self._channel = channel
         self._outstanding = {}
         self.consuming = False
         channel.add_on_close_callback(self._closed)
+        # The queue was deleted, or its node has died: closed and opened again, it is looked for.
+        channel.add_on_cancel_callback(lambda _frame: close_whole(channel))
         channel.basic_qos(prefetch_count=self._prefetch)
         if self.leaving:
             channel.queue_declare(self.name, passive=True)
@@ -150,7 +152,7 @@ class Queue:
         self._prefetch = max(1, len(self._outstanding) // 2)
         log.info("large events: fewer at a time", queue=self.name, prefetch=self._prefetch)
         self._drop_channel()
-        channel.close()
+        close_whole(channel)
         if broker is not None:
             broker.loop.call_later(GATHER_S, lambda: self.open(broker))
             broker.loop.call_later(FULL_AGAIN_S, lambda: self._take_more(broker))
@@ -164,7 +166,7 @@ class Queue:
         self._prefetch = PREFETCH
         channel = self._channel
         self._drop_channel()
-        channel.close()
+        close_whole(channel)
         self.open(broker)
 
     def _closed(self, channel: Any, error: Any) -> None:
@@ -265,7 +267,7 @@ class Queue:
         pause = self._longer_pause()
         log.warning("events put down", queue=self.name, error=str(error)[:300], pause_s=pause)
         # Closing the channel is what returns messages in their order.
-        broker.call(lambda: channel.close() if channel.is_open else None)
+        broker.call(lambda: close_whole(channel))
         eventlet.spawn_after(pause, self._resume, broker)
 
     def _resume(self, broker: Connection) -> None:
@@ -291,7 +293,7 @@ class Queue:
         self.resting = True
         if channel is not None and broker is not None:
             self._drop_channel()
-            broker.call(lambda: channel.close() if channel.is_open else None)
+            broker.call(lambda: close_whole(channel))
         return True
 
     def wake(self, broker: Connection) -> None:

@@ -4,10 +4,10 @@ SQLAlchemy does not know of it, nothing writes it back, and setting a field fail
 changes a record, and hands back another copy.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, make_dataclass
+from collections import namedtuple
+from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from liaison_kit.database.tables import Record
 from liaison_kit.records.recordtype import RecordType
@@ -21,42 +21,27 @@ To a type checker it is therefore its model; it is no instance of it.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """What the copies of all kinds of record have beside their columns."""
-
-    _columns: ClassVar[tuple[str, ...]]
-    _answer: bytes | None
-
-
 @cache
-def _copies_of(kind: RecordType) -> type[_Copy]:
-    columns = tuple(kind.table.c.keys())
-    return make_dataclass(
-        kind.model.__name__,
-        [(name, Any) for name in columns],
-        bases=(_Copy,),
-        namespace={"_columns": columns},
-        frozen=True,
-        slots=True,
-    )
+def _copies_of(kind: RecordType) -> Any:
+    """The type of the copies: a named tuple of the columns, and of what readers get last of all."""
+    return namedtuple(kind.model.__name__, (*kind.column_names, "as_answered"))
 
 
 def held(
-    kind: RecordType, model: type[R], values: Mapping[str, Any], answer: bytes | None = None
+    kind: RecordType, model: type[R], row: Sequence[Any], answer: bytes | None = None
 ) -> Held[R]:
-    """A copy of the row of these values, and what readers get of the record, if that is known."""
-    copies = _copies_of(kind)
-    if unknown := values.keys() - set(copies._columns):
-        raise TypeError(f"{model.__name__} has no {', '.join(sorted(unknown))}")
-    return cast(R, copies(answer, *(values[name] for name in copies._columns)))
+    """A copy of a row, and what readers get of the record, if that is known."""
+    return cast(R, _copies_of(kind)._make((*row, answer)))
 
 
 def values_of(row: Held[Record]) -> dict[str, Any]:
     """The record's values by column."""
-    return {name: getattr(row, name) for name in cast(_Copy, row)._columns}
+    values: dict[str, Any] = cast(Any, row)._asdict()
+    del values["as_answered"]
+    return values
 
 
 def answer_of(row: Held[Record]) -> bytes | None:
     """What readers get of the record, if this copy is of what has just been written."""
-    return cast(_Copy, row)._answer
+    answer: bytes | None = cast(Any, row).as_answered
+    return answer

@@ -139,6 +139,11 @@ class RecordType:
         """The table that its records are kept in."""
         return cast(Table, inspect(self.model).local_table)
 
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns of the table, in its order."""
+        return tuple(self.table.c.keys())
+
     def select(self) -> Rows:
         """The rows as the shape's fields, for `as_json` to wrap."""
         return select(*(self.expression(name).label(name) for name in self.fields))

@@ -45,7 +45,7 @@ def lock(kind: RecordType, also: Sequence[ColumnElement[Any]] = ()) -> Statement
 @cache
 def insert(kind: RecordType, along: str | None = None) -> Statement:
     """A new row."""
-    names = [column.name for column in kind.table.c]
+    names = kind.column_names
     places = ", ".join(f"%({name})s" for name in names)
     write = f"INSERT INTO {kind.table.name} ({', '.join(names)}) VALUES ({places})"
     return Statement(_written(kind, write, along))
@@ -54,8 +54,7 @@ def insert(kind: RecordType, along: str | None = None) -> Statement:
 @cache
 def update(kind: RecordType, along: str | None = None) -> Statement:
     """The row as it has become, if it is the one that was taken in hand, and its history."""
-    names = [column.name for column in kind.table.c]
-    changing = ", ".join(f"{name} = %({name})s" for name in names if name not in _STAYS)
+    changing = ", ".join(f"{name} = %({name})s" for name in kind.column_names if name not in _STAYS)
     write = (
         f"UPDATE {kind.table.name} SET {changing} WHERE id = %(id)s AND version = %(version)s - 1"
     )

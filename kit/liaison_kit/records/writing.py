@@ -62,10 +62,13 @@ def create(
         "updated_at": about.now,
         "updated_by": about.user,
     }
-    columns = dict.fromkeys(kind.table.c.keys()) | {"custom": {}} | values | stamped
+    if strangers := values.keys() - set(kind.column_names):
+        raise TypeError(f"{model.__name__} has no {', '.join(sorted(strangers))}")
+    # In the order of the table, as a copy is made.
+    columns = dict.fromkeys(kind.column_names) | {"custom": {}} | values | stamped
     part, more = along or (None, {})
     written = _write(session, kind, columns, sql.insert(kind, part), more, pointed)
-    return held(kind, model, columns, written)
+    return held(kind, model, tuple(columns.values()), written)
 
 
 def stay_in_sight(session: Session, kind: RecordType, owner: UUID | None) -> None:
@@ -100,13 +103,14 @@ def load_with(
     found = sql.lock(kind, also).run(session, {"id": id, "peers": peers})
     if not found:
         raise NotFound(f"There is no such record in {kind.name}")
-    row = _copy(kind, model, found[0])
+    size = len(kind.column_names)
+    row = held(kind, model, found[0][:size])
     if version is not None and row.version != version:
         current = answer(session, kind, id)[0]
         raise StaleVersion(
             f"You changed version {version}; it is at version {row.version} now", current
         )
-    return row, found[0][len(kind.table.c) :]
+    return row, found[0][size:]
 
 
 def locked(
@@ -115,7 +119,7 @@ def locked(
     """The records that meet the conditions, locked for change in an order that all share."""
     table = kind.table
     rows = select(*table.c).where(*where).order_by(table.c.id).with_for_update(key_share=True)
-    return [_copy(kind, model, row) for row in session.execute(rows)]
+    return [held(kind, model, row) for row in session.execute(rows)]
 
 
 def change(
@@ -151,7 +155,7 @@ def change(
     more = {**more, **_kept(session, kind, columns["version"], "changed", told)}
     pointed = changed.keys() & kind.references
     written = _write(session, kind, columns, sql.update(kind, part), more, pointed)
-    return held(kind, cast("type[R]", kind.model), columns, written), told
+    return held(kind, cast("type[R]", kind.model), tuple(columns.values()), written), told
 
 
 def remove(session: Session, kind: RecordType, row: Held[Record]) -> None:
@@ -176,10 +180,6 @@ def answer(session: Session, kind: RecordType, record: Held[Record] | UUID) -> t
     if found is None:
         raise NotFound(f"There is no such record in {kind.name}")
     return found[0].encode(), found[1]
-
-
-def _copy(kind: RecordType, model: type[R], row: Sequence[Any]) -> Held[R]:
-    return held(kind, model, dict(zip(kind.table.c.keys(), row, strict=False)))
 
 
 def _write(

@@ -171,11 +171,15 @@ class Flow:
 
     def declared(self, handler: str = "on_said") -> None:
         """Wait until a handler's queue is consumed, so that nothing is published to nobody."""
-        assert wait_until(lambda: self._queue(handler)[1] > 0, seconds=30), self.logs()
+        assert wait_until(lambda: self.consumers(handler) > 0, seconds=30), self.logs()
 
     def queue_length(self, handler: str = "on_said") -> int | None:
         """Messages ready in a handler's queue; None when there is no queue."""
         return self._queue(handler)[0]
+
+    def consumers(self, handler: str = "on_said") -> int:
+        """How many processes consume a handler's queue."""
+        return self._queue(handler)[1]
 
     def _queue(self, handler: str) -> tuple[int | None, int]:
         """Messages ready in a handler's queue, and who consumes it."""

@@ -18,7 +18,7 @@ from liaison_kit.run.rabbitmq import RabbitMQ
 
 from .conftest import Flow, Process
 
-KILLS = int(os.environ.get("LIAISON_KILLS", "8"))
+KILLS = int(os.environ.get("LIAISON_KILLS", "5"))
 RECORDS = 8
 
 

@@ -1,5 +1,6 @@
 """Whichever events fail, for a while or for good, each record's good ones keep their order."""
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,3 +42,29 @@ def test_good_events_apply_once_and_in_order_and_bad_ones_are_parked(
     for record in "abc":
         applied = [n for n, (r, kind) in enumerate(steps) if r == record and kind != "broken"]
         assert shared.effects(record) == applied
+
+
+@pytest.mark.parametrize("how", ["stops", "is put down"])
+def test_what_a_process_gives_back_is_not_overtaken_in_the_next_one(flow: Flow, how: str) -> None:
+    """A client that cancels before it closes lets the next have what comes after what it holds."""
+    few = {"queue.PREFETCH": 20, "queue.BATCH": 2}
+    flow.start("relay")
+    first = flow.start("events", constants=few)
+    flow.declared()
+    flow.start("events", constants=few)
+    assert wait_until(lambda: flow.consumers() == 2, seconds=20)
+
+    # More comes all the time: what comes between a cancelling and a closing goes to the next one.
+    flow.say_many(4, 400)
+    for done in range(50, 650, 100):
+        assert wait_until(lambda done=done: flow.count() > done, seconds=30)
+        if how == "stops":
+            first.terminate()
+            break
+        flow.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'listener' AND datname = current_database()"
+        )
+
+    flow.settles(1600, seconds=60)
+    flow.in_order(4, 400)

@@ -40,7 +40,7 @@ from .conftest import Flow, Said
 
 QUEUE = "s.on_said"
 TENANT = uuid4()
-EXAMPLES = int(os.environ.get("LIAISON_STATES", "12"))
+EXAMPLES = int(os.environ.get("LIAISON_STATES", "8"))
 
 
 class Killed(BaseException):

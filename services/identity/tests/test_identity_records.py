@@ -131,8 +131,9 @@ def test_the_audit_trail_says_who_did_what_newest_first(
     assert [entry["action"] for entry in listed["items"]] == ["team_created", "user_created"]
     assert listed["items"][1]["record_id"] == user["id"]
     assert listed["items"][1]["by_name"] == "Ada"
-    after = call("list_audit", admin, query={"cursor": listed["next"], "action": "tenant_created"})
-    assert len(after.body["items"]) == 1
+    after = call("list_audit", admin, query={"cursor": listed["next"], "limit": 200}).body["items"]
+    assert [entry["action"] for entry in after].count("tenant_created") == 1
+    assert not {entry["id"] for entry in after} & {entry["id"] for entry in listed["items"]}
 
 
 def test_a_refused_act_leaves_no_trace(company: Company, admin: Who) -> None:
