@@ -202,10 +202,10 @@ class Peer:
         self._channel.basic_consume(queue, self._answer)
 
     def _asked(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
-        self.discovered += 1
         if self.silent:
             return
         if body == b"whole":
+            self.discovered += 1
             self._announce()
             return
         self._tell({"service": self.service, "instance": self.manifest["instance"], "here": True})
