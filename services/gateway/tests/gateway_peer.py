@@ -83,7 +83,7 @@ class Peer:
         self.handlers = handlers
         self.calls: list[tuple[str, dict[str, Any], bytes]] = []
         self.discovered = 0
-        """How often it was asked for a word."""
+        """How often it was made to tell its whole manifest."""
         self.correlations: list[str] = []
         self.reply_to = ""
         self.silent = False
