@@ -83,7 +83,7 @@ class Peer:
         self.handlers = handlers
         self.calls: list[tuple[str, dict[str, Any], bytes]] = []
         self.discovered = 0
-        """How often it was asked for a word."""
+        """How often it was made to tell its whole manifest."""
         self.correlations: list[str] = []
         self.reply_to = ""
         self.silent = False
@@ -202,10 +202,10 @@ class Peer:
         self._channel.basic_consume(queue, self._answer)
 
     def _asked(self, _channel: Any, _method: Any, _properties: Any, body: bytes) -> None:
-        self.discovered += 1
         if self.silent:
             return
         if body == b"whole":
+            self.discovered += 1
             self._announce()
             return
         self._tell({"service": self.service, "instance": self.manifest["instance"], "here": True})

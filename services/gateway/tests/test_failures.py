@@ -11,6 +11,7 @@ import pytest
 from gateway_peer import Peer, json_answer, operation
 from gateway_process import Gateway, eventually, identity_peer
 
+from liaison_gateway.bus import LINES
 from liaison_kit.run.rabbitmq import RabbitMQ
 
 
@@ -33,14 +34,12 @@ def support(broker: RabbitMQ, gateway: Gateway) -> Iterator[Peer]:
 
 
 def test_a_call_without_answer_is_503_at_its_deadline(api: httpx.Client, support: Peer):
-    started = time.monotonic()
-
     answer = api.get("/api/v1/never", headers={"Liaison-Timeout": "0.4"})
 
     assert answer.status_code == 503
     assert answer.json()["service"] == "support"
     assert answer.headers["retry-after"] == "1"
-    assert 0.35 < time.monotonic() - started < 0.8
+    assert "did not answer within 0.4 s" in answer.json()["detail"]
 
 
 def test_a_slow_module_is_not_taken_for_a_dead_one(api: httpx.Client, support: Peer):
@@ -66,19 +65,15 @@ def test_a_deadline_of_the_callers_own_says_nothing_about_the_module(
     assert "support" in gateway.answering()
 
 
-def test_a_killed_module_costs_one_deadline_and_is_then_refused_at_once(
-    api: httpx.Client, support: Peer, gateway: Gateway
-):
+def test_a_killed_module_is_refused_at_once(api: httpx.Client, support: Peer, gateway: Gateway):
     support.die()
 
-    first = api.get("/api/v1/ping")
-    eventually(lambda: "support" not in gateway.answering())
-    second = api.get("/api/v1/ping")
+    answers = [api.get("/api/v1/ping") for _ in range(3)]
 
-    assert (first.status_code, second.status_code) == (503, 503)
-    assert "did not answer" in first.json()["detail"]
-    assert "is not running" in second.json()["detail"]
-    assert second.json()["service"] == "support"
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["service"] for answer in answers} == {"support"}
+    assert all("is not running" in answer.json()["detail"] for answer in answers)
+    assert "support" not in gateway.answering()
     assert api.get("/api/v1/raw").status_code == 200
 
 
@@ -163,7 +158,8 @@ def _survives_a_broker_restart(node: RabbitMQ, gateway: Gateway, client: httpx.C
     node.start()
 
     eventually(lambda: client.get("/api/v1/ping").status_code == 200, 30)
-    assert "liaison_bus_reconnections_total 1.0" in gateway.ops.get("/metrics").text
+    again = f"liaison_bus_reconnections_total {LINES}.0"
+    eventually(lambda: again in gateway.ops.get("/metrics").text)
 
 
 def test_a_stop_finishes_what_has_begun(broker: RabbitMQ, identity: Peer):
