@@ -13,6 +13,7 @@ from psycopg2.extras import execute_values
 from bench.ground import Ground
 from bench.names import first_names, surnames
 from liaison_kit.records.search import fold
+from liaison_kit.run.process import wait_until
 
 OWNERS, COMPANIES, PRODUCTS = 35, 2000, 7
 
@@ -185,8 +186,14 @@ class Fill:
         self._run("sales", "CREATE TABLE bench_stages (n int PRIMARY KEY, id uuid, kind text)")
         self._insert("sales", "bench_stages", stages)
 
+    def _pipelines(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ground.api.call("GET", "/pipelines")["items"]
+        return found
+
     def _default_stages(self) -> list[tuple[int, str, str]]:
-        pipeline = self.ground.api.call("GET", "/pipelines")["items"][0]
+        # Sales hears of the new organisation by an event.
+        wait_until(self._pipelines, seconds=60)
+        pipeline = self._pipelines()[0]
         found = self.ground.rows(
             "sales",
             "SELECT id::text, kind FROM stages WHERE pipeline_id = %s ORDER BY position",

@@ -47,6 +47,8 @@ def _hangs(system: System) -> Callable[[], object]:
 def test_a_service_that_is_gone_is_named_and_used_again_when_it_is_back(
     running: System, patient: Api, goes: Callable[[System], Callable[[], object]]
 ) -> None:
+    log = running.processes["gateway"].log
+    said_before = len(log.read_text())
     come_back = goes(running)
     try:
         first = patient.get("/opportunities")
@@ -58,6 +60,8 @@ def test_a_service_that_is_gone_is_named_and_used_again_when_it_is_back(
     assert {answer.status_code for answer in (first, *refused)} == {503}
     assert {answer.json()["service"] for answer in (first, *refused)} == {"sales"}
     assert {answer.status_code for answer in others} == {200}
+    # Who is dead is not waited for as one is who hangs.
+    assert ("process hangs" in log.read_text()[said_before:]) == (goes is _hangs)
     wait_for("sales is back", lambda: patient.get("/opportunities").is_success, seconds=20)
 
 

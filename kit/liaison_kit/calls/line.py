@@ -18,9 +18,15 @@ CONNECTION_ERRORS = (OSError, amqp.exceptions.AMQPError)
 
 HEARTBEAT_S = 30
 CONNECT_WITHIN_S = 5
+SET_UP_WITHIN_S = 15
+"""How long connecting and all that is declared may take: an answer that never comes is given up."""
 LOOK_UP_S = 0.5
 """How long the reading may wait for the broker before it looks whether there is something to do."""
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 1.0
+
+
+class SetUpTookTooLong(OSError):
+    """The broker has not answered while a connection was set up."""
 
 
 class Line:
@@ -62,8 +68,9 @@ class Line:
         while not self._closing:
             connection = None
             try:
-                connection = self._connect()
-                self._opened(connection)
+                with eventlet.Timeout(SET_UP_WITHIN_S, SetUpTookTooLong()):
+                    connection = self._connect()
+                    self._opened(connection)
                 self._up.send()
                 pause = FIRST_RETRY_S
                 self._read(connection)

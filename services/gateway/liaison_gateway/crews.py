@@ -24,6 +24,7 @@ class Instance:
         "heard_at",
         "hung",
         "id",
+        "last_asked_at",
         "leaving",
         "said_at",
         "since",
@@ -40,7 +41,8 @@ class Instance:
         self.said_at = 0.0
         """When it said what was heard last, by its own clock: older words count for nothing."""
         self.asked_at: float | None = None
-        """When it was asked for a word that it has not given yet."""
+        """When it was first asked for a word that it has not given yet."""
+        self.last_asked_at = 0.0
         self.gone_at: float | None = None
         self.hung = self.leaving = False
 

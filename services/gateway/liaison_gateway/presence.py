@@ -15,7 +15,8 @@ from liaison_kit.telemetry import log
 
 SILENT_AFTER_S = 35.0
 """Services announce themselves every 10 s; three missed announcements are silence."""
-ASK_AGAIN_S = 1.0
+ASK_AGAIN_S = 0.25
+"""The broker may notice a moment later than we do that a connection has ended."""
 HUNG_AFTER_S = 2.0
 """A process answers within milliseconds, also when its workers are busy."""
 LEFT_REMEMBERED_S = 2.0
@@ -75,11 +76,13 @@ class Presence:
                 self._changed(crew)
 
     def doubt(self, service: str) -> None:
-        """A call has waited: ask whoever may have it for a word, but nobody twice at once."""
+        """A call has waited: ask whoever may have it for a word, and again until they say it."""
         now = time.monotonic()
         for _, instance in self._all(service):
-            if instance.asked_at is None and now - instance.heard_at > ASK_AGAIN_S / 2:
-                instance.asked_at = now
+            if now - max(instance.heard_at, instance.last_asked_at) > ASK_AGAIN_S:
+                instance.last_asked_at = now
+                if instance.asked_at is None:
+                    instance.asked_at = now
                 self.ask(instance.ask_at)
 
     def nobody_at(self, address: str) -> None:
