@@ -4,6 +4,8 @@ import signal
 import time
 from collections.abc import Callable
 
+import pika
+
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
@@ -111,3 +113,15 @@ def test_the_database_may_restart_in_the_middle(flow: Flow, postgres: Postgres) 
     flow.settles(ALL, seconds=30)
     flow.in_order(RECORDS, EACH)
     assert flow.failed() == [], "a database that is down is not the event's fault"
+
+
+def test_a_queue_that_the_broker_has_lost_is_made_again_and_consumed(flow: Flow) -> None:
+    flow.start()
+    flow.declared()
+    with pika.BlockingConnection(pika.URLParameters(flow.broker.url)) as connection:
+        connection.channel().queue_delete(f"{flow.service}.on_said")
+
+    flow.declared()
+    flow.say("a", 1)
+
+    flow.settles(1)
