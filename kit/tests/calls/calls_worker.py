@@ -39,7 +39,7 @@ class Shop(Service):
     version = os.environ.get("TEST_VERSION", "1.0.0")
     label = Label(en="Shop", fr="Magasin")
 
-    @post("/work/{number}", public=True)
+    @post("/pieces/{number}", public=True)
     def work(self, session: Session, number: int, call: Call) -> Raw[Any]:
         """Begin, which is written down, and go on for a while."""
         began = (
