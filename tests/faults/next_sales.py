@@ -3,16 +3,22 @@
 It offers an operation more, and in one that there was an optional field more.
 """
 
+# First: what is imported before it stays unpatched.
+from liaison_kit import serve
+
+# isort: split
+
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from liaison_kit import serve
-from liaison_kit.calls.operations import get, post
+from liaison_kit.calls.operations import Operation, get, post
 from liaison_kit.calls.wire import Raw, Version
-from liaison_sales import opportunities
 from liaison_sales.service import Sales
 from liaison_sdk.contracts.sales import Opportunity, Win
+
+BEFORE: Operation = Sales.win_opportunity.operation  # type: ignore[attr-defined]
 
 
 class WinRemarked(Win):
@@ -27,7 +33,7 @@ class NextSales(Sales):
     version = "99.0.0"
 
     @get("/sales/next", allow="opportunities:read")
-    def what_is_next(self) -> Raw[str]:
+    def what_is_next(self) -> Raw[Any]:
         """Only the next version knows."""
         return Raw(b'"next"')
 
@@ -37,7 +43,8 @@ class NextSales(Sales):
     ) -> Raw[Opportunity]:
         """Win an open opportunity."""
         plain = Win.model_validate(win.model_dump(exclude={"remark"}, exclude_unset=True))
-        return Raw(*opportunities.win(session, id, version, plain))
+        won: Raw[Opportunity] = BEFORE.function(self, session, id, plain, version)
+        return won
 
 
 if __name__ == "__main__":
