@@ -57,7 +57,7 @@ class Target:
     `sealed` bodies hold a secret: only the service can read what is sent of them.
     """
 
-    __slots__ = ("crews", "frame", "operation", "safe", "sealed", "service")
+    __slots__ = ("crews", "frame", "heir", "operation", "safe", "sealed", "service")
 
     def __init__(
         self, service: str, operation: str, *, safe: bool = False, sealed: bool = False
@@ -68,6 +68,8 @@ class Target:
         self.sealed = sealed
         self.frame = publish_frame(EXCHANGE, f"{service}.internal.{operation}")
         self.crews: tuple[tuple[Crew, bytes], ...] | None = None
+        self.heir: Target | None = None
+        """What the API has in its place since it changed."""
 
     def serve(self, crews: list[Crew]) -> None:
         """From now on these crews answer."""
@@ -360,6 +362,9 @@ class Bus:
             return
         call.sent_again = True
         call.crew = None
+        # As if whoever asked had asked a moment later.
+        while call.target.crews == () and call.target.heir is not None:
+            call.target = call.target.heir
         try:
             self._send(call, left)
         except Exception as error:

@@ -132,8 +132,11 @@ class Registry:
                 if known is not None and known.manifest == declared:
                     operation = before.pop(operation.key)
                 module.operations.append(operation)
+            now = {operation.key: operation for operation in module.operations}
             for operation in before.values():
                 operation.target.serve([])
+                if operation.key in now:
+                    operation.target.heir = now[operation.key].target
             for operation in module.operations:
                 if not table.add(operation):
                     log.warning(

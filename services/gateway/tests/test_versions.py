@@ -140,6 +140,21 @@ def test_when_the_older_leaves_the_newer_answers_everything_of_its_own(
     assert answers == {"2.0.0"}
 
 
+def test_a_call_that_the_newer_had_not_begun_goes_to_the_older_when_it_leaves(
+    api: httpx.Client, gateway: Gateway, name: str, version: Versions
+) -> None:
+    version("1.0.0", *ops("both"), CHANGED)
+    newer = version("2.0.0", *ops("both"), _newer(CHANGED))
+    eventually(lambda: _says(api, f"{name}/changed", "POST") == "2.0.0")
+    calls = len(newer.calls)
+
+    newer.delete_queue()
+    answers = {_says(api, f"{name}/changed", "POST") for _ in range(5)}
+
+    assert answers == {"1.0.0"}
+    assert len(newer.calls) == calls
+
+
 def test_of_one_version_the_process_that_started_last_is_the_api(
     api: httpx.Client, name: str, version: Versions
 ) -> None:
