@@ -99,7 +99,9 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
         self._threads[0].wait()
 
     def consuming(self) -> bool:
-        """Whether every queue is being consumed."""
+        """Whether every queue is being consumed, where this process takes events at all."""
+        if not (plays("events") and self._handlers):
+            return True
         return self._arranged and all(q.consuming or q.resting for q in self._queues.values())
 
     def _run(self) -> None:
