@@ -10,10 +10,9 @@ import pytest
 
 from liaison_kit.context import Context
 from liaison_kit.events import parking
-from liaison_kit.events.outbox import emit
 from liaison_kit.run.process import wait_until
 
-from .conftest import Flow, Process, Said
+from .conftest import Flow, Process
 
 
 @pytest.mark.parametrize("how", ["unavailable", "refused"])
@@ -148,8 +147,7 @@ def test_large_events_are_taken_a_few_at_a_time(flow: Flow) -> None:
     filling = json.dumps({"x": ["long" * 10] * 10})[1:-1] * 3000
 
     for number in range(60):
-        with flow.db.writing(Context(tenant=flow.tenant)) as session:
-            emit(session, Said(record=f"r{number % 3}", number=number // 3, filling=filling))
+        flow.say(f"r{number % 3}", number // 3, filling=filling)
 
     flow.settles(60, seconds=60)
     flow.in_order(3, 20)
