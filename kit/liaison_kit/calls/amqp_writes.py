@@ -4,12 +4,16 @@ A reply and an ack are a system call each, and on a busy service those calls cos
 the messages did. What several greenlets write in one turn goes out together here.
 """
 
+import socket
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import amqp
 import eventlet
 import kombu
 from kombu.transport import pyamqp
+
+from liaison_kit.telemetry import log
 
 READ_AHEAD = 65_536
 
@@ -27,30 +31,7 @@ class TurnConnection(pyamqp.Connection):  # type: ignore[misc]
 
     def Transport(self, *given: Any, **named: Any) -> Any:  # noqa: N802 - py-amqp's name
         transport = super().Transport(*given, **named)
-        send = transport.write
-        waiting: list[bytes] = []
-
-        def flush() -> None:
-            while waiting:
-                block = b"".join(waiting)
-                # They stay in the list while they are sent: who writes meanwhile waits in line.
-                sent = len(waiting)
-                try:
-                    send(block)
-                except OSError:
-                    # The reader of this connection meets the same error and opens a new one.
-                    waiting.clear()
-                    return
-                del waiting[:sent]
-
-        def write(data: Any) -> None:
-            if not transport.connected:
-                raise amqp.exceptions.RecoverableConnectionError("connection lost")
-            # py-amqp reuses the buffer that it hands over.
-            waiting.append(bytes(data))
-            if len(waiting) == 1:
-                eventlet.spawn_n(flush)
-
+        transport.write = _Writes(transport).write
         set_up = transport._setup_transport
 
         def read_ahead() -> None:
@@ -59,9 +40,49 @@ class TurnConnection(pyamqp.Connection):  # type: ignore[misc]
             # py-amqp asks for the few bytes that it needs next, and keeps what is more.
             transport._quick_recv = lambda wanted: receive(max(wanted, READ_AHEAD))
 
-        transport.write = write
         transport._setup_transport = read_ahead
         return transport
+
+
+class _Writes:
+    """What is written to a connection in one turn, sent as one block."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._waiting: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        """Have something sent at the end of this turn, after all that was written before."""
+        if not self._transport.connected:
+            raise amqp.exceptions.RecoverableConnectionError("connection lost")
+        # py-amqp reuses the buffer that it hands over.
+        self._waiting.append(bytes(data))
+        if len(self._waiting) == 1:
+            eventlet.spawn_n(self._send)
+
+    def _send(self) -> None:
+        try:
+            while self._waiting:
+                # They stay in the list while they are sent: who writes meanwhile waits in line.
+                sent = len(self._waiting)
+                self._send_whole(b"".join(self._waiting))
+                del self._waiting[:sent]
+        except Exception as error:
+            # Perhaps half a frame has gone, and nothing may follow it: nobody writes any more, and
+            # the reader of this connection, who opens a new one, is told by its end.
+            self._transport.connected = False
+            self._waiting.clear()
+            log.info("broker can't be written to", error=f"{type(error).__name__}: {error}"[:200])
+            with suppress(OSError, AttributeError):
+                self._transport.sock.shutdown(socket.SHUT_RDWR)
+
+    def _send_whole(self, block: bytes) -> None:
+        rest = memoryview(block)
+        while rest:
+            # The reader's limit for waiting, set on the socket that both share, isn't ours: a
+            # broker that is busy reads on later, and one that is gone ends the reader's wait.
+            with suppress(TimeoutError):
+                rest = rest[self._transport.sock.send(rest) :]
 
 
 class TurnTransport(pyamqp.Transport):  # type: ignore[misc]

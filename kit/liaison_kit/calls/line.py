@@ -68,9 +68,12 @@ class Line:
         while not self._closing:
             connection = None
             try:
-                with eventlet.Timeout(SET_UP_WITHIN_S, SetUpTookTooLong()):
-                    connection = self._connect()
-                    self._opened(connection)
+                try:
+                    with eventlet.Timeout(SET_UP_WITHIN_S, SetUpTookTooLong()):
+                        connection = self._connect()
+                        self._opened(connection)
+                except SetUpTookTooLong as error:
+                    raise SetUpTookTooLong(_awaited(connection)) from error
                 self._up.send()
                 pause = FIRST_RETRY_S
                 self._read(connection)
@@ -120,6 +123,15 @@ class Line:
             if now > beat:
                 connection.heartbeat_tick()
                 beat = now + 1
+
+
+def _awaited(connection: Any) -> str:
+    """Which answers of the broker, by AMQP's numbers of class and method, have not come."""
+    if connection is None:
+        return "it was being connected"
+    channels = [connection, *connection.channels.values()]
+    waiting = {channel.channel_id: sorted(channel._pending) for channel in channels}
+    return f"{SET_UP_WITHIN_S} s, waiting on channels for {waiting}"
 
 
 def _said(error: Exception) -> str:

@@ -132,10 +132,12 @@ class EventConsumer(SharedExtension):  # type: ignore[misc]
 
     def _watch(self) -> None:
         """End the process, saying where it was, when a handler lets nothing else run for long."""
-        while not self._stopping:
-            faulthandler.dump_traceback_later(STUCK_S, exit=True)
-            eventlet.sleep(min(5.0, STUCK_S / 4))
-        faulthandler.cancel_dump_traceback_later()
+        try:
+            while not self._stopping:
+                faulthandler.dump_traceback_later(STUCK_S, exit=True)
+                eventlet.sleep(min(5.0, STUCK_S / 4))
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     # --- which queues there are -------------------------------------------------------------------
 

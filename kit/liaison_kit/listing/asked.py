@@ -131,10 +131,11 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     matched = _NAME.match(name)
     field = matched[1] if matched else name
     operator = (matched[2] if matched else None) or "eq"
-    if len(raw) > TEXT_LENGTH and operator != "in":
-        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters")
+    values = raw.split(",") if operator == "in" else [raw]
+    if any(len(value) > TEXT_LENGTH for value in values):
+        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters a value")
     if matched and field in kind.filters:
-        return Filter(field, operator, _parts(name, field, operator, raw))
+        return Filter(field, operator, _checked_values(name, field, operator, values))
     if matched and field.startswith("custom."):
         return Filter(field, *custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)
@@ -143,7 +144,7 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if operator == "null":
         return Filter(field, operator, _boolean(name, raw))
     if operator == "in":
-        return Filter(field, operator, [convert(info, name, part) for part in raw.split(",")])
+        return Filter(field, operator, [convert(info, name, value) for value in values])
     if info.kind == "list":
         if operator != "eq":
             raise InvalidInput.field(name, "operator", f"{field} has no operator {operator}")
@@ -151,17 +152,14 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     return Filter(field, operator, convert(info, name, raw))
 
 
-def _parts(name: str, field: str, operator: str, raw: str) -> tuple[str, ...]:
+def _checked_values(name: str, field: str, operator: str, values: list[str]) -> tuple[str, ...]:
     """The values of a filter that is no field; `in` finds what any of them finds."""
     if operator not in ("eq", "ne", "in"):
         said = f"{field} has no operator {operator}, only eq, ne and in"
         raise InvalidInput.field(name, "operator", said)
-    parts = tuple(raw.split(",")) if operator == "in" else (raw,)
-    if len(parts) > MOST_VALUES:
+    if len(values) > MOST_VALUES:
         raise InvalidInput.field(name, "too_many", f"At most {MOST_VALUES} values")
-    if any(len(part) > TEXT_LENGTH for part in parts):
-        raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters a value")
-    return parts
+    return tuple(values)
 
 
 def convert(info: FieldInfo, path: str, raw: str) -> Any:

@@ -141,6 +141,20 @@ def test_an_operator_that_a_filter_does_not_know_is_refused(
     assert code != "operator" or "only eq, ne and in" in error.message
 
 
+@pytest.mark.parametrize(
+    "name", ["last_name", "tags[in]", "email[in]", "stage[in]", "custom.x[in]"]
+)
+def test_no_value_of_a_filter_is_longer_than_is_said(
+    contacts_db: Database, someone: Context, name: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        page(contacts_db, someone, **{name: "a" * 201})
+
+    assert [(error.path, error.code) for error in caught.value.errors] == [(name, "too_long")]
+    many = ",".join(f"{number:0200}" for number in range(3))
+    assert page(contacts_db, someone, last_name__in=many)["items"] == []
+
+
 def test_filters_combine_and_count(contacts_db: Database, someone: Context) -> None:
     for i in range(5):
         add(contacts_db, someone, last_name=f"N{i}", tags=["vip"] if i % 2 else [], stage="lead")
