@@ -6,10 +6,11 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from liaison_contacts import companies, deals, duplicates, notes, owners, people, timeline
+from liaison_contacts import companies, deals, duplicates, notes, people, timeline
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
+from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
@@ -18,7 +19,7 @@ from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_sdk.contracts import identity, sales
+from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
     Attachment,
     Company,
@@ -45,6 +46,7 @@ class Contacts(Service):
     name = "contacts"
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
+    copies = (OWNERS,)
     importables = (CONTACTS, COMPANIES_IMPORT)
     tells = (
         Told(COMPANIES, companies.tell, companies.tell_removed),
@@ -242,18 +244,6 @@ class Contacts(Service):
     def known_people(self, session: Session, asked: Ids) -> Ids:
         """Which of these people there are."""
         return Ids(ids=people.known(session, asked.ids))
-
-    # --- what identity tells ---------------------------------------------------------------------
-
-    @handles(identity.UsersSaved)
-    def on_users_saved(self, session: Session, event: identity.UsersSaved) -> None:
-        """Users were added or changed: they may own people and companies."""
-        owners.keep(session, event)
-
-    @handles(identity.UserRemoved)
-    def on_user_removed(self, session: Session, event: identity.UserRemoved) -> None:
-        """A user is gone: nothing more is given to them."""
-        owners.remove(session, event.user_id)
 
     # --- what sales tells ------------------------------------------------------------------------
 

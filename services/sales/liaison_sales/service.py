@@ -11,13 +11,15 @@ from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.service import Service
-from liaison_sales import accounts, opportunities, pipelines, products, references, reps, telling
+from liaison_sales import opportunities, pipelines, products, references, telling
+from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
 from liaison_sales.products import PRODUCTS
+from liaison_sales.reps import REPS
 from liaison_sales.summary import SUMMARISED, summary
-from liaison_sdk.contracts import contacts, identity
+from liaison_sdk.contracts import identity
 from liaison_sdk.contracts.sales import (
     Loss,
     Move,
@@ -46,6 +48,7 @@ class Sales(Service):
     name = "sales"
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
+    copies = (REPS, ACCOUNTS)
     importables = IMPORTABLES
     tells = (
         Told(PRODUCTS, products.tell, products.tell_removed),
@@ -256,19 +259,4 @@ class Sales(Service):
         Where sales was installed later they are the first that it hears of an organisation.
         """
         pipelines.ensure_default(session)
-        reps.saved(session, event.users)
-
-    @handles(identity.UserRemoved)
-    def on_user_removed(self, session: Session, event: identity.UserRemoved) -> None:
-        """Nobody gives deals to who is gone."""
-        reps.removed(session, event.user_id)
-
-    @handles(contacts.CompaniesSaved)
-    def on_companies_saved(self, session: Session, event: contacts.CompaniesSaved) -> None:
-        """Companies are the accounts that opportunities are with."""
-        accounts.saved(session, event.companies)
-
-    @handles(contacts.CompanyRemoved)
-    def on_company_removed(self, session: Session, event: contacts.CompanyRemoved) -> None:
-        """A company is gone; its opportunities stay."""
-        accounts.removed(session, event.company_id)
+        REPS.keep(session, event)
