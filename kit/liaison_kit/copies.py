@@ -38,7 +38,8 @@ from liaison_kit.sight import Seen
 from liaison_sdk.contracts.questions import FoundIds, Ids, Names
 from liaison_sdk.events import Event
 
-# Higher than any version that an owner will ever tell: what was removed stays so.
+# Higher than any version that an owner will ever tell. An earlier release did not tell at which
+# version something was removed, and nothing came back.
 _LAST = 2**62
 
 MOST_NAMES = 5000
@@ -121,10 +122,14 @@ class KeptCopy:
         self._keep.run(session, told)
 
     def drop(self, session: Session, event: Event) -> None:
-        """One is gone, for good: whatever is told of it late."""
+        """One is gone, whatever is told late of what it was; if it is restored, it is told anew."""
         assert self.removed.key_field is not None
-        id = getattr(event, self.removed.key_field)
-        self._drop.run(session, {"id": id, "tenant": context(session).tenant, **self.gone})
+        told = {
+            "id": getattr(event, self.removed.key_field),
+            "tenant": context(session).tenant,
+            "version": getattr(event, "record_version", None) or _LAST,
+        }
+        self._drop.run(session, told | dict(self.gone))
 
     @cached_property
     def _keep(self) -> Statement:
@@ -154,7 +159,7 @@ class KeptCopy:
         return Statement(f"""
             INSERT INTO {self.table.name} AS kept
                 (id, tenant_id, name, folded, removed, version{columns})
-            VALUES (%(id)s, %(tenant)s, '', '', true, {_LAST}{values})
+            VALUES (%(id)s, %(tenant)s, '', '', true, %(version)s{values})
             ON CONFLICT (id) DO UPDATE
                 SET removed = true, version = excluded.version{changes}
             WHERE kept.version < excluded.version

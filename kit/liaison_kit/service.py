@@ -23,6 +23,7 @@ from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
 from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
+from liaison_kit.resources import Resource
 from liaison_kit.settings import Settings
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.principals import Principals
@@ -34,7 +35,8 @@ from liaison_sdk.version import VERSION
 class Service(CommonOperations, ImportOperations):
     """What a service subclasses.
 
-    `records` are the kinds of record it owns, `copies` what it keeps of others', `importables`
+    `records` are the kinds of record it owns, `resources` those of them that have the usual
+    operations, `copies` what it keeps of others', `importables`
     those that files can be imported into, `tells` how other services hear what they keep of its
     records, `tidies` are the database's functions that clear up every minute, `permissions` what
     roles may grant, `menu` its entries in the workspace, `live` which event tells that which record
@@ -45,11 +47,12 @@ class Service(CommonOperations, ImportOperations):
     version: ClassVar[str] = VERSION
     label: ClassVar[Label]
     records: ClassVar[Sequence[RecordType]] = ()
+    resources: ClassVar[Sequence[Resource]] = ()
     copies: ClassVar[Sequence[KeptCopy]] = ()
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
-    tidies: ClassVar[Sequence[str]] = ("tidy",)
+    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 
@@ -68,6 +71,10 @@ class Service(CommonOperations, ImportOperations):
         super().__init_subclass__(**options)
         for copy in cls.copies:
             _hear_of(cls, copy)
+        for resource in cls.resources:
+            for made in resource.operations(tuple(cls.tells)):
+                if made.__name__ not in cls.__dict__:
+                    setattr(cls, made.__name__, made)
         jobs: dict[str, Callable[..., None]] = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):
             operation = getattr(member, "operation", None)

@@ -97,6 +97,8 @@ OPPORTUNITIES = RecordType(
     owner=Opportunity.owner_id,
     derived=frozenset({"search", "stage_since"}),
     seen={"company_id": ACCOUNTS_SEEN},
+    restorable=True,
+    follows={"stage_changes": "opportunity_id"},
 )
 
 _PLAIN: Final = (

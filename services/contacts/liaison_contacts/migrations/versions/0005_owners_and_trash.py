@@ -1,6 +1,8 @@
-"""Owners are found by name as people type it, and by e-mail."""
+"""Owners are found by their folded name and by e-mail; what is deleted can be restored."""
 
 from alembic import op
+
+from liaison_kit.records.trash import trash_tables
 
 revision = "0005"
 down_revision = "0004"
@@ -14,3 +16,4 @@ def upgrade() -> None:
     op.execute("UPDATE owners SET folded = lower(unaccent(name))")
     op.execute("CREATE INDEX ix_owners_folded ON owners (tenant_id, folded)")
     op.execute("CREATE INDEX ix_owners_email ON owners (tenant_id, lower(email))")
+    trash_tables(op)
