@@ -167,8 +167,8 @@ class KeptCopy:
 
     # --- what is asked ----------------------------------------------------------------------------
 
-    def ask(self, session: Session, id: UUID) -> None:
-        """Ask their owner about one that is not known here; `Unavailable` when it does not answer.
+    def look_up(self, session: Session, id: UUID) -> None:
+        """Have their owner tell of one that is not known; `Unavailable` when it does not answer.
 
         One that is hidden from the caller is answered like one that never was.
         """

@@ -93,7 +93,7 @@ def removals(session: Session, kind: RecordType, ids: Sequence[UUID]) -> dict[UU
         )
         .group_by(History.record_id)
     )
-    return dict(rows.tuples().all())
+    return {id: version for id, version in rows}  # noqa: C416
 
 
 def history(session: Session, kind: RecordType, id: UUID) -> bytes:

@@ -51,9 +51,9 @@ def check(
         missing.append("contact_id")
     found, region = _found(session, product, company, owner)
     if not found["company_id"] and company is not None:
-        ACCOUNTS.ask(session, company)
+        ACCOUNTS.look_up(session, company)
     if not found["owner_id"] and owner is not None:
-        REPS.ask(session, owner)
+        REPS.look_up(session, owner)
     if not (found["company_id"] and found["owner_id"]):
         found, region = _found(session, product, company, owner)
     missing = [path for path, known in found.items() if not known] + missing

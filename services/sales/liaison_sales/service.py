@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from liaison_kit import listing, records
-from liaison_kit.calls.operations import get, patch, post
+from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
@@ -29,7 +29,6 @@ from liaison_sdk.contracts.sales import (
     NewProduct,
     Opportunity,
     OpportunityChanges,
-    Pipeline,
     PipelineChanges,
     ProductChanges,
     Reopening,
@@ -95,22 +94,6 @@ class Sales(Service):
         }.items()
         for type in types
     )
-
-    # --- pipelines -------------------------------------------------------------------------------
-
-    @post("/pipelines", allow="pipelines:write", problems=[409])
-    def create_pipeline(self, session: Session, pipeline: NewPipeline) -> Raw[Pipeline]:
-        """Add a pipeline; without stages it gets the usual ones."""
-        made = pipelines.create(session, pipeline)
-        return Raw(*records.answer(session, PIPELINES, made.id))
-
-    @patch("/pipelines/{id}", allow="pipelines:write", problems=[404, 409])
-    def change_pipeline(
-        self, session: Session, id: UUID, changes: PipelineChanges, version: Version
-    ) -> Raw[Pipeline]:
-        """Change what is sent of a pipeline; a list of stages replaces the one that is there."""
-        pipelines.change(session, id, version, changes)
-        return Raw(*records.answer(session, PIPELINES, id))
 
     # --- opportunities ---------------------------------------------------------------------------
 

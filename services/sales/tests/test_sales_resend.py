@@ -33,7 +33,7 @@ def test_products_are_told_again_and_removed_ones_as_removed(desk: Any) -> None:
     known = {"id": kept["id"], "name": "GTX", "external_id": "P-1", "active": True, "version": 1}
     assert told(desk.db, desk.who.tenant)[before:] == [
         ("products_saved", {"products": [known]}),
-        ("product_removed", {"product_id": gone["id"]}),
+        ("product_removed", {"product_id": gone["id"], "record_version": 2}),
     ]
     assert call(desk, "get_product", path={"id": kept["id"]}) == kept
 
@@ -77,6 +77,18 @@ def test_what_is_told_again_is_not_even_written(desk: Any) -> None:
 
     assert (rows(desk, "accounts"), rows(desk, "reps")) == before
     assert told(desk.db, desk.who.tenant) == []
+
+
+def test_what_is_restored_is_known_again_however_the_news_come(desk: Any) -> None:
+    acme = uuid7()
+    gone = CompanyRemoved(company_id=acme, record_version=4)
+    for news in ("saved late", "saved last"):
+        with desk.db.writing(desk.context()) as session:
+            ACCOUNTS.drop(session, gone)
+            ACCOUNTS.learn(session, [company(acme, "Acme", 3 if news == "saved late" else 5)])
+            ACCOUNTS.drop(session, gone)
+            found = ACCOUNTS.resolve(session, ["Acme"])
+        assert found == ({} if news == "saved late" else {"Acme": str(acme)}), news
 
 
 def test_who_is_only_known_to_be_gone_has_no_name(desk: Any) -> None:
