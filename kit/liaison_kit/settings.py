@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         default=10.0, description="How long the gateway waits for a module's answer, in seconds."
     )
+    hung_after_s: float = Field(
+        default=2.0,
+        description="How long a module's process may give no sign of life before it counts as hung.",
+    )
     rate_limit_per_minute: int = Field(
         default=6000, description="Requests per minute that one user may make; 0 means no limit."
     )

@@ -64,7 +64,7 @@ class Gateway:
             on_unserved=lambda crew: self.registry.presence.unserved(crew),
             declares=settings.declare_exchanges,
         )
-        self.registry = Registry(on_lost=self.bus.lost, on_silence=self.bus.silent)
+        self.registry = Registry(self.bus.lost, self.bus.silent, settings.hung_after_s)
         self.live = Live(self.registry)
         self.listener = Listener(
             settings.broker,

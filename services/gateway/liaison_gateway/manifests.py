@@ -28,14 +28,19 @@ class Registry:
     none and answers 404.
     """
 
-    def __init__(self, on_lost: Callable[[Crew], None], on_silence: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        on_lost: Callable[[Crew], None],
+        on_silence: Callable[[str], None],
+        hung_after_s: float,
+    ) -> None:
         self.modules: dict[str, Module] = {}
         self.table = Table()
         self.revision = 0
         """Goes up whenever the composed API changes."""
         self.permissions: list[str] = []
         """Every permission that a module has announced."""
-        self.presence = Presence(self._changed, on_lost)
+        self.presence = Presence(self._changed, on_lost, hung_after_s)
         self._on_silence = on_silence
         self._up_since: float | None = None
         self.on_new_service: Callable[[str], None] = lambda _service: None
