@@ -171,7 +171,8 @@ def _is_then(test: str, column: ColumnElement[Any], name: str, count: int) -> Co
 def _is_worth(
     kind: RecordType, rule: Rule, column: ColumnElement[Any], name: str
 ) -> ColumnElement[bool]:
-    currency = cast(_shown_money(kind, rule).op("->>")(literal_column("'currency'")), Text)
+    shown = kind.expression(rule.field.name)
+    currency = cast(shown.op("->>")(literal_column("'currency'")), Text)
     places = [_place(f"{name}_{i}", "money") for i in range(len(rule.values))]
     if rule.test == "within":
         found = [_compares("within", column, places)]
@@ -222,11 +223,8 @@ def _column(kind: RecordType, rule: Rule) -> ColumnElement[Any]:
     found = kind.expression(rule.field.name)
     match rule.field.kind:
         case "money":
-            shown = _shown_money(kind, rule)
-            return case((shown.is_not(None), kind.order(rule.field.name)))
-        case "text" if not isinstance(found.type, Text):
-            # Texts of a fixed length would be compared without their last blanks.
-            return cast(found, Text)
+            # An amount without a currency is not shown.
+            return case((found.is_not(None), kind.order(rule.field.name)))
         case "decimal" if isinstance(found.type, Float) or not isinstance(found.type, Numeric):
             # As its readers see it: as a number it is another one in its last digits.
             return cast(cast(found, Text), Numeric)
@@ -253,10 +251,6 @@ def _custom_column(kind: RecordType, of: str, name: str) -> ColumnElement[Any]:
             is_date = text.op("~")(literal_column(f"'^{DATE}$'", Text))
             return collate(case((and_(held("string"), is_date), text)), "C")
     return case((held("string"), text))
-
-
-def _shown_money(kind: RecordType, rule: Rule) -> ColumnElement[Any]:
-    return kind.expression(rule.field.name)
 
 
 def _type_of(rule: Rule) -> str:

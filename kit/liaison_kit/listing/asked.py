@@ -4,14 +4,13 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from liaison_kit import conditions
-from liaison_kit.conditions import Condition
 from liaison_kit.context import context
 from liaison_kit.listing import cursors
 from liaison_kit.records import custom
@@ -19,6 +18,9 @@ from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import patterns
 from liaison_kit.records.values import TEXT_LENGTH, boolean, convert
 from liaison_sdk.errors import FieldError, InvalidInput
+
+if TYPE_CHECKING:
+    from liaison_kit.conditions import Condition
 
 MAX_LIMIT = 200
 
@@ -77,7 +79,7 @@ class Plan:
     """
 
     filters: tuple[Filter, ...]
-    where: Condition | None
+    where: "Condition | None"
     now: dt.datetime
     terms: tuple[str, ...]
     sort: str
@@ -193,7 +195,7 @@ def _checked_values(name: str, field: str, operator: str, values: list[str]) -> 
 
 def _where(
     session: Session, kind: RecordType, raw: str | None, errors: list[FieldError]
-) -> Condition | None:
+) -> "Condition | None":
     if raw is None:
         return None
     try:

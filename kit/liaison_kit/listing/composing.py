@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ARRAY,
@@ -26,7 +26,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from liaison_kit import conditions
-from liaison_kit.conditions import Condition
 from liaison_kit.database.queries import Rows, read_from, stand_in, text_of
 from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import Filter, Plan
@@ -34,6 +33,9 @@ from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType, as_json
 from liaison_kit.sight import Seen
 from liaison_kit.sight import everything as everything_of
+
+if TYPE_CHECKING:
+    from liaison_kit.conditions import Condition
 
 
 class Composed:
@@ -73,7 +75,7 @@ def statement_of(
     shape: tuple[Any, ...],
     compose: Callable[[], Rows],
     searched: RecordType | None = None,
-    where: Condition | None = None,
+    where: "Condition | None" = None,
 ) -> Composed:
     """The statement of a shape, composed once: SQLAlchemy's own cache walks it each time."""
     if where is not None and sum(1 for _ in where.rules) > _REMEMBERED_RULES:

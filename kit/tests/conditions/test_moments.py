@@ -115,7 +115,7 @@ def test_now_lies_in_its_day_week_month_and_year(now: dt.datetime, zone: dt.tzin
         ({"mode": "relative", "anchor": "now", "offset": True}, "v.offset"),
         ({"mode": "relative", "anchor": "now", "offset": 1.5}, "v.offset"),
         ({"mode": "relative", "anchor": "now", "offset": 101, "unit": "year"}, "v.offset"),
-        ({"mode": "relative", "anchor": "now", "offset": -(10**400)}, "v.offset"),
+        ({"mode": "relative", "anchor": "now", "offset": -(10**20)}, "v.offset"),
     ],
     ids=str,
 )

@@ -182,7 +182,7 @@ def test_what_is_no_json_is_refused(text: str, code: str) -> None:
     assert [(error.path, error.code) for error in caught.value.errors] == [("where", code)]
 
 
-@pytest.mark.parametrize("value", [10**5000, -(10**30), 1e300, float("nan"), float("inf"), "1e-99"])
+@pytest.mark.parametrize("value", [10**1000, -(10**30), 1e300, float("nan"), float("inf"), "1e-99"])
 @pytest.mark.parametrize("field", ["size", "ratio", "price", "custom.number"])
 def test_a_number_that_no_column_could_hold_is_refused(
     db: Database, somebody: Context, field: str, value: Any

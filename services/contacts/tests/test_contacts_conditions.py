@@ -7,18 +7,20 @@ from uuid import UUID
 
 import pytest
 
-from liaison_contacts import companies, people
+from liaison_contacts import companies, owners, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_kit import listing
 from liaison_kit.conditions import matches, parse, said
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
+from liaison_kit.ids import uuid7
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.testing import about, principal, statements
 from liaison_sdk.contracts.contacts import NewCompany, NewContact
+from liaison_sdk.contracts.identity import UserRef, UsersSaved
 
 
 def add(db: Database, who: Context, **fields: Any) -> UUID:
@@ -122,20 +124,25 @@ def test_who_is_found_in_a_list_matches_the_condition(
 def test_a_condition_shows_nobody_whom_a_row_rule_hides(
     contacts_db: Database, someone: Context
 ) -> None:
-    assert someone.principal is not None
-    me = about(principal(someone.tenant, "*", rows={"contacts": "own", "companies": "own"}))
+    user = uuid7()
+    narrow = principal(someone.tenant, "*", user=user, rows={"contacts": "own", "companies": "own"})
+    me = about(narrow)
+    ref = UserRef.model_validate(
+        {"id": user, "name": "Me", "email": None, "active": True, "version": 1}
+        | dict.fromkeys(("team_id", "team", "region", "manager_id", "manager"))
+    )
     with contacts_db.writing(someone) as session:
+        owners.keep(session, UsersSaved(users=[ref]))
         hidden = companies.create(session, NewCompany(name="Hidden")).id
-    assert me.principal is not None
-    mine = add(contacts_db, someone, last_name="Mine", owner_id=str(me.principal.user),
-               company_id=str(hidden))  # fmt: skip
+    mine = {"last_name": "Mine", "owner_id": str(user), "company_id": str(hidden)}
+    add(contacts_db, someone, **mine)
     add(contacts_db, someone, last_name="Theirs", company_id=str(hidden))
 
     assert found(contacts_db, me, ("last_name", "notNull")) == ["Mine"]
     assert found(contacts_db, someone, ("company_id", "=", str(hidden))) == ["Mine", "Theirs"]
     # Nobody is told by a condition for whom their contact works.
     assert found(contacts_db, me, ("company_id", "=", str(hidden))) == []
-    assert found(contacts_db, me, ("company_id", "in", [str(hidden), str(mine)])) == []
+    assert found(contacts_db, me, ("company_id", "in", [str(hidden), str(user)])) == []
     assert found(contacts_db, me, ("company_id", "!=", str(hidden))) == ["Mine"]
 
 
