@@ -11,7 +11,6 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from liaison_kit.calls.operations import Operation
-from liaison_kit.conditions.reading import LONGEST
 from liaison_kit.conditions.schema import schemas as condition_schemas
 from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, WHERE, Page
 from liaison_kit.records.recordtype import FieldInfo, RecordType
@@ -32,7 +31,6 @@ _ORDERED = ("integer", "decimal", "money", "date", "datetime")
 _TEXT = {"type": "string", "maxLength": TEXT_LENGTH, "pattern": r"^[^\x00\ud800-\udfff]*$"}
 _CONDITION = {
     "type": "string",
-    "maxLength": LONGEST,
     "contentMediaType": "application/json",
     "contentSchema": {"$ref": _REF.format(model="Condition")},
 }
