@@ -27,6 +27,7 @@ from liaison_sdk.errors import FieldError, InvalidInput
 from liaison_sdk.labels import Label
 
 MOST_RULES: Final = 500
+MOST_VALUES: Final = 5000
 DEEPEST: Final = 10
 """How many groups a rule may lie in."""
 
@@ -83,7 +84,7 @@ class _Reader:
     def __init__(self, session: Session, kind: RecordType) -> None:
         self._session = session
         self._kind = kind
-        self._rules = 0
+        self._rules = self._values = 0
         self.errors: list[FieldError] = []
 
     def group(self, raw: Any, path: str, depth: int) -> Group | None:
@@ -116,10 +117,15 @@ class _Reader:
             return self.group(raw, path, depth + 1)
         self._count(path)
         try:
-            return self._rule(raw, path)
+            rule = self._rule(raw, path)
         except InvalidInput as error:
             self.errors += error.errors
             return None
+        self._values += len(rule.values)
+        if self._values > MOST_VALUES:
+            said = f"All its rules together have at most {MOST_VALUES} values"
+            raise InvalidInput.field(path, "too_many_values", said)
+        return rule
 
     def _rule(self, raw: Any, path: str) -> Rule:
         if isinstance(raw, str):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import hypothesis
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -14,6 +15,10 @@ from liaison_kit.database.migrations import Roles, application_role, enable_tena
 from liaison_kit.testing import about
 
 from .samples import SAMPLES, SEEN_MAKERS, TABLE, define
+
+# The first time that something is called it may take long, and longer on a busy machine.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text
 
-from liaison_kit.conditions import Condition, matches, parse, sql, values
+from liaison_kit.conditions import SCHEMA, Condition, matches, parse, sql, values
 from liaison_kit.conditions.tree import TESTS
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
@@ -27,6 +28,9 @@ OPERATORS = {name: info.operators for name, info in SAMPLES.fields.items() if na
     }[kind]
     for name, kind in CUSTOM.items()
 }
+
+
+SCHEMA_SAYS = jsonschema_rs.validator_for(SCHEMA)
 
 
 @st.composite
@@ -110,6 +114,26 @@ def test_sql_and_python_say_the_same(
             assert found == matching, (tree, [r for r in records if r["id"] in found ^ matching])
             assert others == {r["id"] for r in records} - found
             assert all(matches(turned, r, NOW, zone) != (r["id"] in found) for r in records)
+
+
+@given(tree=TREES.map(mended))
+def test_the_schema_tells_of_whatever_is_understood(tree: Any) -> None:
+    assert SCHEMA_SAYS.is_valid(json.loads(json.dumps(tree)))
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"combinator": "and", "rules": []},
+        {"combinator": "xor", "rules": [{"field": "size", "operator": "null"}]},
+        {"combinator": "and", "rules": [{"field": "size", "operator": "like", "value": 1}]},
+        {"combinator": "and", "rules": [{"field": "size", "operator": "=", "value": {"a": 1}}]},
+        {"combinator": "and", "rules": ["and"]},
+    ],
+    ids=str,
+)
+def test_the_schema_tells_of_no_other_form(tree: Any) -> None:
+    assert not SCHEMA_SAYS.is_valid(tree)
 
 
 # --- what is decided ------------------------------------------------------------------------------

@@ -162,6 +162,11 @@ def test_a_condition_has_so_many_rules_and_lies_so_deep_and_no_further(
     too_deep = ".".join(["rules[0]"] * DEEPEST)
     assert wrong(db, somebody, nested(DEEPEST + 1)) == {too_deep: "too_deep"}
     assert wrong(db, somebody, nested(500)) == {too_deep: "too_deep"}
+    among = {"field": "size", "operator": "in", "value": list(range(500))}
+    assert len(list(condition(tree=wide(10, among)).rules)) == 10
+    assert wrong(db, somebody, wide(11, among)) == {"rules[10]": "too_many_values"}
+    among = {"field": "size", "operator": "in", "value": list(range(501))}
+    assert wrong(db, somebody, wide(1, among)) == {"rules[0].value": "too_many"}
 
 
 @pytest.mark.parametrize(
