@@ -87,8 +87,6 @@ def _value(info: FieldInfo, raw: Any, path: str) -> Value:
             return _number(info, text, path)
         case "money":
             return Amount(_number(info, text, path), None)
-        case "date":
-            return _of_our_years(convert(info, path, text), path)
         case "datetime":
             return _of_our_years(_time(text, path), path)
     found: Value = convert(info, path, text)

@@ -35,7 +35,7 @@ Span = tuple[dt.datetime, dt.datetime]
 ANCHORS: Final[tuple[Anchor, ...]] = get_args(Anchor)
 UNITS: Final[tuple[Unit, ...]] = get_args(Unit)
 YEARS: Final = range(2, 9999)
-"""Python and PostgreSQL both know these years whole, in every zone."""
+"""Days of these years have a beginning and an end in every zone, as far as Python knows."""
 
 _MOMENT: Final = dt.timedelta(microseconds=1)
 _DAY: Final = dt.timedelta(days=1)

@@ -163,7 +163,9 @@ FLOATS = st.sampled_from([0.1, 0.1 + 0.2, 10.0, 1e-7, 1e22]) | st.floats(-1e20, 
 )
 AMOUNTS = st.decimals(0, 20, places=2) | st.sampled_from([Decimal("10000.00")])
 CURRENCIES = st.sampled_from(["EUR", "USD"])
-DAYS = st.dates(dt.date(2026, 2, 25), dt.date(2026, 4, 3)) | st.dates(dt.date(1990, 1, 1))
+DAYS = st.dates(dt.date(2026, 2, 25), dt.date(2026, 4, 3)) | st.dates(
+    dt.date(1990, 1, 1), dt.date(9998, 12, 31)
+)
 MOMENTS = st.datetimes(
     dt.datetime(2026, 3, 27, 22), dt.datetime(2026, 3, 31, 2), timezones=st.just(dt.UTC)
 ) | st.sampled_from([NOW, *(dt.datetime(2026, 3, 28, hour, tzinfo=dt.UTC) for hour in range(24))])

@@ -82,7 +82,7 @@ def mended(tree: Any) -> Any:
 
 
 @settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     some=st.lists(rows(), min_size=1, max_size=8),
@@ -189,6 +189,7 @@ NOTHING: dict[str, Any] = {"name": "", "tags": [], "custom": {}}
             [{"custom": {"number": 10.0}}, {"custom": {"number": 10}}],
             [{"custom": {"number": "10"}}],
         ),
+        (("made_on", "=", "9999-12-31"), [{"made_on": "9999-12-31"}], [{"made_on": None}]),
         # A bare date is a whole day.
         (
             ("seen_at", "=", "2026-03-28"),
