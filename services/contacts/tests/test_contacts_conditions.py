@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from liaison_contacts import companies, owners, people
+from liaison_contacts import companies, people
 from liaison_contacts.companies import COMPANIES
+from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
 from liaison_kit import listing
 from liaison_kit.conditions import matches, parse, said
@@ -132,7 +133,7 @@ def test_a_condition_shows_nobody_whom_a_row_rule_hides(
         | dict.fromkeys(("team_id", "team", "region", "manager_id", "manager"))
     )
     with contacts_db.writing(someone) as session:
-        owners.keep(session, UsersSaved(users=[ref]))
+        OWNERS.keep(session, UsersSaved(users=[ref]))
         hidden = companies.create(session, NewCompany(name="Hidden")).id
     mine = {"last_name": "Mine", "owner_id": str(user), "company_id": str(hidden)}
     add(contacts_db, someone, **mine)
