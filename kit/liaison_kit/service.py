@@ -73,7 +73,8 @@ class Service(CommonOperations, ImportOperations):
             _hear_of(cls, copy)
         for resource in cls.resources:
             for made in resource.operations(tuple(cls.tells)):
-                if made.__name__ not in cls.__dict__:
+                # A service's own goes before the usual one, also in what is derived from it.
+                if not hasattr(cls, made.__name__):
                     setattr(cls, made.__name__, made)
         jobs: dict[str, Callable[..., None]] = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):

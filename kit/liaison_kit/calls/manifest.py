@@ -11,8 +11,10 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from liaison_kit.calls.operations import Operation
-from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH, Page
+from liaison_kit.conditions.schema import schemas as condition_schemas
+from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, WHERE, Page
 from liaison_kit.records.recordtype import FieldInfo, RecordType
+from liaison_kit.records.values import TEXT_LENGTH
 
 _REF = "#/components/schemas/{model}"
 _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
@@ -27,6 +29,11 @@ _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
 _ORDERED = ("integer", "decimal", "money", "date", "datetime")
 # PostgreSQL's text holds no NUL and UTF-8 no surrogate.
 _TEXT = {"type": "string", "maxLength": TEXT_LENGTH, "pattern": r"^[^\x00\ud800-\udfff]*$"}
+_CONDITION = {
+    "type": "string",
+    "contentMediaType": "application/json",
+    "contentSchema": {"$ref": _REF.format(model="Condition")},
+}
 
 
 def operations(service: type[Any]) -> list[Operation]:
@@ -131,6 +138,8 @@ class _Schemas:
         self.components = {
             _plain(name): _renamed(schema) for name, schema in document.get("$defs", {}).items()
         }
+        if any(operation.list_query for operation in declared):
+            self.components |= condition_schemas(_REF.format(model=""))
 
     def of(self, model: Any, mode: typing.Literal["validation", "serialization"]) -> Any:
         """The reference to a model's schema."""
@@ -207,6 +216,7 @@ def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]
     params = _page_params(kind) if paged else []
     if kind.search is not None:
         params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
+    params.append(_query(WHERE, _CONDITION, "A condition: rules joined by and, or and not."))
     for name in kind.filters:
         known = kind.fields.get(name)
         params.append(_query(name, _TEXT, known.label.en if known else ""))
@@ -276,6 +286,7 @@ def _record(kind: RecordType) -> dict[str, Any]:
                 "sortable": info.sortable,
                 "required": info.required,
                 "choices": list(info.choices),
+                "operators": list(info.operators),
             }
             for info in kind.fields.values()
         ],
