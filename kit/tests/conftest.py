@@ -21,6 +21,7 @@ from liaison_kit.database.migrations import (
     prepare,
     record_indexes,
     safer_events,
+    timer_tables,
 )
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
@@ -139,6 +140,7 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
         op = Operations(MigrationContext.configure(connection))
         kit_tables(op)
         safer_events(op)
+        timer_tables(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
         for table in ("things", "makers", "gadgets"):
@@ -154,7 +156,16 @@ def ground(postgres: str, ground_roles: Roles) -> Iterator[Ground]:
     """The database, empty."""
     made = Ground(postgres, ground_roles)
     # So few rows are deleted faster than their tables are truncated.
-    tables = ("parts", "things", "gadgets", "makers", "history", "outbox")
+    tables = (
+        "parts",
+        "things",
+        "gadgets",
+        "makers",
+        "history",
+        "outbox",
+        "timers",
+        "failed_events",
+    )
     made.look("; ".join(f"DELETE FROM {table}" for table in tables))
     yield made
     made.close()

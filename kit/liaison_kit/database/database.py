@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql
 from sqlalchemy import (
     Engine,
     create_engine,
@@ -48,6 +49,8 @@ class Database:
         self.url = url
         self.relay: Any = None
         """The relay in this process, if there is one (`outbox.LocalRelay`)."""
+        self.timers: Any = None
+        """Who runs timers in this process, if somebody does (`timers.setting.Bell`)."""
         self._writing = _engine(url, pool_size, application, statement_timeout_s)
         self._working = _engine(url, job_pool_size, application, job_statement_timeout_s)
         self._reading = _engine(url, pool_size, application, statement_timeout_s, reads=True)
@@ -84,6 +87,7 @@ class Database:
         engine = self._working if job else self._writing
         session = sessions.WritingSession(engine, context, opening)
         session.info["relay"] = self.relay
+        session.info["timers"] = self.timers
         try:
             yield session
         finally:
@@ -94,6 +98,15 @@ class Database:
         """A bare connection without a tenant, for the kit's own tables; the caller commits."""
         with self._writing.connect() as connection:
             yield connection
+
+    def listen(self, channel: str) -> Any:
+        """A connection of the driver's that is sent a channel's notices; its caller closes it."""
+        raw = self._writing.raw_connection()
+        connection: Any = raw.driver_connection
+        raw.detach()
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        return connection
 
     @property
     def engines(self) -> tuple[Engine, Engine, Engine]:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL, Connection
 from liaison_kit import sight
 from liaison_kit.events.tables import EVENT_TABLE_NAMES, SAFER_EVENTS_NAMES, safer_statements
 from liaison_kit.events.tables import statements as event_tables
+from liaison_kit.timers import tables as timers
 
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
 SERVICES = "liaison.services"
@@ -254,6 +255,15 @@ def safer_events(op: Op) -> None:
         op.execute(statement)
     for table in SAFER_EVENTS_NAMES:
         grant(op, table)
+
+
+def timer_tables(op: Op) -> None:
+    """What is to run later, and how whoever runs it sees that of every tenant."""
+    for statement in timers.statements():
+        op.execute(statement)
+    enable_tenancy(op, "timers")
+    op.execute(timers.QUEUE)
+    op.execute(f"GRANT SELECT, UPDATE ON timer_queue TO {application_role(op)}")
 
 
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.
