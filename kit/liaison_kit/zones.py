@@ -1,11 +1,11 @@
 """Time zones: which moment a time on the clock of a zone is, also when clocks are changed."""
 
 import datetime as dt
-from functools import cache
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from liaison_sdk.errors import InvalidInput
+from liaison_sdk.types import zones
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
@@ -41,7 +41,7 @@ def zone(name: str) -> ZoneInfo:
 
 def is_zone(name: str) -> bool:
     """Whether there is a zone of this name."""
-    return name in _names()
+    return name in zones()
 
 
 def moment(day: dt.date, time: dt.time, there: ZoneInfo) -> dt.datetime:
@@ -65,8 +65,3 @@ def moment(day: dt.date, time: dt.time, there: ZoneInfo) -> dt.datetime:
         else:
             late = middle
     return late.replace(microsecond=0)
-
-
-@cache
-def _names() -> frozenset[str]:
-    return frozenset(available_timezones())

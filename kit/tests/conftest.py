@@ -21,6 +21,7 @@ from liaison_kit.database.migrations import (
     prepare,
     record_indexes,
     safer_events,
+    tenant_settings_table,
     timer_tables,
 )
 from liaison_kit.run.credentials import Credentials
@@ -141,6 +142,7 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
         kit_tables(op)
         safer_events(op)
         timer_tables(op)
+        tenant_settings_table(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
         for table in ("things", "makers", "gadgets"):
@@ -165,6 +167,7 @@ def ground(postgres: str, ground_roles: Roles) -> Iterator[Ground]:
         "outbox",
         "timers",
         "failed_events",
+        "tenant_settings",
     )
     made.look("; ".join(f"DELETE FROM {table}" for table in tables))
     yield made

@@ -51,6 +51,8 @@ class Database:
         """The relay in this process, if there is one (`outbox.LocalRelay`)."""
         self.timers: Any = None
         """Who runs timers in this process, if somebody does (`timers.setting.Bell`)."""
+        self.tenants: dict[Any, Any] = {}
+        """What this process remembers of tenants (`tenants.tenant_settings`)."""
         self._writing = _engine(url, pool_size, application, statement_timeout_s)
         self._working = _engine(url, job_pool_size, application, job_statement_timeout_s)
         self._reading = _engine(url, pool_size, application, statement_timeout_s, reads=True)
@@ -70,6 +72,7 @@ class Database:
     def reading(self, context: Context, *, strictly: bool = False) -> Iterator[Session]:
         """A session to look with; strictly, so that PostgreSQL lets it do nothing else."""
         session = sessions.ReadingSession(self._reading, context, strictly=strictly)
+        session.info["tenants"] = self.tenants
         try:
             yield session
         finally:
@@ -88,6 +91,7 @@ class Database:
         session = sessions.WritingSession(engine, context, opening)
         session.info["relay"] = self.relay
         session.info["timers"] = self.timers
+        session.info["tenants"] = self.tenants
         try:
             yield session
         finally:

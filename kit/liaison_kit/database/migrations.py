@@ -266,6 +266,27 @@ def timer_tables(op: Op) -> None:
     op.execute(f"GRANT SELECT, UPDATE ON timer_queue TO {application_role(op)}")
 
 
+TENANT_SETTINGS = """
+CREATE TABLE tenant_settings (
+    tenant_id uuid PRIMARY KEY,
+    time_zone text NOT NULL,
+    country text,
+    currency text NOT NULL,
+    language text NOT NULL,
+    version bigint NOT NULL
+)
+"""
+
+
+def tenant_settings_table(op: Op) -> None:
+    """What a service keeps of its tenants, and which ones it has been told of."""
+    op.execute(TENANT_SETTINGS)
+    enable_tenancy(op, "tenant_settings")
+    # Whoever sets the timers that a service has for every tenant has to know all of them.
+    op.execute("CREATE VIEW known_tenants AS SELECT tenant_id FROM tenant_settings")
+    op.execute(f"GRANT SELECT ON known_tenants TO {application_role(op)}")
+
+
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.
 TIDY = """
 CREATE FUNCTION tidy() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$

@@ -2,18 +2,20 @@
 
 from liaison_kit.timers.schedules import Daily, Every, Monthly, Schedule
 from liaison_kit.timers.setting import NoZone, TooFarAhead, at, cancel, every
-from liaison_kit.timers.timer import Timer, on_timer
+from liaison_kit.timers.timer import Occasion, Timer, on_schedule, on_timer
 
 __all__ = [
     "Daily",
     "Every",
     "Monthly",
     "NoZone",
+    "Occasion",
     "Schedule",
     "Timer",
     "TooFarAhead",
     "at",
     "cancel",
     "every",
+    "on_schedule",
     "on_timer",
 ]

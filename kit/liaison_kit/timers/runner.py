@@ -20,7 +20,7 @@ from liaison_kit.database.faults import is_database_away
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log
-from liaison_kit.timers import queue
+from liaison_kit.timers import queue, standing
 from liaison_kit.timers.queue import Claim
 from liaison_kit.timers.running import Runs
 from liaison_kit.timers.setting import CHANNEL, LOOK_S
@@ -62,6 +62,7 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
         self._bell = Semaphore(0)
         self._hands = Semaphore(AT_ONCE)
         self._claims: dict[UUID, Claim] = {}
+        self._interrupted: list[Claim] = []
         self._service: Any = None
 
     def start(self) -> None:
@@ -79,7 +80,7 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
             settings().retry_delays_s,
         )
         self._db.timers = self
-        for work in (self._look, self._listen, self._renew, self._count):
+        for work in (self._arrange, self._look, self._listen, self._renew, self._count):
             self.container.spawn_managed_thread(work)
 
     def stop(self) -> None:
@@ -97,6 +98,15 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
 
     # --- greenlets, each of which goes on whatever happens ----------------------------------------
 
+    def _arrange(self) -> None:
+        while not self._stopping:
+            try:
+                standing.arrange_all(self._db, self._handlers.values())
+                return
+            except Exception as error:
+                log.warning("standing timers wait for the database", error=_said(error))
+                eventlet.sleep(1)
+
     def _look(self) -> None:
         while not self._stopping:
             try:
@@ -110,6 +120,9 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
 
     def _take_what_is_due(self) -> float:
         """Claim some timers of each kind that is due; how long there is nothing more to do."""
+        while self._interrupted:
+            queue.give_back(self._db, self._interrupted[-1])
+            self._interrupted.pop()
         due = queue.due_in(self._db, list(self._handlers))
         late = sorted((seconds, kind) for kind, seconds in due.items() if seconds <= 0)
         if not late:
@@ -134,7 +147,8 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
         try:
             self._runs.run(claim)
         except Exception as error:
-            # The claim ends by itself; then they are taken again.
+            # What was begun is taken again when the claim ends by itself.
+            self._interrupted.append(claim)
             away = is_database_away(error)
             say = log.warning if away else log.error
             say("timers interrupted", kind=claim.kind, error=_said(error), exc_info=not away)

@@ -24,15 +24,10 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.database.faults import is_collision, is_database_away
-from liaison_kit.events.inbox import (
-    BEGUN_MOST,
-    HANDLER_S,
-    HandlerTooSlow,
-    NeverEnded,
-    describe,
-)
+from liaison_kit.events.inbox import HANDLER_S, HandlerTooSlow, describe
 from liaison_kit.process.metrics import BUCKETS
 from liaison_kit.telemetry import log, span
+from liaison_kit.tenants import tenant_settings
 from liaison_kit.timers import parking, schedules
 from liaison_kit.timers.queue import Claim
 from liaison_kit.timers.setting import RUNNING, NotMine, Running
@@ -58,7 +53,24 @@ SECONDS = Histogram(
     buckets=BUCKETS,
 )
 
+BEGUN_MOST = 5
+"""How often a timer may be begun and not ended, by a process or a database that went away.
+
+It takes so many, because what was in hand beside one that is at fault, or when processes are killed
+for other reasons, is counted as well.
+"""
+
 _COLLISIONS = 3
+
+
+class NeverEnded(Exception):
+    """A timer was begun several times, and each time its process or its database went away."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"running it was begun {BEGUN_MOST} times and never ended:"
+            " each time the process or the database went away"
+        )
 
 
 class Outcome(StrEnum):
@@ -183,6 +195,7 @@ class Runs:
 
     def _in_one(self, claim: Claim, about: Context, timers: Sequence[Due]) -> None:
         """Run all of these, or none: one transaction."""
+        claim.begun.update(due.row.id for due in timers)
         started = time.perf_counter()
         running = Running(
             claim.id, {(claim.kind, d.row.key): d.row.id for d in timers if d.row.key is not None}
@@ -237,7 +250,7 @@ class Runs:
             _TAKE_AWAY,
             {
                 "ids": [str(row.id) for row in left],
-                "next": [_next(row, now) for row in left],
+                "next": [_next(session, row, now) for row in left],
                 "claim": claim.id,
             },
         ).all()
@@ -266,8 +279,8 @@ class Runs:
     def _park(self, claim: Claim, row: Any, error: Exception, *, ends: bool = False) -> None:
         """Give it up until an operator has looked; a schedule goes on, unless it ends with it."""
         now = dt.datetime.now(dt.UTC)
-        following = None if ends else _next(row, now)
         with self._db.writing(Context(tenant=row.tenant_id), job=True) as session:
+            following = None if ends else _next(session, row, now)
             values = {"ids": [str(row.id)], "next": [following], "claim": claim.id}
             if not session.execute(_TAKE_AWAY, values).all():
                 return
@@ -297,11 +310,12 @@ def _context(about: Context, row: Any, traceparent: str | None) -> Context:
     )
 
 
-def _next(row: Any, now: dt.datetime) -> dt.datetime | None:
+def _next(session: Session, row: Any, now: dt.datetime) -> dt.datetime | None:
     """When a schedule is due again; None for what runs once."""
     if row.schedule is None:
         return None
-    return schedules.read(row.schedule).next(row.due_at, now, zone(row.zone))
+    there = tenant_settings(session).zone if row.zone is None else zone(row.zone)
+    return schedules.read(row.schedule).next(row.due_at, now, there)
 
 
 _LIMITS = (

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.ids import uuid7
+from liaison_kit.tenants import tenant_settings
 from liaison_kit.timers.schedules import Schedule, written
 from liaison_kit.timers.timer import Timer
 from liaison_kit.zones import zone as zone_named
@@ -97,14 +98,16 @@ def every(
     timer: Timer,
     *,
     key: str,
-    zone: str = "UTC",
+    zone: str | None = None,
     on_behalf: bool = False,
 ) -> UUID:
     """Have a timer run by a schedule, until it is cancelled by its key.
 
-    Set anew with the same key it begins anew. Raises `UnknownZone`.
+    It follows the clock of the tenant, or of the zone that is named. Set anew with the same key it
+    begins anew. Raises `UnknownZone`.
     """
-    first = schedule.first(context(session).now, zone_named(zone))
+    there = tenant_settings(session).zone if zone is None else zone_named(zone)
+    first = schedule.first(context(session).now, there)
     return _set(session, first, timer, key, schedule, zone, on_behalf)
 
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from liaison_kit.timers.schedules import Schedule
+
 
 class Timer(BaseModel):
     """What a timer's handler is told when it runs. Subclasses set `kind`.
@@ -47,13 +49,24 @@ class Timer(BaseModel):
         return self._due_at
 
 
+class Occasion(Timer):
+    """What a method is told that a service runs by a schedule for each of its tenants."""
+
+    kind = "schedule"
+
+
 @dataclass(frozen=True, slots=True)
 class TimerHandler:
-    """Which method of a service runs a kind of timer; `together`, all that are due in one call."""
+    """Which method of a service runs a kind of timer; `together`, all that are due in one call.
 
+    With a schedule, every tenant has one timer of this kind.
+    """
+
+    kind: str
     timer: type[Timer]
     method: str
-    together: bool
+    together: bool = False
+    schedule: Schedule | None = None
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -73,7 +86,26 @@ def on_timer(timer: type[Timer], *, together: bool = False) -> Callable[[F], F]:
 
     def declare(method: F) -> F:
         method.timer_handler = TimerHandler(  # type: ignore[attr-defined]
-            timer, method.__name__, together
+            timer.kind, timer, method.__name__, together
+        )
+        return method
+
+    return declare
+
+
+def on_schedule(schedule: Schedule) -> Callable[[F], F]:
+    """Have a method of a service run by a schedule for every tenant, by the clock of its zone.
+
+        @on_schedule(Daily(at="06:00"))
+        def renew_rates(self, session: Session, occasion: Occasion) -> None:
+
+    All that is said of timers holds for it: `on_timer`.
+    """
+
+    def declare(method: F) -> F:
+        name = method.__name__
+        method.timer_handler = TimerHandler(  # type: ignore[attr-defined]
+            f"{Occasion.kind}.{name}", Occasion, name, schedule=schedule
         )
         return method
 
@@ -87,7 +119,7 @@ def handlers_of(service: type[Any]) -> Mapping[str, TimerHandler]:
         handler: TimerHandler | None = getattr(member, "timer_handler", None)
         if handler is None:
             continue
-        if handler.timer.kind in found:
-            raise TypeError(f"{service.__name__} has two handlers for {handler.timer.kind}")
-        found[handler.timer.kind] = handler
+        if handler.kind in found:
+            raise TypeError(f"{service.__name__} has two handlers for {handler.kind}")
+        found[handler.kind] = handler
     return found

@@ -117,3 +117,15 @@ def test_a_flood_of_one_kind_is_not_in_the_way_of_another(shop: Shop) -> None:
     shop.set(1000, kind=Post)
 
     assert shop.claim(Post).kind == "post"
+
+
+def test_what_was_claimed_and_not_begun_is_given_back_as_if_it_had_never_been(shop: Shop) -> None:
+    shop.set(1, 2)
+    claim = shop.claim()
+    claim.begun.add(claim.ids[0])
+
+    queue.give_back(shop.db, claim)
+
+    again = shop.claim()
+    assert again.ids == claim.ids[1:]
+    assert sorted(shop.rows("begun")) == [(1,), (1,)]

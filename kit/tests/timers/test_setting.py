@@ -215,4 +215,4 @@ def test_a_service_knows_its_kinds_of_timers() -> None:
         @on_timer(Ring, together=True)
         def on_rings(self) -> None: ...
 
-    assert Bells.timer_handlers == {"ring": TimerHandler(Ring, "on_rings", together=True)}
+    assert Bells.timer_handlers == {"ring": TimerHandler("ring", Ring, "on_rings", together=True)}
