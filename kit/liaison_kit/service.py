@@ -25,6 +25,8 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_kit.settings import Settings
+from liaison_kit.timers.runner import TimerRunner
+from liaison_kit.timers.timer import TimerHandler, handlers_of
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.principals import Principals
 from liaison_sdk.events import Event
@@ -61,11 +63,13 @@ class Service(CommonOperations, ImportOperations):
     principals: ClassVar[Principals]
     hooks: ClassVar[Hooks]
     job_methods: ClassVar[Mapping[str, Callable[..., None]]] = {}
+    timer_handlers: ClassVar[Mapping[str, TimerHandler]] = {}
 
     announcer = Announcer()
     ask = Caller()
     relay = Relay()
     job_runner = JobRunner()
+    timer_runner = TimerRunner()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -84,6 +88,7 @@ class Service(CommonOperations, ImportOperations):
             if hasattr(member, "job_kind"):
                 jobs[member.job_kind] = member
         cls.job_methods = jobs
+        cls.timer_handlers = handlers_of(cls)
 
     @classmethod
     def open(cls, settings: Settings) -> None:

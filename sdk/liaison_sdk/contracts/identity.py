@@ -6,9 +6,19 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
+from pydantic_extra_types.currency_code import Currency
 
 from liaison_sdk.events import Event
-from liaison_sdk.types import WITHOUT_NUL, Closed, ExternalId, Name, ShortText, field
+from liaison_sdk.types import (
+    WITHOUT_NUL,
+    Closed,
+    Country,
+    ExternalId,
+    Name,
+    ShortText,
+    TimeZone,
+    field,
+)
 
 Locale = Literal["en", "fr"]
 RowRule = Literal["own", "team", "all"]
@@ -248,11 +258,26 @@ class RenewedPrincipal(BaseModel):
 
 
 class Tenant(BaseModel):
-    """An organisation whose data nobody else sees."""
+    """An organisation whose data nobody else sees, and where it is: a bare date is a day there."""
 
     id: UUID
-    name: str
-    slug: str
+    name: str = field("Name", "Nom")
+    slug: str = field("Short name", "Nom court")
+    time_zone: str = field("Time zone", "Fuseau horaire")
+    country: str | None = field("Country", "Pays")
+    currency: str = field("Currency", "Devise")
+    language: Locale = field("Language", "Langue")
+    version: int = field("Version", "Version")
+
+
+class TenantChanges(Closed):
+    """What to set of one's organisation; what is not sent stays."""
+
+    name: Name = "-"
+    time_zone: TimeZone = "UTC"
+    country: Country | None = None
+    currency: Currency = Currency("EUR")
+    language: Locale = "en"
 
 
 class Me(BaseModel):
@@ -275,10 +300,17 @@ class Administrator(Closed):
 
 
 class NewTenant(Closed):
-    """An organisation to set up; its slug is made of its name unless it is given."""
+    """An organisation to set up; its slug is made of its name unless it is given.
+
+    Its language is that of its administrator unless one is given.
+    """
 
     name: Name
     slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
+    time_zone: TimeZone = "UTC"
+    country: Country | None = None
+    currency: Currency = Currency("EUR")
+    language: Locale | None = None
     administrator: Administrator
 
 
@@ -356,6 +388,28 @@ class TenantCreated(Event):
     tenant_id: UUID
     name: str
     locale: Locale
+
+
+class TenantRef(BaseModel):
+    """An organisation as services keep it; `version` grows with every change of what is here."""
+
+    name: str
+    time_zone: str
+    country: str | None
+    currency: str
+    language: Locale
+    version: int
+
+
+class TenantSaved(Event):
+    """An organisation was set up or changed."""
+
+    source: ClassVar[str] = "identity"
+    type: ClassVar[str] = "tenant_saved"
+    key_field: ClassVar[str | None] = "tenant_id"
+
+    tenant_id: UUID
+    tenant: TenantRef
 
 
 class UsersSaved(Event):

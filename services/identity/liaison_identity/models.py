@@ -21,7 +21,14 @@ class Tenant(Base):
     name: Mapped[str]
     slug: Mapped[str]
     active: Mapped[bool]
+    time_zone: Mapped[str]
+    country: Mapped[str | None]
+    currency: Mapped[str]
+    language: Mapped[str]
+    version: Mapped[int]
     created_at: Mapped[dt.datetime]
+    updated_at: Mapped[dt.datetime]
+    updated_by: Mapped[UUID | None]
 
 
 class User(Record, Base):

@@ -38,6 +38,7 @@ from liaison_sdk.contracts.identity import (
     RoleChanges,
     Team,
     TeamChanges,
+    TenantChanges,
     Token,
     TokenToCheck,
     User,
@@ -57,8 +58,11 @@ class Identity(Service):
     label = Label(en="People and rights", fr="Utilisateurs et droits")
     records = (USERS, TEAMS, ROLES)
     importables = (IMPORTED_USERS,)
-    tidies = ("tidy", "tidy_guesses")
-    tells = (Told(USERS, users.tell, users.tell_removed),)
+    tidies = ("tidy", "empty_trash", "tidy_guesses")
+    tells = (
+        Told(tenants.TENANT, tenants.tell, tenants.tell_removed),
+        Told(USERS, users.tell, users.tell_removed),
+    )
     permissions = {
         "users:read": Label(en="See users", fr="Voir les utilisateurs"),
         "users:write": Label(en="Change users", fr="Modifier les utilisateurs"),
@@ -72,6 +76,8 @@ class Identity(Service):
             fr="Modifier ses propres jetons et son mot de passe",
         ),
         "audit:read": Label(en="See the audit trail", fr="Voir le journal d'audit"),
+        "tenant:read": Label(en="See the organisation", fr="Voir l'organisation"),
+        "tenant:write": Label(en="Change the organisation", fr="Modifier l'organisation"),
     }
     menu = (
         {"label": {"en": "Users", "fr": "Utilisateurs"}, "path": "/users", "icon": "user"},
@@ -83,6 +89,7 @@ class Identity(Service):
         {"type": "user_removed", "record": "users", "permission": "users:read"},
         {"type": "team_saved", "record": "teams", "permission": "teams:read"},
         {"type": "role_saved", "record": "roles", "permission": "roles:read"},
+        {"type": "tenant_saved", "record": "tenant", "permission": "tenant:read"},
     )
 
     # --- signing in ------------------------------------------------------------------------------
@@ -133,6 +140,20 @@ class Identity(Service):
     def known_users(self, session: Session, asked: Ids) -> KnownUsers:
         """What others keep of these users."""
         return KnownUsers(users=users.known(session, asked.ids))
+
+    # --- the organisation ------------------------------------------------------------------------
+
+    @get("/tenant", allow="tenant:read")
+    def get_tenant(self, session: Session) -> Raw[contracts.Tenant]:
+        """Your organisation: its time zone, country, currency and language."""
+        return _tenant(tenants.here(session))
+
+    @patch("/tenant", allow="tenant:write", problems=[412])
+    def change_tenant(
+        self, session: Session, changes: TenantChanges, version: Version
+    ) -> Raw[contracts.Tenant]:
+        """Change your organisation; without a country it has no public holidays."""
+        return _tenant(tenants.change(session, changes, version))
 
     # --- users -----------------------------------------------------------------------------------
 
@@ -311,6 +332,10 @@ class Identity(Service):
 def _announced(call: Call) -> list[str]:
     """The permissions of the modules that run, as the gateway knows them."""
     return list(call.meta.get("permissions") or ())
+
+
+def _tenant(tenant: contracts.Tenant) -> Raw[contracts.Tenant]:
+    return Raw(tenant.model_dump_json().encode(), tenant.version)
 
 
 def _found(read: tuple[str, int] | None) -> Raw[Any]:
