@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import Context
 from liaison_kit.database import sessions, transactions
 from liaison_kit.database.faults import say_none_of
+from liaison_kit.trust.keys import Keyring
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
@@ -48,6 +49,8 @@ class Database:
         self.url = url
         self.relay: Any = None
         """The relay in this process, if there is one (`outbox.LocalRelay`)."""
+        self.keys: Keyring | None = None
+        """Whose work is done here, for what is told in their name or sealed to others."""
         self._writing = _engine(url, pool_size, application, statement_timeout_s)
         self._working = _engine(url, job_pool_size, application, job_statement_timeout_s)
         self._reading = _engine(url, pool_size, application, statement_timeout_s, reads=True)
@@ -84,6 +87,7 @@ class Database:
         engine = self._working if job else self._writing
         session = sessions.WritingSession(engine, context, opening)
         session.info["relay"] = self.relay
+        session.info["keys"] = self.keys
         try:
             yield session
         finally:

@@ -66,8 +66,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                         self.container.spawn_managed_thread(lambda row=row: self._run(db, row))
                         continue
                 if listening is None or listening.closed:
-                    listening = _listen(db)
-                _wait(listening, POLL_S)
+                    listening = listen(db, "jobs")
+                wait(listening, POLL_S)
             except Exception as error:
                 # Whatever it was, a process that has stopped looking would be noticed by nobody.
                 log.warning("jobs wait for the database", error=type(error).__name__)
@@ -213,18 +213,19 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             )
 
 
-def _listen(db: Database) -> Any:
+def listen(db: Database, channel: str) -> Any:
+    """A connection of its own that hears what transactions notify."""
     raw = db.engines[0].raw_connection()
     connection = raw.driver_connection
     raw.detach()
     assert connection is not None
     with connection.cursor() as cursor:
-        cursor.execute("LISTEN jobs")
+        cursor.execute(f"LISTEN {channel}")
     return connection
 
 
-def _wait(connection: Any, timeout_s: float) -> None:
-    """Until a job is announced, or the time is up."""
+def wait(connection: Any, timeout_s: float) -> None:
+    """Until something is notified, or the time is up."""
     try:
         eventlet.hubs.trampoline(connection.fileno(), read=True, timeout=timeout_s)
     except eventlet.Timeout:

@@ -83,6 +83,20 @@ class Token(TenantRow, Base):
     revoked_at: Mapped[dt.datetime | None]
 
 
+class PasswordLink(TenantRow, Base):
+    """A link by which somebody sets their password, once: its hash, never itself."""
+
+    __tablename__ = "password_links"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    user_id: Mapped[UUID]
+    kind: Mapped[str]
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[dt.datetime]
+    expires_at: Mapped[dt.datetime]
+    used_at: Mapped[dt.datetime | None]
+
+
 class Audit(TenantRow, Base):
     """Who did what, when; written once, never changed."""
 
