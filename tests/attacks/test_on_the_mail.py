@@ -191,22 +191,6 @@ def test_asking_tells_nothing_of_who_is_known(
         assert len({json.dumps(a) for (w, _), a in answers.items() if w == way}) == 1, way
 
 
-def test_nobodys_mailbox_is_filled(
-    running: System, stranger: httpx.Client, mail: MailServer, victim: dict[str, Any]
-) -> None:
-    for _ in range(6):
-        answer = stranger.post("/api/v1/password-resets", json={"email": victim["email"]})
-        assert answer.status_code == 204
-    mail.wait_for(victim["email"], 3)
-
-    found = running.rows(
-        "identity",
-        "SELECT count(*) AS n FROM password_links WHERE user_id = %s",
-        (victim["id"],),
-    )
-    assert found == [{"n": 3}]
-
-
 def test_a_name_writes_nothing_of_its_own_into_a_letter(tenant: Tenant, mail: MailServer) -> None:
     email = f"eve.{uuid4().hex[:12]}@example.com"
     name = "Eve\r\nBcc: all@example.com\r\n\r\nhttp://evil.example <b>"

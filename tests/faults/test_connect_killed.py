@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from tests.mail_server import DAWDLE, MailServer
-from tests.system import System, Tenant, wait_for
+from tests.system import System, Tenant, run, wait_for
 
 ROW = "SELECT id, state, reason, attempts, handed_at FROM messages WHERE to_address = %s"
 
@@ -60,13 +60,12 @@ def held(running: System, address: str) -> Iterator[None]:
 
 
 def waits_for_a_lock(running: System) -> bool:
-    return bool(
-        running.rows(
-            "connect",
-            "SELECT 1 FROM pg_stat_activity WHERE application_name = 'liaison-connect'"
-            " AND wait_event_type = 'Lock'",
-        )
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'liaison-connect'"
+        " AND wait_event_type = 'Lock'"
     )
+    with running.database(running.ground.server) as connection:
+        return bool(run(connection, waiting))
 
 
 def test_killed_between_the_servers_yes_and_the_commit_it_sends_nothing_twice(

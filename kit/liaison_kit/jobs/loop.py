@@ -16,6 +16,8 @@ from liaison_kit.jobs.runner import listen, wait
 from liaison_kit.process.roles import plays
 from liaison_kit.telemetry import log
 
+STOP_S = 15.0
+
 LOOK_S = 1.0
 """How long a loop that found nothing waits before it looks again."""
 
@@ -28,15 +30,20 @@ class Loop(DependencyProvider):  # type: ignore[misc]
         self._rung_by = rung_by
         self._at_once = at_once
         self._stopping = False
+        self._threads: list[Any] = []
         super().__init__()
 
     def start(self) -> None:
         if plays("jobs"):
-            for _ in range(self._at_once):
-                self.container.spawn_managed_thread(self._run)
+            spawn = self.container.spawn_managed_thread
+            self._threads = [spawn(self._run) for _ in range(self._at_once)]
 
     def stop(self) -> None:
+        """Begin nothing more, and give what is in hand the time to end."""
         self._stopping = True
+        with eventlet.Timeout(STOP_S, False):
+            for thread in self._threads:
+                thread.wait()
 
     def _run(self) -> None:
         service = self.container.service_cls

@@ -39,16 +39,20 @@ HANDED_S = 600
 
 # What ended without its sender's doing is claimed like what is due: one look finds both.
 _CLAIM = text("""
-UPDATE message_queue SET state = 'claimed', worker = :worker,
+WITH next AS (
+    SELECT id, wake_at FROM message_queue
+     WHERE wake_at <= clock_timestamp()
+       AND (:sends OR state = 'claimed' OR expires_at <= clock_timestamp())
+     ORDER BY urgent DESC, wake_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE message_queue q SET state = 'claimed', worker = :worker,
        wake_at = clock_timestamp() + make_interval(secs => :claimed),
-       attempts = attempts + (handed_at IS NULL)::int
- WHERE id = (SELECT id FROM message_queue
-              WHERE wake_at <= clock_timestamp()
-                AND (:sends OR state = 'claimed' OR expires_at <= clock_timestamp())
-              ORDER BY urgent DESC, wake_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING id, tenant_id, coalesce(expires_at <= clock_timestamp(), false) AS is_over
+       attempts = q.attempts + (q.handed_at IS NULL)::int
+  FROM next WHERE q.id = next.id
+RETURNING q.id, q.tenant_id, coalesce(q.expires_at <= clock_timestamp(), false) AS is_over,
+          extract(epoch FROM clock_timestamp() - next.wake_at) AS waited
 """)
-_WAITS = text(
+_HELD_FOR = text(
     "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(wake_at)), 0)"
     " FROM message_queue WHERE state = 'queued' AND wake_at <= clock_timestamp()"
 )
@@ -95,9 +99,11 @@ class Sender:
         with self._db.connection() as connection:
             given = {"worker": worker, "claimed": CLAIMED_S, "sends": self._way is not None}
             found = connection.execute(_CLAIM, given).first()
-            if found is None or self._way is None:
-                QUEUE_AGE.set(float(connection.scalar(_WAITS) or 0))
+            waited = 0 if found is None else found.waited
+            if self._way is None:
+                waited = connection.scalar(_HELD_FOR)
             connection.commit()
+        QUEUE_AGE.set(float(waited))
         return found
 
     def _deal_with(self, about: Context, row: Message, is_over: bool) -> None:

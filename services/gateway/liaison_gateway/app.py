@@ -32,7 +32,6 @@ from liaison_gateway.openapi import Document
 from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
 from liaison_gateway.routes import PREFIX
 from liaison_gateway.server import make_ops_server, make_server
-from liaison_gateway.visits import PAGES_PREFIX, error_page
 from liaison_kit.pages import layout
 from liaison_kit.process.metrics import REFUSED
 from liaison_kit.settings import Settings
@@ -241,9 +240,6 @@ class Gateway:
 
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, LiaisonError)
-    if request.scope["path"].startswith(PAGES_PREFIX):
-        headers = request.scope["liaison"].headers
-        return Response(error_page(error.status, headers), error.status, media_type="text/html")
     return Response(
         body_of(error, request.scope["liaison"].trace_id),
         error.status,

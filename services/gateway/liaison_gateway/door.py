@@ -53,6 +53,7 @@ from liaison_gateway.routes import PREFIX, Operation, Route
 from liaison_gateway.shared import Shared, declared_query
 from liaison_gateway.uploads import Files
 from liaison_gateway.visits import PAGE_HEADERS, PAGES_PREFIX, error_page, sealed_body
+from liaison_kit.pages.layout import STYLESHEET
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log, span, tracing
 from liaison_sdk.errors import Forbidden, LiaisonError, NotFound
@@ -84,6 +85,7 @@ ASKS_WHO = frozenset({PREFIX.encode() + path for path in (b"/menu", b"/records",
 _NO_BODY = frozenset({204, 304})
 _PREFIX = PREFIX.encode() + b"/"
 _PAGES = PAGES_PREFIX.encode()
+_STYLESHEET = STYLESHEET.encode()
 
 
 class Door:
@@ -134,6 +136,9 @@ class Door:
                 found = self.registry.table.find(raw_path[len(PREFIX) :].decode("ascii"))
             elif raw_path.startswith(_PAGES):
                 found = self.registry.pages.find(raw_path.decode("ascii"))
+                if found is None and raw_path != _STYLESHEET:
+                    self._charge(scope, headers)
+                    raise self.nothing_here(scope["path"])
             if found is None:
                 status = await self._elsewhere(scope, receive, send, headers, trace)
                 return
@@ -596,7 +601,7 @@ class Door:
 
     def nothing_here(self, path: str) -> LiaisonError:
         """Why no route matches: there is none, or nobody has said yet which there are."""
-        if path.startswith(PREFIX + "/") and self.registry.listening:
+        if path.startswith((PREFIX + "/", PAGES_PREFIX)) and self.registry.listening:
             return NotReady()
         return NotFound(f"There is nothing at {path[:LONGEST_SHOWN]}.")
 

@@ -84,12 +84,16 @@ class Token(TenantRow, Base):
 
 
 class PasswordLink(TenantRow, Base):
-    """A link by which somebody sets their password, once: its hash, never itself."""
+    """A link by which somebody sets their password, once: its hash, never itself.
+
+    It is good for as long as the user's e-mail is the one that it was mailed to.
+    """
 
     __tablename__ = "password_links"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
     user_id: Mapped[UUID]
+    email: Mapped[str]
     kind: Mapped[str]
     hash: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[dt.datetime]

@@ -71,9 +71,9 @@ def set_by_link(db: Database, keys: Keyring, text: str, password: SecretStr, add
 
 
 def _user(session: Session, row: PasswordLink) -> User | None:
-    """Whose link it is, if they may sign in."""
+    """Whose link it is, if they may sign in, by the e-mail that it was sent to."""
     return session.scalars(
         select(User)
         .join(Tenant, Tenant.id == User.tenant_id)
-        .where(User.id == row.user_id, User.active, User.email.is_not(None), Tenant.active)
+        .where(User.id == row.user_id, User.email == row.email, User.active, Tenant.active)
     ).first()

@@ -38,6 +38,7 @@ def send(session: Session, kind: Kind, user: User) -> dt.datetime:
         id=uuid7(),
         tenant_id=about.tenant,
         user_id=user.id,
+        email=user.email or "",
         kind=kind,
         hash=hash_of(text),
         created_at=about.now,

@@ -178,8 +178,6 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> Us
             administrators.keep_one(session)
         if not row.active or row.email is None:
             tokens.revoke_all(session, id)
-        if changed.keys() & {"active", "email"}:
-            # They were sent to whoever reads the former address.
             password_links.void(session, id)
     details: dict[str, Any] = {"fields": sorted(changed)}
     if "role_ids" in changed:

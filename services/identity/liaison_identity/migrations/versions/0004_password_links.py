@@ -15,6 +15,7 @@ def upgrade() -> None:
             id uuid PRIMARY KEY,
             tenant_id uuid NOT NULL,
             user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            email text NOT NULL,
             kind text NOT NULL CHECK (kind IN ('reset', 'invitation')),
             hash bytea NOT NULL CONSTRAINT uq_password_links_hash UNIQUE,
             created_at timestamptz NOT NULL,
