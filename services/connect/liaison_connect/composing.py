@@ -59,12 +59,13 @@ def compose(letter: Letter, mail_from: str, now: dt.datetime) -> Mail:
     message["Subject"] = one_line(letter.subject)
     message["Date"] = format_datetime(now)
     message["Message-ID"] = f"<{letter.id}@{sender.rpartition('@')[2]}>"
-    message["Content-Language"] = letter.language
     if letter.automatic:
         message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
     if letter.html is not None:
         message.add_alternative(letter.html, subtype="html")
+    # Last: what is of the content would go along with it into the first part.
+    message["Content-Language"] = letter.language
     return Mail(letter.id, sender, recipient, message.as_bytes())
 
 

@@ -100,9 +100,9 @@ def accept(session: Session, keys: Keyring, sender: str, event: MessageIntended)
             row |= {"subject": content.subject, "text": content.text, "html": content.html}
         row["to_address"] = _address(intent)
     except NotTakenOn as why:
-        row |= {"state": "failed", "reason": why.reason, "answer": str(why)[:500]}
+        row |= {"state": "failed", "reason": why.reason, "answer": str(why)[:500], "sealed": None}
     added = session.execute(
-        insert(Message).values(row).on_conflict_do_nothing().returning(Message.id)
+        insert(Message).values(_storable(row)).on_conflict_do_nothing().returning(Message.id)
     ).scalar()
     if added is None:
         _again(session, sender, intent, row["fingerprint"])
@@ -148,6 +148,11 @@ def _row(session: Session, sender: str, intent: MessageIntent) -> dict[str, Any]
         "expires_at": intent.expires_at,
         "wake_at": min(wakes, intent.expires_at or wakes),
     }
+
+
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """The same without NUL, which no text of the database can hold."""
+    return {k: v.replace("\0", "") if isinstance(v, str) else v for k, v in row.items()}
 
 
 def _fingerprint(intent: MessageIntent) -> bytes:

@@ -121,6 +121,11 @@ class Desk:
                 {"seconds": seconds},
             )
 
+    def forget(self) -> None:
+        """Empty the ledger."""
+        with self.db.writing(self.system) as session:
+            session.execute(text("DELETE FROM messages"))
+
     def kept(self) -> str:
         """All that the ledger's rows hold, as a thief of the database reads it."""
         with self.db.writing(self.system) as session:

@@ -28,7 +28,7 @@ class Invited:
     organisation: str
 
 
-def ask(db: Database, email: str, organisation: str | None, address: str) -> None:
+def mail_links(db: Database, email: str, organisation: str | None, address: str) -> None:
     """Mail a link to everybody who signs in with this e-mail, in each of their organisations."""
     source = guessing.network(address)
     for tenant, id in guessing.resets(db, source, normal(email), organisation):

@@ -145,7 +145,7 @@ class Identity(Service):
     def ask_password_reset(self, call: Call, wanted: PasswordResetWanted) -> None:
         """Have a link to a new password mailed; the answer is the same whoever the e-mail is of."""
         source = call.meta.get("source") or ""
-        new_passwords.ask(self.db, wanted.email, wanted.tenant, source)
+        new_passwords.mail_links(self.db, wanted.email, wanted.tenant, source)
 
     @post("/password-resets/completion", public=True, guessable=True, problems=[404])
     def complete_password_reset(self, call: Call, new: PasswordByLink) -> None:

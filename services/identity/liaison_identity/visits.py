@@ -71,7 +71,7 @@ def forgotten(visit: Visit) -> Reply:
 def asked(db: Database, visit: Visit) -> Reply:
     """It has been asked for."""
     email, organisation = visit.field("email")[:320], visit.field("organisation").strip()[:200]
-    new_passwords.ask(db, email, organisation or None, visit.source)
+    new_passwords.mail_links(db, email, organisation or None, visit.source)
     words = _words(visit)
     return _said(visit, words["asked"], words["on_its_way"])
 

@@ -79,7 +79,7 @@ def _messages() -> None:
     )
     op.execute(f"GRANT SELECT, UPDATE ON message_queue TO {role}")
     # A message is shown to who may see the record that it is about.
-    seen = sight.condition("(about_record || ':read')", "about_record", "owner_id")
+    seen = sight.condition("(about_record || '\\:read')", "about_record", "owner_id")
     op.execute(
         f"CREATE VIEW seen_messages WITH (security_invoker) AS SELECT * FROM messages WHERE {seen}"
     )
