@@ -3,6 +3,8 @@
 import datetime as dt
 import ipaddress
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -301,3 +303,33 @@ def test_a_developer_finds_mail_in_a_folder(desk: Desk, tmp_path: Path) -> None:
     assert b"Hello Ada." in file.read_bytes()
     assert file.stat().st_mode & 0o077 == 0
     assert isinstance(outlet(Settings(mail_folder=tmp_path)), Folder)
+
+
+IN_A_SERVICE = """
+import eventlet
+eventlet.monkey_patch()
+import sys
+from uuid import UUID
+from liaison_connect.composing import Mail
+from liaison_connect.smtp import Smtp
+url, address = sys.argv[1:]
+text = b"Subject: green\\r\\n\\r\\nHello\\r\\n"
+mail = Mail(UUID(int=1), "no-reply@helios.example", address, text)
+assert Smtp(url, known_as="helios.example").hand_over(mail, lambda: None).startswith("250")
+"""
+
+
+def test_tls_is_spoken_as_well_where_threads_are_green(
+    locked: MailServer, certificate: Path, address: str
+) -> None:
+    url = f"smtp://helios:s3cret%40%2F@127.0.0.1:{locked.port}?ca={certificate}"
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_A_SERVICE, url, address],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert locked.to(address)[0]["Subject"] == "green"
