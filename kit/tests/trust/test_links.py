@@ -37,6 +37,16 @@ def test_a_changed_link_is_not_believed(at: int, to: str) -> None:
             read_link(keyring("identity"), "password", changed)
 
 
+def test_a_link_is_written_in_one_way_only() -> None:
+    kid, said, signature = signed_link(keyring("identity"), "password", link()).split(".")
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    # Of the last letter four bits are of no meaning.
+    alike = letters[letters.index(said[-1]) ^ 1]
+
+    with pytest.raises(LinkNotValid):
+        read_link(keyring("identity"), "password", f"{kid}.{said[:-1]}{alike}.{signature}")
+
+
 def test_a_link_is_good_for_one_service_one_purpose_and_its_time() -> None:
     good = signed_link(keyring("identity"), "password", link())
     kid, said, signature = good.split(".")

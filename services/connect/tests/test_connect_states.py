@@ -8,6 +8,7 @@ from connect_desk import Desk, Pretend, intent
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from liaison_connect.ledger import Lost
 from liaison_connect.sending import CLAIMED_S, DELAYS_S, HANDED_S
 from liaison_connect.smtp import OutcomeUnknown, Refused, TryLater
 
@@ -143,6 +144,36 @@ def _expect(model: Model, step: str) -> None:
 
 def _row(desk: Desk, id: Any) -> dict[str, Any]:
     return next(m for m in desk.messages() if m["intent_id"] == str(id))
+
+
+def test_who_is_overtaken_hands_nothing_over_while_another_is_at_it(desk: Desk) -> None:
+    desk.hand_in(intent())
+    taken: list[str] = []
+
+    class Overtaking:
+        def __init__(self, slow: Any) -> None:
+            self._slow = slow
+
+        def hand_over(self, _mail: Any, handing: Any) -> str:
+            # It has claimed the message, and not handed it over yet.
+            with pytest.raises(Lost):
+                self._slow()
+            handing()
+            taken.append("overtaking")
+            return "250 taken"
+
+    class Slow:
+        def hand_over(self, _mail: Any, handing: Any) -> str:
+            desk.let_pass(LATER)
+            desk.sender(Overtaking(handing)).send_next()
+            handing()
+            taken.append("slow")
+            return "250 taken"
+
+    desk.sender(Slow()).send_next()
+
+    assert taken == ["overtaking"]
+    assert desk.message()["state"] == "sent"
 
 
 @pytest.mark.parametrize("late", [False, True])

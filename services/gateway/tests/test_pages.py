@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from gateway_peer import Peer, json_answer, problem_answer
-from gateway_process import Gateway, heard_of
+from gateway_peer import Peer, problem_answer
+from gateway_process import Gateway, eventually, heard_of
 
 from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_kit.testing import keyring
@@ -200,18 +200,20 @@ def test_pages_are_no_operations(gateway: Gateway, api: httpx.Client, desk: Peer
 def test_a_module_has_pages_below_its_own_address_only(
     broker: RabbitMQ, gateway: Gateway, desk: Peer
 ) -> None:
+    own = page("look", "GET", "/own/{link}", service="thief")
+    later = page("look", "GET", "/later/{link}", service="thief")
     stolen = page("look", "GET", "/stolen/{link}", service="desk")
-    thief = Peer(
-        broker.url, "thief", [], {"look": lambda _h, _b: json_answer({})}, pages=[stolen]
-    ).start()
+    thief = Peer(broker.url, "thief", [], {"look": lambda _h, _b: shown("")}, pages=[own])
+    thief.start()
     try:
-        for _ in range(3):
-            thief.announce()
-        # What comes after it has been read after it.
-        desk.announce()
-        said(gateway.http.get("/p/desk/sheet/x"))
+        heard_of(gateway, thief)
 
+        for generation, pages in (("1", [own, stolen]), ("2", [own, later])):
+            thief.manifest |= {"generation": generation, "pages": pages}
+            thief.announce()
+
+        # What is told after it is read after it; nobody serves it, but it is known.
+        eventually(lambda: gateway.http.get("/p/thief/later/x").status_code == 503)
         assert gateway.http.get("/p/desk/stolen/x").status_code == 404
-        assert "thief" not in gateway.answering()
     finally:
         thief.die()
