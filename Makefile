@@ -18,10 +18,10 @@ MEMBERS := sdk kit $(patsubst %/,%,$(dir $(wildcard services/*/pyproject.toml) c
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fix bench migrate version lock clean
+.PHONY: help run demo counterparts test check fix bench migrate version lock clean
 
 help: ## Show what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' Makefile
 
 run: $(READY) ## Start Liaison: database, broker, all services, the gateway; Ctrl-C stops it
 	@exec $(BIN)/python -m liaison_kit.run
@@ -29,7 +29,10 @@ run: $(READY) ## Start Liaison: database, broker, all services, the gateway; Ctr
 demo: $(READY) ## Fill the running Liaison with a demo company
 	@$(BIN)/liaison demo
 
-test: $(READY) ## Run every test, on a real PostgreSQL and a real RabbitMQ
+counterparts: $(READY) ## Install the real systems that the tests run against
+	@$(BIN)/python -m liaison_kit.run --install-only
+
+test: counterparts ## Run every test, on a real PostgreSQL and a real RabbitMQ
 	@$(BIN)/python -m pytest
 
 check: $(READY) ## Lint and check types

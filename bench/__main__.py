@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import bindparam
-from sqlalchemy.dialects import postgresql
 
 from bench import events, imports, memory
 from bench.fill import Fill
@@ -116,15 +115,13 @@ class Bench:
     def _floor(self) -> None:
         from liaison_contacts.models import Person
         from liaison_contacts.people import PEOPLE
+        from liaison_kit.database.queries import text_of
         from liaison_kit.records.recordtype import as_json
 
         one = as_json(
             PEOPLE.select().where(Person.id == bindparam("id", type_=Person.id.type)), "version"
         )
-        dialect = postgresql.dialect(paramstyle="pyformat")  # type: ignore[no-untyped-call]
-        self.ground.start_floor(
-            str(one.compile(dialect=dialect)), _CREATE.format(tenant=self.ground.tenant)
-        )
+        self.ground.start_floor(text_of(one), _CREATE.format(tenant=self.ground.tenant))
         for concurrency in (1, 16):
             self._against_floor("read", concurrency, 60 if concurrency == 16 else None)
         for concurrency in (1, 16):

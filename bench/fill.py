@@ -192,7 +192,8 @@ class Fill:
 
     def _default_stages(self) -> list[tuple[int, str, str]]:
         # Sales hears of the new organisation by an event.
-        wait_until(self._pipelines, seconds=60)
+        if not wait_until(self._pipelines, seconds=60):
+            raise RuntimeError("sales has not heard of the organisation")
         pipeline = self._pipelines()[0]
         found = self.ground.rows(
             "sales",

@@ -130,7 +130,6 @@ class Ground:
             "LIAISON_HTTP_PORT": str(self.port),
             "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
         }
-        self._begin_tenant()
         for service in SERVICES:
             self.start_service(service)
         self._spawn("gateway", "gateway", ["-m", "liaison_gateway"])
@@ -138,6 +137,8 @@ class Ground:
         wait = wait_until(self._answers, seconds=60, every=0.2)
         if not wait:
             raise RuntimeError(f"Liaison did not come up; see {self.folder}")
+        # What is told of it reaches every service's queues now.
+        self._begin_tenant()
         signed_in = self.api.call("POST", "/sign-in", {"email": EMAIL, "password": PASSWORD})
         self.api.token = signed_in["token"]
 

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from sqlalchemy.orm import Session
+
 from liaison_kit.calls.announcing import Announcer
 from liaison_kit.calls.answering import answer
 from liaison_kit.calls.asking import Caller
@@ -11,7 +13,9 @@ from liaison_kit.calls.builtin import CommonOperations
 from liaison_kit.calls.operations import Operation
 from liaison_kit.calls.serving import OperationEntrypoint
 from liaison_kit.calls.wire import Call, Reply
+from liaison_kit.copies import KeptCopy
 from liaison_kit.database.database import Database
+from liaison_kit.events import handles
 from liaison_kit.events.relay import Relay
 from liaison_kit.events.resend import Told
 from liaison_kit.imports.api import ImportOperations
@@ -19,9 +23,11 @@ from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
 from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
+from liaison_kit.resources import Resource
 from liaison_kit.settings import Settings
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.principals import Principals
+from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
 from liaison_sdk.version import VERSION
 
@@ -29,20 +35,24 @@ from liaison_sdk.version import VERSION
 class Service(CommonOperations, ImportOperations):
     """What a service subclasses.
 
-    `records` are the kinds of record it owns, `importables` those that files can be imported into,
-    `tells` how other services hear what they keep of its records, `tidies` are the database's
-    functions that clear up every minute, `permissions` what roles may grant, `menu` its entries in
-    the workspace, `live` which event tells that which record changed.
+    `records` are the kinds of record it owns, `resources` those of them that have the usual
+    operations, `copies` what it keeps of others', `importables`
+    those that files can be imported into, `tells` how other services hear what they keep of its
+    records, `tidies` are the database's functions that clear up every minute, `permissions` what
+    roles may grant, `menu` its entries in the workspace, `live` which event tells that which record
+    changed.
     """
 
     name: ClassVar[str]
     version: ClassVar[str] = VERSION
     label: ClassVar[Label]
     records: ClassVar[Sequence[RecordType]] = ()
+    resources: ClassVar[Sequence[Resource]] = ()
+    copies: ClassVar[Sequence[KeptCopy]] = ()
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
-    tidies: ClassVar[Sequence[str]] = ("tidy",)
+    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 
@@ -59,6 +69,12 @@ class Service(CommonOperations, ImportOperations):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        for copy in cls.copies:
+            _hear_of(cls, copy)
+        for resource in cls.resources:
+            for made in resource.operations(tuple(cls.tells)):
+                if made.__name__ not in cls.__dict__:
+                    setattr(cls, made.__name__, made)
         jobs: dict[str, Callable[..., None]] = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):
             operation = getattr(member, "operation", None)
@@ -91,6 +107,22 @@ class Service(CommonOperations, ImportOperations):
         if operation == "create_import":
             return [found.record for found in cls.importables]
         return [kind.name for kind in cls.records]
+
+
+def _hear_of(service: type[Service], copy: KeptCopy) -> None:
+    """Have a service handle what it is told of its copies, unless it does so by its own method."""
+    for event, act in ((copy.saved, copy.keep), (copy.removed, copy.drop)):
+        name = f"on_{event.type}"
+        if name not in service.__dict__:
+            setattr(service, name, handles(event)(_handler(name, act)))
+
+
+def _handler(name: str, act: Callable[[Session, Event], None]) -> Callable[..., None]:
+    def handler(_service: Any, session: Session, event: Event) -> None:
+        act(session, event)
+
+    handler.__name__ = name
+    return handler
 
 
 def _entrypoint(operation: Operation) -> Callable[[Any, Call], Reply]:

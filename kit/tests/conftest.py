@@ -22,6 +22,7 @@ from liaison_kit.database.migrations import (
     record_indexes,
     safer_events,
 )
+from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
 from liaison_sdk.events import Event
@@ -50,6 +51,13 @@ CREATE TABLE gadgets (
     tags text[],
     friends uuid[],
     notes jsonb
+);
+CREATE TABLE gadget_parts (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant_id uuid NOT NULL,
+    gadget_id uuid NOT NULL REFERENCES gadgets ON DELETE CASCADE,
+    said text,
+    made_at timestamptz NOT NULL DEFAULT now()
 )
 """
 
@@ -139,9 +147,10 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
         op = Operations(MigrationContext.configure(connection))
         kit_tables(op)
         safer_events(op)
+        trash_tables(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
-        for table in ("things", "makers", "gadgets"):
+        for table in ("things", "makers", "gadgets", "gadget_parts"):
             enable_tenancy(op, table)
         grant(op, "parts")
         record_indexes(op, "gadgets")

@@ -9,6 +9,7 @@ import pika
 import psutil
 import pytest
 
+from liaison_kit.run import rabbitmq
 from liaison_kit.run.process import CannotStart, wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ, answers, install
 
@@ -102,6 +103,22 @@ def test_installing_starts_no_service_and_leaves_no_policy(
     assert "install --yes --no-install-recommends rabbitmq-server" in asked
     assert set((tmp_path / "answer").read_text().split()) == {"101"}
     assert not policy.exists()
+
+
+def test_where_it_is_missing_it_is_installed_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise CannotStart("no packages here")
+
+    monkeypatch.setattr(rabbitmq, "_find_server_program", lambda: None)
+    monkeypatch.setattr(rabbitmq, "install", refused)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(CannotStart, match="no packages here"):
+        RabbitMQ(tmp_path / "node").launch()
+
+    assert not (tmp_path / "node").exists()
 
 
 def test_without_root_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The operations that every service has: files, jobs, custom fields, history, events."""
+"""The operations that every service has: files, jobs, custom fields, history, trash, events."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
-from liaison_kit import jobs, records
+from liaison_kit import jobs, listing, records
 from liaison_kit.calls.operations import delete, get, internal, post
 from liaison_kit.calls.wire import Accepted, Call, Raw, Reply
 from liaison_kit.context import Principal, context
@@ -17,10 +17,11 @@ from liaison_kit.events.parking import ParkedEvent
 from liaison_kit.events.resend import Told
 from liaison_kit.jobs import Job, JobRow, Run, job
 from liaison_kit.listing.asked import Page
-from liaison_kit.records import custom, files
+from liaison_kit.records import custom, files, trash
 from liaison_kit.records.custom import CustomFieldShape, NewCustomField
 from liaison_kit.records.history import Change
 from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.trash import InTrash
 from liaison_sdk.errors import BadRequest, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -153,7 +154,26 @@ class CommonOperations:
         """What was changed in a record: who, when, before and after; latest first."""
         kind = self.record(record)
         principal.demand(f"{kind.name}:read")
+        if listing.read(session, kind, id) is None and not trash.is_in_trash(session, kind, id):
+            raise NotFound(f"There is no such record in {kind.name}")
         return Raw(records.history(session, kind, id))
+
+    # --- trash -----------------------------------------------------------------------------------
+
+    @get("/trash", allow="history:read", shared="record")
+    def list_trash(
+        self,
+        session: Session,
+        principal: Principal,
+        record: str,
+        limit: Limit = 50,
+        cursor: UUID | None = None,
+    ) -> Page[InTrash]:
+        """What was deleted of a kind of record and can be restored still, latest first."""
+        kind = self.record(record)
+        principal.demand(f"{kind.name}:read")
+        items, after = trash.trash(session, kind, limit, cursor)
+        return Page[InTrash](items=items, next=None if after is None else str(after))
 
     # --- parked events ---------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ transaction whose statements look after the lock was had, and all of the move is
     done      a row in the inbox                    (the end)
 
 A copy counts when it carries its row's turn, or none where there is no row; any other is dropped,
-as is a copy of what is done or parked. An event waits while an earlier one of its key is retrying
+as is a copy of what is done or parked. What is older than the inbox remembers, and not known, may
+have been done long ago: it is parked. An event waits while an earlier one of its key is retrying
 or waiting. Messages leave through the outbox; one that the broker loses is sent again with the same
 turn by the relay, so no retrying or waiting row is left without a message that will come.
 
@@ -44,7 +45,7 @@ from liaison_kit.database.faults import is_collision, is_database_away, is_locke
 from liaison_kit.database.statements import Statement
 from liaison_kit.events.generations import retry_queue
 from liaison_kit.events.outbox import send_to_queue
-from liaison_kit.ids import uuid7
+from liaison_kit.ids import first_at, uuid7
 from liaison_kit.process.metrics import BUCKETS, REFUSED
 from liaison_kit.telemetry import log, span
 from liaison_kit.trust.signatures import Forged, UnknownKey, Verifier
@@ -73,6 +74,12 @@ HANDLER_S = 60.0
 
 BEGUN_MOST = 3
 """How often an event may be begun and not ended, by a process or a database that went away."""
+
+INBOX_DAYS = 14
+"""How long the inbox remembers what was handled, counted from when the event was made."""
+
+REMEMBERED = dt.timedelta(days=INBOX_DAYS - 1)
+"""Of what is younger than this the inbox knows for sure whether it was handled: clocks differ."""
 
 LARGE = 1 << 16
 """A larger body is read again when it is handled: as an object it takes many times its bytes."""
@@ -119,6 +126,16 @@ class NeverEnded(Exception):
         super().__init__(
             f"handling it was begun {BEGUN_MOST} times and never ended:"
             " each time the process or the database went away"
+        )
+
+
+class LongAgo(Exception):
+    """An event is older than the inbox remembers, so nobody knows whether it was handled."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"it was made more than {REMEMBERED.days} days ago, and may have been handled since:"
+            " replay it if it was not, else discard it"
         )
 
 
@@ -240,7 +257,8 @@ class Handling:
             else:
                 self._patiently(self._park, arrival, None, Outcome.UNREADABLE)
         suspects = self._begun_before([arrival for arrival in readable if arrival.redelivered])
-        if len(readable) > 1 and not suspects and self._guarded(self._all_at_once, readable):
+        together = len(readable) > 1 and not suspects and not any(map(_is_old, readable))
+        if together and self._guarded(self._all_at_once, readable):
             return
         for arrival in readable:
             if _envelope(arrival).id in suspects:
@@ -291,7 +309,7 @@ class Handling:
     def _attempt(self, arrival: Arrival) -> None:
         started = time.perf_counter()
         with self._transaction([arrival]) as session:
-            if self._claim(session, [arrival]):
+            if not _is_old(arrival) and self._claim(session, [arrival]):
                 self._run(session, [arrival])
                 self._ended(session, [arrival])
                 session.commit()
@@ -341,9 +359,15 @@ class Handling:
     def _closer_look(self, session: Session, arrival: Arrival) -> Outcome:
         """Something about this key has failed before, or the event has been here already."""
         facts = self._facts(arrival)
-        done, state, turn, _attempt, blocked_until = session.execute(_LOOK, facts).one()
+        done, state, turn, _attempt, blocked_until = self._look(session, arrival)
         if _is_over(arrival, done, state, turn):
             return self._drop(session, arrival, done)
+        if state is None and _is_old(arrival):
+            self._record(session, arrival, "parked", delay=None, error=str(LongAgo()))
+            self._ended(session, [arrival])
+            session.commit()
+            self._say("event parked", arrival, LongAgo())
+            return Outcome.PARKED
         if blocked_until is not None:
             self._wait(session, arrival, blocked_until)
             self._ended(session, [arrival])
@@ -663,6 +687,12 @@ def _id_of(arrival: Arrival) -> UUID:
     if arrival.envelope is not None:
         return arrival.envelope.id
     return uuid5(_NOBODY, hashlib.sha256(arrival.body.encode()).hexdigest())
+
+
+def _is_old(arrival: Arrival) -> bool:
+    """Whether the inbox may have forgotten it."""
+    id = _id_of(arrival)
+    return id.version == 7 and id < first_at(dt.datetime.now(dt.UTC) - REMEMBERED)
 
 
 def _is_over(arrival: Arrival, done: bool, state: str | None, turn: int | None) -> bool:

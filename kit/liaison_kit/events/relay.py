@@ -30,7 +30,9 @@ from sqlalchemy.engine import URL
 
 from liaison_kit.events.broker import BrokerLost, Connection
 from liaison_kit.events.generations import UNATTENDED_S
+from liaison_kit.events.inbox import INBOX_DAYS
 from liaison_kit.events.outbox import CHANNEL
+from liaison_kit.ids import first_at
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, span, tracing
@@ -52,7 +54,6 @@ TIDY_S = 0.05
 RESCUE_AFTER_S = 60
 """How late a retry may be before it counts as lost by the broker and is sent again."""
 HOUSEKEEPING_S = 60.0
-INBOX_DAYS = 14
 PURGE_BATCH = 5000
 
 PUBLISHED = Counter(
@@ -319,8 +320,7 @@ class OutboxRelay:
     def _keep_house(self) -> None:
         self._execute(_RESCUE, {"late": RESCUE_AFTER_S})
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=INBOX_DAYS)
-        first = f"{int(before.timestamp() * 1000):012x}".ljust(32, "0")
-        self._execute(_PURGE, {"before": first, "limit": PURGE_BATCH})
+        self._execute(_PURGE, {"before": str(first_at(before)), "limit": PURGE_BATCH})
         self._execute(_PURGE_BEGUN, {"days": INBOX_DAYS})
         self._plan()
         self._loop.call_later(HOUSEKEEPING_S, self._keep_house)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from liaison_kit.jobs import Run
@@ -95,6 +95,7 @@ def _present(kind: RecordType) -> Select[Any]:
 
 
 def _removed(kind: RecordType) -> Select[Any]:
-    # The history of a record outlives it; `ix_history_removed` finds its end.
-    gone = History.record == kind.name, History.action == "removed"
+    # The history of a record outlives it; `ix_history_removed` finds its end. It may be back.
+    there = exists().where(kind.table.c.id == History.record_id)
+    gone = History.record == kind.name, History.action == "removed", ~there
     return select(History.record_id).distinct().where(*gone)

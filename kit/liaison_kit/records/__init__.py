@@ -7,7 +7,7 @@ they are found by, `files` are kept in parts.
 """
 
 from liaison_kit.records.held import Held, values_of
-from liaison_kit.records.history import history
+from liaison_kit.records.history import history, removals
 from liaison_kit.records.references import demand
 from liaison_kit.records.writing import (
     Along,
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "load_with",
     "locked",
+    "removals",
     "remove",
     "stay_in_sight",
     "values_of",

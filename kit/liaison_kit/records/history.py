@@ -1,19 +1,23 @@
 """The history of records: who changed what, when, before and after."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import column, select, table
+from pydantic_core import to_json, to_jsonable_python
+from sqlalchemy import column, func, select, table
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from liaison_kit import listing
+from liaison_kit.context import context
+from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.ids import uuid7
 from liaison_kit.records.recordtype import RecordType, as_json
-from liaison_sdk.errors import NotFound
+from liaison_kit.records.sql import KEEP
 
 
 class History(TenantRow, Base):
@@ -42,10 +46,61 @@ class Change(BaseModel):
     changes: dict[str, tuple[Any, Any]]
 
 
+_KEEP = Statement(KEEP)
+
+Changes = Mapping[str, tuple[Any, Any]]
+"""Each field that was changed: before and after."""
+
+
+def entry(
+    session: Session, kind: RecordType, version: int, action: str, changes: Changes
+) -> dict[str, Any]:
+    """An entry of a record's history, as the statements of `sql` write it beside the record."""
+    about = context(session)
+    return {
+        "kept_id": uuid7(),
+        "kept_tenant": about.tenant,
+        "kept_record": kind.name,
+        "kept_version": version,
+        "kept_action": action,
+        "kept_at": about.now,
+        "kept_by": about.user,
+        "kept_changes": to_json(
+            {name: [_plain(before), _plain(after)] for name, (before, after) in changes.items()}
+        ).decode(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Decimal) else to_jsonable_python(value)
+
+
+def keep(
+    session: Session, kind: RecordType, id: UUID, version: int, action: str, changes: Changes
+) -> None:
+    """Write an entry of a record's history by itself."""
+    _KEEP.run(session, {"id": id, **entry(session, kind, version, action, changes)})
+
+
+def removals(session: Session, kind: RecordType, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """At which version each of these records was removed, last."""
+    rows = session.execute(
+        select(History.record_id, func.max(History.version))
+        .where(
+            History.record == kind.name,
+            History.action == "removed",
+            History.record_id.in_(ids),
+        )
+        .group_by(History.record_id)
+    )
+    return {id: version for id, version in rows}  # noqa: C416
+
+
 def history(session: Session, kind: RecordType, id: UUID) -> bytes:
-    """The record's changes, latest first, at most the last 200, as a JSON page."""
-    if listing.read(session, kind, id) is None:
-        raise NotFound(f"There is no such record in {kind.name}")
+    """A record's changes, latest first, at most the last 200, as a JSON page.
+
+    That whoever asks may see the record is looked at before.
+    """
     columns = (column(each.name, each.type) for each in History.__table__.c)
     kept = table(kind.history, *columns).c
     rows = (

@@ -79,7 +79,8 @@ class RecordType:
     or view. `seen` are those that point at records under a row rule: a filter by one that the
     caller may not see finds what a filter by none would. `derived` are the columns that follow from
     others: history does not tell of them. `history` is where its history is read: a view, where
-    some of it tells of others' records.
+    some of it tells of others' records. What is `restorable` goes to the trash when it is deleted,
+    and with it the rows of the tables in `follows` whose column there names it.
     """
 
     name: str
@@ -97,6 +98,8 @@ class RecordType:
     derived: frozenset[str] = frozenset({"search", "keys"})
     seen: Mapping[str, Seen] = field(default_factory=dict)
     history: str = "history"
+    restorable: bool = False
+    follows: Mapping[str, str] = field(default_factory=dict)
     default_sort: str = "-updated_at"
 
     @cached_property

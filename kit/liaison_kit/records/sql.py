@@ -16,7 +16,7 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.records.recordtype import RecordType, as_json
 
 _STAYS = {"id", "tenant_id", "created_at", "created_by"}
-_KEEP = """
+KEEP = """
 INSERT INTO history (id, tenant_id, record, record_id, version, action, at, by, changes)
 VALUES (%(kept_id)s, %(kept_tenant)s, %(kept_record)s, %(id)s, %(kept_version)s, %(kept_action)s,
         %(kept_at)s, %(kept_by)s, %(kept_changes)s)
@@ -58,13 +58,37 @@ def update(kind: RecordType, along: str | None = None) -> Statement:
     write = (
         f"UPDATE {kind.table.name} SET {changing} WHERE id = %(id)s AND version = %(version)s - 1"
     )
-    return Statement(_written(kind, write, _KEEP, along))
+    return Statement(_written(kind, write, KEEP, along))
+
+
+@cache
+def discard(kind: RecordType) -> Statement:
+    """No row any more; it and what follows it are in the trash, and its history is kept."""
+    table = kind.table.name
+    owner = kind.owner.key if kind.owner is not None else "NULL::uuid"
+    gone = "".join(
+        f", gone_{follower} AS (DELETE FROM {follower} WHERE {column} = %(id)s RETURNING *)"
+        for follower, column in kind.follows.items()
+    )
+    beside = ", ".join(
+        f"'{follower}', (SELECT coalesce(jsonb_agg(to_jsonb(g)), '[]') FROM gone_{follower} g)"
+        for follower in kind.follows
+    )
+    return Statement(f"""
+        WITH kept AS ({KEEP}){gone},
+            gone AS (DELETE FROM {table} WHERE id = %(id)s RETURNING *)
+        INSERT INTO trash (id, tenant_id, record, record_id, owner_id, version, deleted_at,
+            deleted_by, held, beside)
+        SELECT %(trash_id)s, tenant_id, %(kept_record)s, id, {owner}, %(kept_version)s, %(kept_at)s,
+            %(kept_by)s, to_jsonb(gone), jsonb_build_object({beside})
+        FROM gone
+    """)
 
 
 @cache
 def delete(kind: RecordType) -> Statement:
     """No row any more; its history."""
-    return Statement(f"WITH kept AS ({_KEEP}) DELETE FROM {kind.table.name} WHERE id = %(id)s")
+    return Statement(f"WITH kept AS ({KEEP}) DELETE FROM {kind.table.name} WHERE id = %(id)s")
 
 
 def _written(kind: RecordType, write: str, *along: str | None) -> str:

@@ -9,12 +9,11 @@ belongs to a write may ride `along` in it (`sql.py`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from decimal import Decimal
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from psycopg2.errors import ForeignKeyViolation
-from pydantic_core import to_json, to_jsonable_python
+from pydantic_core import to_json
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -27,6 +26,7 @@ from liaison_kit.ids import uuid7
 from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_kit.records import custom, sql
 from liaison_kit.records.held import Held, answer_of, held, values_of
+from liaison_kit.records.history import entry
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.references import unknown
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
@@ -152,16 +152,19 @@ def change(
     stamps = {"version": row.version + 1, "updated_at": about.now, "updated_by": about.user}
     columns = before | changed | stamps
     part, more = along or (None, {})
-    more = {**more, **_kept(session, kind, columns["version"], "changed", told)}
+    more = {**more, **entry(session, kind, columns["version"], "changed", told)}
     pointed = changed.keys() & kind.references
     written = _write(session, kind, columns, sql.update(kind, part), more, pointed)
     return held(kind, cast("type[R]", kind.model), tuple(columns.values()), written), told
 
 
 def remove(session: Session, kind: RecordType, row: Held[Record]) -> None:
-    """Delete the record; its history stays."""
-    kept = _kept(session, kind, row.version + 1, "removed", {})
-    sql.delete(kind).run(session, {"id": row.id, **kept})
+    """Delete the record; its history stays, and if it is restorable, so do its remains."""
+    kept = entry(session, kind, row.version + 1, "removed", {})
+    if kind.restorable:
+        sql.discard(kind).run(session, {"id": row.id, "trash_id": uuid7(), **kept})
+    else:
+        sql.delete(kind).run(session, {"id": row.id, **kept})
 
 
 def answer(session: Session, kind: RecordType, record: Held[Record] | UUID) -> tuple[bytes, int]:
@@ -237,30 +240,3 @@ def external_id_taken(kind: RecordType) -> Conflict:
         f"Another of the {kind.name} has this external id",
         [FieldError("external_id", "taken", "This external id is taken")],
     )
-
-
-def _kept(
-    session: Session,
-    kind: RecordType,
-    version: int,
-    action: str,
-    changes: Mapping[str, tuple[Any, Any]],
-) -> dict[str, Any]:
-    """An entry of the record's history, as the statements write it."""
-    about = context(session)
-    return {
-        "kept_id": uuid7(),
-        "kept_tenant": about.tenant,
-        "kept_record": kind.name,
-        "kept_version": version,
-        "kept_action": action,
-        "kept_at": about.now,
-        "kept_by": about.user,
-        "kept_changes": to_json(
-            {name: [_plain(before), _plain(after)] for name, (before, after) in changes.items()}
-        ).decode(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Decimal) else to_jsonable_python(value)

@@ -1,9 +1,10 @@
-"""`python -m liaison_kit.run`: what `make run` and `make migrate` call."""
+"""`python -m liaison_kit.run`: what `make run`, `make migrate` and `make counterparts` call."""
 
 import argparse
 import sys
 
 from liaison_kit.run.process import CannotStart
+from liaison_kit.run.rabbitmq import install, is_installed
 from liaison_kit.run.supervisor import Supervisor
 from liaison_kit.settings import Settings
 
@@ -16,10 +17,18 @@ def main() -> int:
         action="store_true",
         help="bring the databases to this version, start nothing",
     )
+    parser.add_argument(
+        "--install-only",
+        action="store_true",
+        help="install RabbitMQ where it is missing, start nothing",
+    )
     arguments = parser.parse_args()
     supervisor = Supervisor(Settings())
     try:
-        if arguments.migrate_only:
+        if arguments.install_only:
+            if not is_installed():
+                install()
+        elif arguments.migrate_only:
             supervisor.migrate()
         else:
             supervisor.run()

@@ -101,6 +101,8 @@ class RabbitMQ:
         """Begin to bring the node up, which takes seconds; `wait` sees the end of it."""
         if self.pid is not None:
             return
+        # Where it has to be installed first, the port mapper comes with it.
+        program = str(_server_program())
         # Its journals hold what is said on the bus.
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
@@ -119,7 +121,7 @@ class RabbitMQ:
                 log=self.log,
                 env=env,
             )
-        self._node = spawn([_server_program()], log=self.log, env=env, cwd=self.folder)
+        self._node = spawn([program], log=self.log, env=env, cwd=self.folder)
 
     def wait(self) -> Self:
         """Wait until a launched node speaks AMQP."""

@@ -4,6 +4,7 @@ Two workers take events from a broker that is a list here, so that each step can
 database is real. A worker stops inside of its handler until it is told what comes of it.
 """
 
+import datetime as dt
 import os
 import time
 from collections import defaultdict
@@ -30,7 +31,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import Context
 from liaison_kit.events import inbox, parking, relay
 from liaison_kit.events.inbox import Handling, NotNow
-from liaison_kit.ids import uuid7
+from liaison_kit.ids import first_at, uuid7
 from liaison_kit.testing import keyring
 from liaison_kit.trust.signatures import Signer, Verifier
 from liaison_sdk.errors import NotFound
@@ -112,18 +113,21 @@ class World:
         self.active: Worker = self.workers[0]
         self.ready: list[Copy] = []
         self.delayed: list[Copy] = []
+        self.bodies: dict[UUID, str] = {}
         self.told: dict[str, list[UUID]] = defaultdict(list)
         self.parked_once: set[UUID] = set()
         self.discarded: set[UUID] = set()
         self.seq = 0
 
-    def tell(self, key: str) -> UUID:
+    def tell(self, key: str, age_days: int = 0) -> UUID:
         """One more event of a record."""
         self.seq += 1
-        event = uuid7()
+        made = dt.datetime.now(dt.UTC) - dt.timedelta(days=age_days)
+        event = UUID(int=first_at(made).int | (uuid7().int & ~(-1 << 80)))
         body = self.body(
             id=str(event), seq=self.seq, key=key, data={"record": key, "number": self.seq}
         )
+        self.bodies[event] = body
         self.told[key].append(event)
         self.ready.append(Copy(event, body, 0))
         return event
@@ -320,6 +324,28 @@ def test_a_process_that_dies_of_an_event_each_time_ends_with_the_event_parked(
     applied = [event for (event,) in world.flow.rows("SELECT event_id FROM effects")]
     assert other in applied
     assert len(applied) == 2
+
+
+def test_what_is_older_than_the_inbox_remembers_is_left_to_an_operator(world: World) -> None:
+    """Somebody who kept a signed event could have it handled again, once it is forgotten."""
+    days = inbox.REMEMBERED.days
+    old, young = world.tell("a", age_days=days + 1), world.tell("a", age_days=days - 1)
+
+    world.deliver(2)
+    while world.active.inside:
+        world.go_on(world.active, "ok")
+
+    (parked,) = world.parked()
+    assert parked.event_id == old
+    assert "may have been handled" in (parked.error or "")
+    assert world.flow.rows("SELECT event_id FROM effects") == [(young,)]
+
+    world.operate(parking.replay, parked.id)
+    world.finish()
+    assert sorted(world.flow.rows("SELECT event_id FROM effects")) == [(old,), (young,)]
+    world.ready.append(Copy(old, world.bodies[old], 0))
+    world.finish()
+    assert world.flow.count("effects") == 2, "it is known now"
 
 
 def test_what_is_left_of_a_done_event_goes_when_its_copy_comes(world: World) -> None:

@@ -333,6 +333,7 @@ class PersonRemoved(Event):
     key_field: ClassVar[str | None] = "person_id"
 
     person_id: UUID
+    record_version: int | None = None
 
 
 class CompaniesSaved(Event):
@@ -352,6 +353,7 @@ class CompanyRemoved(Event):
     key_field: ClassVar[str | None] = "company_id"
 
     company_id: UUID
+    record_version: int | None = None
 
 
 class LifecycleMoved(Event):

@@ -402,6 +402,7 @@ class UserRemoved(Event):
     key_field: ClassVar[str | None] = "user_id"
 
     user_id: UUID
+    record_version: int | None = None
 
 
 class TokenRevoked(Event):

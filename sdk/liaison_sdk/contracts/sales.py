@@ -500,6 +500,7 @@ class ProductRemoved(Event):
     key_field: ClassVar[str | None] = "product_id"
 
     product_id: UUID
+    record_version: int | None = None
 
 
 class PipelinesSaved(Event):

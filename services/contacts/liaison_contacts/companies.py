@@ -38,6 +38,8 @@ COMPANIES = RecordType(
     references={"parent_id": parties.COMPANIES_SEEN.view, "owner_id": "present_owners"},
     seen={"parent_id": parties.COMPANIES_SEEN},
     history="seen_history",
+    restorable=True,
+    follows={"notes": "about_id", "attachments": "about_id"},
 )
 
 
@@ -125,8 +127,9 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
 
 def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services that these companies are gone."""
+    versions = records.removals(session, COMPANIES, ids)
     for id in ids:
-        emit(session, contract.CompanyRemoved(company_id=id))
+        emit(session, contract.CompanyRemoved(company_id=id, record_version=versions.get(id)))
 
 
 def reference(company: Held[Company]) -> contract.CompanyRef:

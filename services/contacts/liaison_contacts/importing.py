@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from liaison_contacts import companies, parties, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.models import Company, Person
-from liaison_contacts.owners import ByNameOrEmail
+from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
 from liaison_kit.context import context
 from liaison_kit.events.resend import batches
@@ -325,7 +325,7 @@ CONTACTS = Importable(
     table=_people,
     kind=PEOPLE,
     keys=("external_id",),
-    references={"companies": CompaniesByName(), "users": ByNameOrEmail()},
+    references={"companies": CompaniesByName(), "users": OWNERS},
     columns=_people_columns,
     covers=_COVERED | {"first_name", "last_name", "full_name"},
     # A first or a last name is the least to know of somebody.
@@ -388,7 +388,7 @@ COMPANIES_IMPORT = Importable(
     table=_companies,
     kind=COMPANIES,
     keys=("external_id", "name"),
-    references={"companies": CompaniesByName(), "users": ByNameOrEmail()},
+    references={"companies": CompaniesByName(), "users": OWNERS},
     columns=_company_columns,
     covers=_COVERED,
     on_insert=_EMPTY,

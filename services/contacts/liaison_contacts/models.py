@@ -8,6 +8,7 @@ from sqlalchemy import Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from liaison_kit.copies import KeptRow
 from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
 
 
@@ -80,13 +81,9 @@ class Attachment(TenantRow, Base):
     created_by: Mapped[UUID | None]
 
 
-class Owner(TenantRow, Base):
+class Owner(KeptRow, Base):
     """A user whom people and companies may belong to, as identity tells of them."""
 
     __tablename__ = "owners"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
     email: Mapped[str | None]
-    removed: Mapped[bool] = mapped_column(default=False)
-    version: Mapped[int]

@@ -38,6 +38,8 @@ PEOPLE = RecordType(
     references={"company_id": parties.COMPANIES_SEEN.view, "owner_id": "present_owners"},
     seen={"company_id": parties.COMPANIES_SEEN},
     history="seen_history",
+    restorable=True,
+    follows={"notes": "about_id", "attachments": "about_id"},
 )
 
 
@@ -123,8 +125,9 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
 
 def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services that these people are gone."""
+    versions = records.removals(session, PEOPLE, ids)
     for id in ids:
-        emit(session, contract.PersonRemoved(person_id=id))
+        emit(session, contract.PersonRemoved(person_id=id, record_version=versions.get(id)))
 
 
 def reference(person: Held[Person]) -> contract.PersonRef:

@@ -6,24 +6,24 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from liaison_contacts import companies, deals, duplicates, notes, owners, people, timeline
+from liaison_contacts import companies, deals, duplicates, notes, people, timeline
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
+from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
-from liaison_kit import listing, records
+from liaison_kit import records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.listing.asked import Page
+from liaison_kit.resources import Resource
 from liaison_kit.service import Service
-from liaison_sdk.contracts import identity, sales
+from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
     Attachment,
-    Company,
     CompanyChanges,
-    Contact,
     ContactChanges,
     CreatedContact,
     NewCompany,
@@ -33,7 +33,6 @@ from liaison_sdk.contracts.contacts import (
     TimelineEntry,
 )
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
-from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
 Limit = Annotated[int, Field(ge=1, le=200)]
@@ -45,6 +44,11 @@ class Contacts(Service):
     name = "contacts"
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
+    resources = (
+        Resource(PEOPLE, "contact", NewContact, ContactChanges, people),
+        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies),
+    )
+    copies = (OWNERS,)
     importables = (CONTACTS, COMPANIES_IMPORT)
     tells = (
         Told(COMPANIES, companies.tell, companies.tell_removed),
@@ -69,38 +73,12 @@ class Contacts(Service):
 
     # --- people ----------------------------------------------------------------------------------
 
-    @get("/contacts", allow="contacts:read", record=PEOPLE)
-    def list_contacts(self, session: Session, query: ListQuery[Contact]) -> Raw[Page[Contact]]:
-        """People, filtered, searched and sorted."""
-        return Raw(listing.page(session, PEOPLE, query))
-
     @post("/contacts", allow="contacts:write", problems=[409])
     def create_contact(self, session: Session, contact: NewContact) -> Raw[CreatedContact]:
         """Add a person; `possible_duplicates` warns when they may exist already."""
         alike = duplicates.warn(session, self.hooks, contact)
         person = people.create(session, contact)
         return Raw(*people.answer(session, person, alike))
-
-    @get("/contacts/{id}", allow="contacts:read", problems=[404])
-    def get_contact(self, session: Session, id: UUID) -> Raw[Contact]:
-        """One person."""
-        found = listing.read(session, PEOPLE, id)
-        if found is None:
-            raise NotFound("There is no such contact")
-        return Raw(found[0].encode(), found[1])
-
-    @patch("/contacts/{id}", allow="contacts:write", problems=[404, 409])
-    def change_contact(
-        self, session: Session, id: UUID, changes: ContactChanges, version: Version
-    ) -> Raw[Contact]:
-        """Change what is sent of a person; what is left out stays."""
-        person = people.change(session, id, version, changes)
-        return Raw(*records.answer(session, PEOPLE, person))
-
-    @delete("/contacts/{id}", allow="contacts:write", problems=[404])
-    def delete_contact(self, session: Session, id: UUID, version: Version) -> None:
-        """Delete a person; the history of their record stays."""
-        people.remove(session, id, version)
 
     @get("/contacts/{id}/timeline", allow="contacts:read", problems=[404])
     def contact_timeline(
@@ -130,38 +108,6 @@ class Contacts(Service):
         return notes.attach(session, PEOPLE, id, upload)
 
     # --- companies -------------------------------------------------------------------------------
-
-    @get("/companies", allow="companies:read", record=COMPANIES)
-    def list_companies(self, session: Session, query: ListQuery[Company]) -> Raw[Page[Company]]:
-        """Companies, filtered, searched and sorted."""
-        return Raw(listing.page(session, COMPANIES, query))
-
-    @post("/companies", allow="companies:write", problems=[409])
-    def create_company(self, session: Session, company: NewCompany) -> Raw[Company]:
-        """Add a company."""
-        row = companies.create(session, company)
-        return Raw(*records.answer(session, COMPANIES, row))
-
-    @get("/companies/{id}", allow="companies:read", problems=[404])
-    def get_company(self, session: Session, id: UUID) -> Raw[Company]:
-        """One company."""
-        found = listing.read(session, COMPANIES, id)
-        if found is None:
-            raise NotFound("There is no such company")
-        return Raw(found[0].encode(), found[1])
-
-    @patch("/companies/{id}", allow="companies:write", problems=[404, 409])
-    def change_company(
-        self, session: Session, id: UUID, changes: CompanyChanges, version: Version
-    ) -> Raw[Company]:
-        """Change what is sent of a company; what is left out stays."""
-        company = companies.change(session, id, version, changes)
-        return Raw(*records.answer(session, COMPANIES, company))
-
-    @delete("/companies/{id}", allow="companies:write", problems=[404, 409])
-    def delete_company(self, session: Session, id: UUID, version: Version) -> None:
-        """Delete a company that nobody belongs to any more."""
-        companies.remove(session, id, version)
 
     @get("/companies/{id}/timeline", allow="companies:read", problems=[404])
     def company_timeline(
@@ -242,18 +188,6 @@ class Contacts(Service):
     def known_people(self, session: Session, asked: Ids) -> Ids:
         """Which of these people there are."""
         return Ids(ids=people.known(session, asked.ids))
-
-    # --- what identity tells ---------------------------------------------------------------------
-
-    @handles(identity.UsersSaved)
-    def on_users_saved(self, session: Session, event: identity.UsersSaved) -> None:
-        """Users were added or changed: they may own people and companies."""
-        owners.keep(session, event)
-
-    @handles(identity.UserRemoved)
-    def on_user_removed(self, session: Session, event: identity.UserRemoved) -> None:
-        """A user is gone: nothing more is given to them."""
-        owners.remove(session, event.user_id)
 
     # --- what sales tells ------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from liaison_contacts import companies, owners, people
+from liaison_contacts import companies, people
 from liaison_contacts.companies import COMPANIES
+from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
 from liaison_kit.context import Context
@@ -26,7 +27,7 @@ from liaison_sdk.contracts.contacts import (
     NewCompany,
     NewContact,
 )
-from liaison_sdk.contracts.identity import UserRef, UsersSaved
+from liaison_sdk.contracts.identity import UserRef, UserRemoved, UsersSaved
 from liaison_sdk.errors import Conflict, InvalidInput, NotFound, StaleVersion
 from liaison_sdk.labels import Label
 
@@ -424,14 +425,14 @@ def test_a_user_who_is_gone_keeps_what_they_own_and_is_given_nothing_more(
         | dict.fromkeys(("team_id", "team", "region", "manager_id", "manager"))
     )
     with contacts_db.writing(someone) as session:
-        owners.keep(session, UsersSaved(users=[ref]))
+        OWNERS.keep(session, UsersSaved(users=[ref]))
     id = add(contacts_db, someone, last_name="Lee", owner_id=str(gone))
 
     with contacts_db.writing(someone) as session:
-        owners.remove(session, gone)
-        owners.remove(session, never_seen)
+        OWNERS.drop(session, UserRemoved(user_id=gone))
+        OWNERS.drop(session, UserRemoved(user_id=never_seen))
         # As told late, by another handler's queue.
-        owners.keep(session, UsersSaved(users=[ref, ref.model_copy(update={"id": never_seen})]))
+        OWNERS.keep(session, UsersSaved(users=[ref, ref.model_copy(update={"id": never_seen})]))
 
     with contacts_db.writing(someone) as session:
         people.change(session, id, 1, ContactChanges(title="CEO"))
@@ -439,9 +440,8 @@ def test_a_user_who_is_gone_keeps_what_they_own_and_is_given_nothing_more(
         with pytest.raises(InvalidInput):
             add(contacts_db, someone, last_name="Li", owner_id=str(user))
     with contacts_db.writing(someone) as session:
-        by_name = owners.ByNameOrEmail()
-        assert by_name.names(session, []) == []
-        assert by_name.resolve(session, ["Anna", "anna@example.org"]) == {}
+        assert OWNERS.names(session, []) == []
+        assert OWNERS.resolve(session, ["Anna", "anna@example.org"]) == {}
     (found,) = page(contacts_db, someone)["items"]
     assert (found["title"], found["owner_id"]) == ("CEO", str(gone))
 

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from liaison_contacts import companies, owners, people
+from liaison_contacts import companies, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.importing import CompaniesByName
+from liaison_contacts.owners import OWNERS
 from liaison_contacts.service import Contacts
 from liaison_kit import jobs
 from liaison_kit.calls.wire import Reply
@@ -111,8 +112,8 @@ def test_what_is_gone_is_told_as_gone(contacts_db: Database, someone: Context) -
     again = tell_again(contacts_db, someone)
 
     assert again == [
-        ("company_removed", {"company_id": str(company.id)}),
-        ("person_removed", {"person_id": str(person.id)}),
+        ("company_removed", {"company_id": str(company.id), "record_version": 2}),
+        ("person_removed", {"person_id": str(person.id), "record_version": 2}),
     ]
 
 
@@ -246,7 +247,7 @@ def keep(db: Database, who: Context, *users: tuple[UUID, str, int]) -> None:
         for id, name, version in users
     ]
     with db.writing(who) as session:
-        owners.keep(session, UsersSaved(users=refs))
+        OWNERS.keep(session, UsersSaved(users=refs))
 
 
 def kept(db: Database, who: Context) -> list[tuple[str, int]]:

@@ -316,8 +316,9 @@ def known(session: Session, ids: Sequence[UUID]) -> list[UserRef]:
 
 def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services that these users are gone."""
+    versions = records.removals(session, USERS, ids)
     for id in ids:
-        emit(session, UserRemoved(user_id=id))
+        emit(session, UserRemoved(user_id=id, record_version=versions.get(id)))
 
 
 def _user(session: Session, id: UUID) -> User:

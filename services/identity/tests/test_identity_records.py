@@ -218,7 +218,7 @@ def test_a_removed_manager_is_taken_from_teams_and_reports(
     assert gone.status == 204, gone.body
     assert call("get_team", admin, path={"id": team["id"]}).body["manager_id"] is None
     assert call("get_user", admin, path={"id": rep["id"]}).body["manager_id"] is None
-    assert told(company, "user_removed") == [{"user_id": boss["id"]}]
+    assert told(company, "user_removed") == [{"user_id": boss["id"], "record_version": 2}]
 
 
 def test_a_stale_version_is_refused_with_the_present_record(admin: Who, add_user: Users) -> None:

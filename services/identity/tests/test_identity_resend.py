@@ -57,7 +57,7 @@ def test_who_was_removed_is_told_as_removed(
 
     assert [type for type, _ in again] == ["users_saved", "user_removed"]
     assert [user["id"] for user in again[0][1]["users"]] == [admin["user"]]
-    assert again[1][1] == {"user_id": gone["id"]}
+    assert again[1][1] == {"user_id": gone["id"], "record_version": 2}
 
 
 def test_users_and_their_audit_trail_stay_as_they_were(

@@ -1,7 +1,6 @@
 """What files may bring in: a catalogue of products, a book of opportunities.
 
-References are found in what is known here of users and companies; a name that is not known yet is
-asked of its owner, once for all names of the file.
+Users and companies are found in what is kept here of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,63 +12,22 @@ from uuid import UUID
 from sqlalchemy import Table, select, text
 from sqlalchemy.orm import Session
 
-from liaison_kit.calls.outside import answer_if_any
 from liaison_kit.context import context
 from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
 from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
 from liaison_kit.records.search import fold
-from liaison_sales import accounts, metrics, pipelines, products, reps, telling
+from liaison_sales import metrics, pipelines, products, telling
+from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.models import Opportunity, Product
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.products import PRODUCTS
+from liaison_sales.reps import REPS
 from liaison_sdk.contracts import sales as contract
-from liaison_sdk.contracts.questions import FoundIds, Names
 from liaison_sdk.types import Money
 
 # --- references ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Users:
-    """Users by name or e-mail."""
-
-    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """Ids of the users that are named."""
-        found = reps.resolve(session, values)
-        asked = _ask(session, "identity", "resolve_users", [v for v in values if v not in found])
-        reps.learnt(session, asked)
-        return found | {name: str(id) for name, id in asked.items()}
-
-    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
-        """Names that a misspelt one may have meant."""
-        return reps.names(session)
-
-    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """Users are invited, not made by a file."""
-        raise CannotCreate
-
-
-@dataclass(frozen=True, slots=True)
-class Companies:
-    """Companies by name or external id."""
-
-    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """Ids of the companies that are named."""
-        found = accounts.resolve(session, values)
-        unknown = [value for value in values if value not in found]
-        asked = _ask(session, "contacts", "resolve_companies", unknown)
-        accounts.learnt(session, asked)
-        return found | {name: str(id) for name, id in asked.items()}
-
-    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
-        """Names that a misspelt one may have meant."""
-        return accounts.names(session, near)
-
-    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """Companies belong to contacts: they are imported there."""
-        raise CannotCreate
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +74,6 @@ class Products:
         }
         session.flush()
         return {value: str(product.id) for value, product in made.items()}
-
-
-def _ask(session: Session, service: str, operation: str, names: Sequence[str]) -> dict[str, UUID]:
-    """Ask the service that owns these names; where it is down, what is known here has to do."""
-    if not names:
-        return {}
-    question = Names(names=list(names)).model_dump_json().encode()
-    answer = answer_if_any(session, service, operation, question)
-    return {} if answer is None else FoundIds.model_validate_json(answer).found
 
 
 # --- products -----------------------------------------------------------------------------------
@@ -428,8 +377,8 @@ _OPPORTUNITIES = Importable(
         _field("lost_reason", "Reason of the loss", "Raison de la perte", max_length=200),
     ),
     references={
-        "users": Users(),
-        "companies": Companies(),
+        "users": REPS,
+        "companies": ACCOUNTS,
         "stages": Stages(),
         "products": Products(),
     },

@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import CHAR, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
+from liaison_kit.copies import KeptRow
 from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
 
 
@@ -113,32 +114,23 @@ class StageChange(TenantRow, Base):
     seconds: Mapped[int | None]
 
 
-class Rep(TenantRow, Base):
+class Rep(KeptRow, Base):
     """A user of Liaison as identity last told: who they are and where they sell."""
 
     __tablename__ = "reps"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
     email: Mapped[str | None]
-    folded: Mapped[str]
     team: Mapped[str | None]
     region: Mapped[str | None]
     manager_id: Mapped[UUID | None]
     manager: Mapped[str | None]
     active: Mapped[bool]
-    version: Mapped[int]
 
 
-class Account(TenantRow, Base):
+class Account(KeptRow, Base):
     """A company as contacts last told."""
 
     __tablename__ = "accounts"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    folded: Mapped[str]
     external_id: Mapped[str | None]
     owner_id: Mapped[UUID | None]
-    removed: Mapped[bool]
-    version: Mapped[int]

@@ -19,7 +19,8 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
-from liaison_sales import accounts, moves, owners, pipelines, references, telling
+from liaison_sales import moves, owners, pipelines, references, telling
+from liaison_sales.accounts import ACCOUNTS, ACCOUNTS_SEEN
 from liaison_sales.models import (
     Opportunity,
     OpportunitySum,
@@ -82,8 +83,8 @@ OPPORTUNITIES = RecordType(
         "product_name": select(Product.name)
         .where(Product.id == Opportunity.product_id)
         .scalar_subquery(),
-        "company_name": select(accounts.seen.c.name)
-        .where(accounts.seen.c.id == Opportunity.company_id)
+        "company_name": select(ACCOUNTS.visible.c.name)
+        .where(ACCOUNTS.visible.c.id == Opportunity.company_id)
         .scalar_subquery(),
         # Of who was gone before they were heard of, no name is known.
         "owner_name": func.nullif(_of_owner(Rep.name), ""),
@@ -95,7 +96,9 @@ OPPORTUNITIES = RecordType(
     search=Opportunity.search,
     owner=Opportunity.owner_id,
     derived=frozenset({"search", "stage_since"}),
-    seen={"company_id": accounts.SEEN},
+    seen={"company_id": ACCOUNTS_SEEN},
+    restorable=True,
+    follows={"stage_changes": "opportunity_id"},
 )
 
 _PLAIN: Final = (

@@ -15,7 +15,6 @@ from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
-from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import fold
 from liaison_sales.models import Opportunity, Pipeline, Stage
@@ -198,7 +197,7 @@ def steps(session: Session, pipeline_id: UUID | None) -> tuple[UUID, Steps]:
     return rows[0].pipeline, Steps([_step(row.Stage) for row in rows])
 
 
-def create(session: Session, new: contract.NewPipeline) -> Held[Pipeline]:
+def create(session: Session, new: contract.NewPipeline) -> UUID:
     """Add a pipeline; one that shall be the default takes that place over."""
     ensure_default(session)
     stages = new.stages if new.stages is not None else _usual_stages(session)
@@ -218,12 +217,10 @@ def create(session: Session, new: contract.NewPipeline) -> Held[Pipeline]:
     for values in wanted:
         _add_stage(session, pipeline.id, values)
     emit(session, contract.PipelinesSaved(pipeline_ids=[pipeline.id]))
-    return pipeline
+    return pipeline.id
 
 
-def change(
-    session: Session, id: UUID, version: int, changes: contract.PipelineChanges
-) -> Held[Pipeline]:
+def change(session: Session, id: UUID, version: int, changes: contract.PipelineChanges) -> UUID:
     """Change what was sent; a list of stages replaces the one that is there."""
     pipeline = records.load(session, PIPELINES, Pipeline, id, version)
     refuse_nulls(changes, "name", "currency", "is_default", "stages", "custom")
@@ -240,7 +237,7 @@ def change(
     pipeline, changed = records.change(session, PIPELINES, pipeline, values, beside=beside)
     if changed:
         emit(session, contract.PipelinesSaved(pipeline_ids=[pipeline.id]))
-    return pipeline
+    return id
 
 
 def remove(session: Session, id: UUID, version: int) -> None:

@@ -29,6 +29,7 @@ PRODUCTS = RecordType(
     shape=contract.Product,
     columns={"list_price": money(Product.list_price_amount, Product.currency)},
     search=Product.search,
+    restorable=True,
 )
 
 
@@ -80,8 +81,9 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
 
 def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
     """Tell the other services that these products are gone."""
+    versions = records.removals(session, PRODUCTS, ids)
     for id in ids:
-        emit(session, contract.ProductRemoved(product_id=id))
+        emit(session, contract.ProductRemoved(product_id=id, record_version=versions.get(id)))
 
 
 def reference(product: Held[Product]) -> contract.ProductRef:

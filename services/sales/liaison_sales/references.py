@@ -17,8 +17,9 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.records.references import unknown
 from liaison_kit.sight import peers_of
-from liaison_sales import accounts, reps
-from liaison_sdk.contracts.questions import Ids, KnownCompanies, KnownUsers
+from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.reps import REPS
+from liaison_sdk.contracts.questions import Ids
 from liaison_sdk.contracts.sales import Opportunity
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
@@ -50,11 +51,9 @@ def check(
         missing.append("contact_id")
     found, region = _found(session, product, company, owner)
     if not found["company_id"] and company is not None:
-        answer = answer_to(session, "contacts", "known_companies", _question(company))
-        accounts.saved(session, KnownCompanies.model_validate_json(answer).companies)
+        ACCOUNTS.look_up(session, company)
     if not found["owner_id"] and owner is not None:
-        answer = answer_to(session, "identity", "known_users", _question(owner))
-        reps.saved(session, KnownUsers.model_validate_json(answer).users)
+        REPS.look_up(session, owner)
     if not (found["company_id"] and found["owner_id"]):
         found, region = _found(session, product, company, owner)
     missing = [path for path, known in found.items() if not known] + missing
@@ -103,9 +102,6 @@ def _found(
 
 def _is_known(session: Session, contact: UUID) -> bool:
     """Whether contacts knows this person, and lets the caller know."""
-    answer = answer_to(session, "contacts", "known_people", _question(contact))
+    question = Ids(ids=[contact]).model_dump_json().encode()
+    answer = answer_to(session, "contacts", "known_people", question)
     return contact in Ids.model_validate_json(answer).ids
-
-
-def _question(id: UUID) -> bytes:
-    return Ids(ids=[id]).model_dump_json().encode()

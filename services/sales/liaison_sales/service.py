@@ -5,19 +5,22 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from liaison_kit import listing, records
-from liaison_kit.calls.operations import delete, get, patch, post
+from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.resources import Resource
 from liaison_kit.service import Service
-from liaison_sales import accounts, opportunities, pipelines, products, references, reps, telling
+from liaison_sales import opportunities, pipelines, products, references, telling
+from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
 from liaison_sales.products import PRODUCTS
+from liaison_sales.reps import REPS
 from liaison_sales.summary import SUMMARISED, summary
-from liaison_sdk.contracts import contacts, identity
+from liaison_sdk.contracts import identity
 from liaison_sdk.contracts.sales import (
     Loss,
     Move,
@@ -26,9 +29,7 @@ from liaison_sdk.contracts.sales import (
     NewProduct,
     Opportunity,
     OpportunityChanges,
-    Pipeline,
     PipelineChanges,
-    Product,
     ProductChanges,
     Reopening,
     StageChange,
@@ -36,7 +37,6 @@ from liaison_sdk.contracts.sales import (
     SummaryBy,
     Win,
 )
-from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
 
@@ -46,12 +46,18 @@ class Sales(Service):
     name = "sales"
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
+    resources = (
+        Resource(PRODUCTS, "product", NewProduct, ProductChanges, products),
+        Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
+        Resource(OPPORTUNITIES, "opportunity", None, OpportunityChanges, opportunities),
+    )
+    copies = (REPS, ACCOUNTS)
     importables = IMPORTABLES
     tells = (
         Told(PRODUCTS, products.tell, products.tell_removed),
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = ("tidy", "fold_opportunity_sums")
+    tidies = ("tidy", "empty_trash", "fold_opportunity_sums")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
@@ -89,74 +95,6 @@ class Sales(Service):
         for type in types
     )
 
-    # --- products --------------------------------------------------------------------------------
-
-    @get("/products", allow="products:read", record=PRODUCTS)
-    def list_products(self, session: Session, query: ListQuery[Product]) -> Raw[Page[Product]]:
-        """Products, filtered, searched and sorted."""
-        return Raw(listing.page(session, PRODUCTS, query))
-
-    @post("/products", allow="products:write", problems=[409])
-    def create_product(self, session: Session, product: NewProduct) -> Raw[Product]:
-        """Add a product."""
-        made = products.create(session, product)
-        return Raw(*records.answer(session, PRODUCTS, made))
-
-    @get("/products/{id}", allow="products:read", problems=[404])
-    def get_product(self, session: Session, id: UUID) -> Raw[Product]:
-        """One product."""
-        found = listing.read(session, PRODUCTS, id)
-        if found is None:
-            raise NotFound("There is no such product")
-        return Raw(found[0].encode(), found[1])
-
-    @patch("/products/{id}", allow="products:write", problems=[404, 409])
-    def change_product(
-        self, session: Session, id: UUID, changes: ProductChanges, version: Version
-    ) -> Raw[Product]:
-        """Change what is sent of a product; what is left out stays."""
-        product = products.change(session, id, version, changes)
-        return Raw(*records.answer(session, PRODUCTS, product))
-
-    @delete("/products/{id}", allow="products:write", problems=[404, 409])
-    def delete_product(self, session: Session, id: UUID, version: Version) -> None:
-        """Delete a product that no opportunity is about."""
-        products.remove(session, id, version)
-
-    # --- pipelines -------------------------------------------------------------------------------
-
-    @get("/pipelines", allow="pipelines:read", record=PIPELINES)
-    def list_pipelines(self, session: Session, query: ListQuery[Pipeline]) -> Raw[Page[Pipeline]]:
-        """Pipelines with their stages; every organisation has a default one."""
-        return Raw(listing.page(session, PIPELINES, query))
-
-    @post("/pipelines", allow="pipelines:write", problems=[409])
-    def create_pipeline(self, session: Session, pipeline: NewPipeline) -> Raw[Pipeline]:
-        """Add a pipeline; without stages it gets the usual ones."""
-        made = pipelines.create(session, pipeline)
-        return Raw(*records.answer(session, PIPELINES, made.id))
-
-    @get("/pipelines/{id}", allow="pipelines:read", problems=[404])
-    def get_pipeline(self, session: Session, id: UUID) -> Raw[Pipeline]:
-        """One pipeline."""
-        found = listing.read(session, PIPELINES, id)
-        if found is None:
-            raise NotFound("There is no such pipeline")
-        return Raw(found[0].encode(), found[1])
-
-    @patch("/pipelines/{id}", allow="pipelines:write", problems=[404, 409])
-    def change_pipeline(
-        self, session: Session, id: UUID, changes: PipelineChanges, version: Version
-    ) -> Raw[Pipeline]:
-        """Change what is sent of a pipeline; a list of stages replaces the one that is there."""
-        pipelines.change(session, id, version, changes)
-        return Raw(*records.answer(session, PIPELINES, id))
-
-    @delete("/pipelines/{id}", allow="pipelines:write", problems=[404, 409])
-    def delete_pipeline(self, session: Session, id: UUID, version: Version) -> None:
-        """Delete a pipeline that has no opportunities and is not the default."""
-        pipelines.remove(session, id, version)
-
     # --- opportunities ---------------------------------------------------------------------------
 
     @get("/opportunities", allow="opportunities:read", record=OPPORTUNITIES)
@@ -171,27 +109,6 @@ class Sales(Service):
         """Open an opportunity; without an owner, `owner_reason` tells why it got the one it has."""
         deal = opportunities.create(session, self.hooks, opportunity)
         return Raw(*records.answer(session, OPPORTUNITIES, deal))
-
-    @get("/opportunities/{id}", allow="opportunities:read", problems=[404])
-    def get_opportunity(self, session: Session, id: UUID) -> Raw[Opportunity]:
-        """One opportunity."""
-        found = listing.read(session, OPPORTUNITIES, id)
-        if found is None:
-            raise NotFound("There is no such opportunity")
-        return Raw(found[0].encode(), found[1])
-
-    @patch("/opportunities/{id}", allow="opportunities:write", problems=[404, 409])
-    def change_opportunity(
-        self, session: Session, id: UUID, changes: OpportunityChanges, version: Version
-    ) -> Raw[Opportunity]:
-        """Change what is sent of an opportunity; a stage among it is a move."""
-        deal = opportunities.change(session, id, version, changes)
-        return Raw(*records.answer(session, OPPORTUNITIES, deal))
-
-    @delete("/opportunities/{id}", allow="opportunities:write", problems=[404])
-    def delete_opportunity(self, session: Session, id: UUID, version: Version) -> None:
-        """Delete an opportunity; the history of its record stays."""
-        opportunities.remove(session, id, version)
 
     @post("/opportunities/{id}/move", allow="opportunities:write", status=200, problems=[404, 409])
     def move_opportunity(
@@ -256,19 +173,4 @@ class Sales(Service):
         Where sales was installed later they are the first that it hears of an organisation.
         """
         pipelines.ensure_default(session)
-        reps.saved(session, event.users)
-
-    @handles(identity.UserRemoved)
-    def on_user_removed(self, session: Session, event: identity.UserRemoved) -> None:
-        """Nobody gives deals to who is gone."""
-        reps.removed(session, event.user_id)
-
-    @handles(contacts.CompaniesSaved)
-    def on_companies_saved(self, session: Session, event: contacts.CompaniesSaved) -> None:
-        """Companies are the accounts that opportunities are with."""
-        accounts.saved(session, event.companies)
-
-    @handles(contacts.CompanyRemoved)
-    def on_company_removed(self, session: Session, event: contacts.CompanyRemoved) -> None:
-        """A company is gone; its opportunities stay."""
-        accounts.removed(session, event.company_id)
+        REPS.keep(session, event)

@@ -13,7 +13,9 @@ from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.plugins import Hooks
 from liaison_kit.testing import at_work, call, principal
-from liaison_sales import accounts, pipelines, reps
+from liaison_sales import pipelines
+from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.reps import REPS
 from liaison_sales.service import Sales
 from liaison_sdk.contracts.contacts import CompanyRef
 from liaison_sdk.contracts.identity import UserRef
@@ -58,7 +60,7 @@ class Desk:
             | values
         )
         with self.db.writing(self.context()) as session:
-            reps.saved(session, [ref])
+            REPS.learn(session, [ref])
         return id
 
     def company(self, name: str, **facts: Any) -> UUID:
@@ -67,7 +69,7 @@ class Desk:
         values = {"external_id": None, "owner_id": None} | facts
         ref = CompanyRef.model_validate({"id": id, "name": name, "version": 1} | values)
         with self.db.writing(self.context()) as session:
-            accounts.saved(session, [ref])
+            ACCOUNTS.learn(session, [ref])
         return id
 
 

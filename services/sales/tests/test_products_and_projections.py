@@ -7,10 +7,10 @@ from uuid import UUID
 
 from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.ids import uuid7
-from liaison_sales import accounts, reps
-from liaison_sales.importing import Companies, Users
-from liaison_sdk.contracts.contacts import CompanyRef
-from liaison_sdk.contracts.identity import UserRef
+from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.reps import REPS
+from liaison_sdk.contracts.contacts import CompanyRef, CompanyRemoved
+from liaison_sdk.contracts.identity import UserRef, UserRemoved
 
 
 def call(desk: Any, name: str, body: Any = None, if_match: int | None = None, **meta: Any) -> Any:
@@ -62,10 +62,10 @@ def test_news_that_is_older_than_what_is_known_is_left_out(desk: Any) -> None:
     id, company = uuid7(), uuid7()
 
     with desk.db.writing(desk.context()) as session:
-        reps.saved(session, [_user(id, "New name", 5), _user(uuid7(), "Other", 1)])
-        reps.saved(session, [_user(id, "Old name", 4)])
+        REPS.learn(session, [_user(id, "New name", 5), _user(uuid7(), "Other", 1)])
+        REPS.learn(session, [_user(id, "Old name", 4)])
         for name, version in (("Acme", 2), ("Old Acme", 1)):
-            accounts.saved(
+            ACCOUNTS.learn(
                 session,
                 [
                     CompanyRef(
@@ -73,8 +73,8 @@ def test_news_that_is_older_than_what_is_known_is_left_out(desk: Any) -> None:
                     )
                 ],
             )
-        users = reps.resolve(session, ["new NAME", "old name"])
-        companies = accounts.resolve(session, ["ACME", "old acme", "A"])
+        users = REPS.resolve(session, ["new NAME", "old name"])
+        companies = ACCOUNTS.resolve(session, ["ACME", "old acme", "A"])
 
     assert users == {"new NAME": str(id)}
     assert companies == {"ACME": str(company), "A": str(company)}
@@ -88,10 +88,10 @@ def test_who_is_gone_stays_gone_and_gets_no_deals(desk: Any) -> None:
     )
 
     with desk.db.writing(desk.context()) as session:
-        reps.removed(session, id)
-        accounts.removed(session, company)
-        reps.saved(session, [_user(id, "Anna", 9)])
-        accounts.removed(session, uuid7())
+        REPS.drop(session, UserRemoved(user_id=id))
+        ACCOUNTS.drop(session, CompanyRemoved(company_id=company))
+        REPS.learn(session, [_user(id, "Anna", 9)])
+        ACCOUNTS.drop(session, CompanyRemoved(company_id=uuid7()))
 
     _, deal = call(desk, "get_opportunity", path={"id": deal["id"]})
     assert (deal["owner_name"], deal["company_name"]) == ("Anna", None)
@@ -106,7 +106,7 @@ def test_people_of_one_name_are_told_apart_by_mail_or_not_at_all(desk: Any) -> N
     desk.user("Lea Roy", active=False)
 
     with desk.db.writing(desk.context()) as session:
-        found = reps.resolve(session, ["Jean Martin", "JEAN@a.example", "lea roy"])
+        found = REPS.resolve(session, ["Jean Martin", "JEAN@a.example", "lea roy"])
 
     assert found == {"JEAN@a.example": str(one), "lea roy": str(alone)}
 
@@ -123,12 +123,12 @@ def test_names_that_no_event_has_told_yet_are_asked_of_their_owner(desk: Any) ->
     def resolved(known: Known) -> Mapping[str, str]:
         with desk.db.writing(desk.context()) as session:
             knows(session, known)
-            return Companies().resolve(session, ["Acme", "Fresh & Co", "Nobody"])
+            return ACCOUNTS.resolve(session, ["Acme", "Fresh & Co", "Nobody"])
 
     found = doing(ask, desk.context(), resolved)
 
     assert found == {"Acme": str(known), "Fresh & Co": str(fresh)}
     assert asked == [("contacts", "resolve_companies", {"names": ["Fresh & Co", "Nobody"]})]
     with desk.db.writing(desk.context()) as session:
-        assert accounts.resolve(session, ["Fresh & Co"]) == {"Fresh & Co": str(fresh)}
-        assert Users().resolve(session, ["Nobody"]) == {}
+        assert ACCOUNTS.resolve(session, ["Fresh & Co"]) == {"Fresh & Co": str(fresh)}
+        assert REPS.resolve(session, ["Nobody"]) == {}

@@ -8,9 +8,10 @@ from sqlalchemy import text
 
 from liaison_kit.ids import uuid7
 from liaison_kit.testing import in_hand, told
-from liaison_sales import accounts, reps
-from liaison_sdk.contracts.contacts import CompanyRef
-from liaison_sdk.contracts.identity import UserRef
+from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.reps import REPS
+from liaison_sdk.contracts.contacts import CompanyRef, CompanyRemoved
+from liaison_sdk.contracts.identity import UserRef, UserRemoved
 
 
 def call(desk: Any, name: str, body: Any = None, if_match: int | None = None, **meta: Any) -> Any:
@@ -32,7 +33,7 @@ def test_products_are_told_again_and_removed_ones_as_removed(desk: Any) -> None:
     known = {"id": kept["id"], "name": "GTX", "external_id": "P-1", "active": True, "version": 1}
     assert told(desk.db, desk.who.tenant)[before:] == [
         ("products_saved", {"products": [known]}),
-        ("product_removed", {"product_id": gone["id"]}),
+        ("product_removed", {"product_id": gone["id"], "record_version": 2}),
     ]
     assert call(desk, "get_product", path={"id": kept["id"]}) == kept
 
@@ -60,22 +61,34 @@ def rows(desk: Any, table: str) -> list[Any]:
 def test_what_is_told_again_is_not_even_written(desk: Any) -> None:
     acme, anna, sold, gone = (uuid7() for _ in range(4))
     with desk.db.writing(desk.context()) as session:
-        accounts.saved(session, [company(acme, "Acme", 3)])
-        reps.saved(session, [user(anna, "Anna", 3)])
-        accounts.removed(session, sold)
-        reps.removed(session, gone)
+        ACCOUNTS.learn(session, [company(acme, "Acme", 3)])
+        REPS.learn(session, [user(anna, "Anna", 3)])
+        ACCOUNTS.drop(session, CompanyRemoved(company_id=sold))
+        REPS.drop(session, UserRemoved(user_id=gone))
     before = rows(desk, "accounts"), rows(desk, "reps")
 
     with desk.db.writing(desk.context()) as session:
-        accounts.saved(session, [company(acme, "Acme of 3", 3), company(sold, "Sold", 7)])
-        accounts.saved(session, [company(acme, "Acme of 2", 2)])
-        reps.saved(session, [user(anna, "Anna of 3", 3), user(gone, "Gone", 7)])
-        reps.saved(session, [user(anna, "Anna of 2", 2)])
-        accounts.removed(session, sold)
-        reps.removed(session, gone)
+        ACCOUNTS.learn(session, [company(acme, "Acme of 3", 3), company(sold, "Sold", 7)])
+        ACCOUNTS.learn(session, [company(acme, "Acme of 2", 2)])
+        REPS.learn(session, [user(anna, "Anna of 3", 3), user(gone, "Gone", 7)])
+        REPS.learn(session, [user(anna, "Anna of 2", 2)])
+        ACCOUNTS.drop(session, CompanyRemoved(company_id=sold))
+        REPS.drop(session, UserRemoved(user_id=gone))
 
     assert (rows(desk, "accounts"), rows(desk, "reps")) == before
     assert told(desk.db, desk.who.tenant) == []
+
+
+def test_what_is_restored_is_known_again_however_the_news_come(desk: Any) -> None:
+    acme = uuid7()
+    gone = CompanyRemoved(company_id=acme, record_version=4)
+    for news in ("saved late", "saved last"):
+        with desk.db.writing(desk.context()) as session:
+            ACCOUNTS.drop(session, gone)
+            ACCOUNTS.learn(session, [company(acme, "Acme", 3 if news == "saved late" else 5)])
+            ACCOUNTS.drop(session, gone)
+            found = ACCOUNTS.resolve(session, ["Acme"])
+        assert found == ({} if news == "saved late" else {"Acme": str(acme)}), news
 
 
 def test_who_is_only_known_to_be_gone_has_no_name(desk: Any) -> None:
@@ -85,7 +98,7 @@ def test_who_is_only_known_to_be_gone_has_no_name(desk: Any) -> None:
         session.execute(text("DELETE FROM reps"))
 
     with desk.db.writing(desk.context()) as session:
-        reps.removed(session, anna)
+        REPS.drop(session, UserRemoved(user_id=anna))
 
     assert call(desk, "get_opportunity", path={"id": deal["id"]})["owner_name"] is None
     summary = call(desk, "summarise", query=[["by", "rep"]])

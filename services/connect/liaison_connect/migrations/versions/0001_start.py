@@ -11,6 +11,7 @@ from liaison_kit.database.migrations import (
     record_indexes,
     safer_events,
 )
+from liaison_kit.records.trash import trash_tables
 
 revision = "0001"
 down_revision = None
@@ -20,6 +21,7 @@ def upgrade() -> None:
     """Make the tables."""
     kit_tables(op)
     safer_events(op)
+    trash_tables(op)
     _messages()
     _templates()
 

@@ -1,0 +1,204 @@
+"""The trash: what was deleted can be restored for thirty days.
+
+A deleted record leaves its table, so that nothing that reads has to leave it out. Its row, and the
+rows of other tables that follow it, are kept as JSON: what an earlier release deleted is restored
+with what has become a column since at its default.
+"""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from psycopg2.errors import ForeignKeyViolation, UniqueViolation
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+from sqlalchemy import delete, select, text, true
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from liaison_kit.context import context
+from liaison_kit.database.migrations import Op, application_role, enable_tenancy
+from liaison_kit.database.tables import Base, TenantRow
+from liaison_kit.listing.row_rules import row_rule
+from liaison_kit.records.history import keep
+from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.writing import external_id_taken
+from liaison_sdk.errors import Conflict, NotFound
+
+KEPT_DAYS = 30
+
+_TABLES = f"""
+CREATE TABLE trash (
+    id uuid PRIMARY KEY,
+    tenant_id uuid NOT NULL,
+    record text NOT NULL,
+    record_id uuid NOT NULL UNIQUE,
+    owner_id uuid,
+    version bigint NOT NULL,
+    deleted_at timestamptz NOT NULL,
+    deleted_by uuid,
+    held jsonb NOT NULL,
+    beside jsonb NOT NULL
+);
+
+CREATE INDEX ix_trash_record ON trash (tenant_id, record, id);
+
+CREATE INDEX ix_trash_deleted ON trash (deleted_at);
+
+CREATE FUNCTION empty_trash() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public
+AS $$
+    WITH emptied AS (
+        DELETE FROM trash WHERE ctid = ANY(ARRAY(
+            SELECT ctid FROM trash
+            WHERE deleted_at < now() - interval '{KEPT_DAYS} days' LIMIT 1000))
+        RETURNING beside
+    )
+    DELETE FROM file_parts USING emptied,
+        jsonb_array_elements(emptied.beside -> 'attachments') AS attached
+    WHERE file_id = (attached ->> 'id')::uuid
+$$;
+
+REVOKE EXECUTE ON FUNCTION empty_trash() FROM public
+"""
+
+
+def trash_tables(op: Op) -> None:
+    """The trash of a service, as one of its migrations makes it."""
+    for statement in _TABLES.split(";\n\n"):
+        op.execute(statement)
+    enable_tenancy(op, "trash")
+    op.execute(f"GRANT EXECUTE ON FUNCTION empty_trash() TO {application_role(op)}")
+
+
+class Trashed(TenantRow, Base):
+    """A deleted record: its row, and by table the rows that followed it."""
+
+    __tablename__ = "trash"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    record: Mapped[str]
+    record_id: Mapped[UUID]
+    owner_id: Mapped[UUID | None]
+    version: Mapped[int]
+    deleted_at: Mapped[dt.datetime]
+    deleted_by: Mapped[UUID | None]
+    held: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    beside: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class InTrash(BaseModel):
+    """A deleted record as people see it in the trash; `id` is the record's, `values` what it was.
+
+    After `until` it is gone for good.
+    """
+
+    id: UUID
+    record: str
+    deleted_at: dt.datetime
+    deleted_by: UUID | None
+    until: dt.datetime
+    values: dict[str, Any]
+
+
+def trash(
+    session: Session, kind: RecordType, limit: int, before: UUID | None
+) -> tuple[list[InTrash], UUID | None]:
+    """What the caller may see of the deleted records of a kind, latest first, and what follows."""
+    wanted = select(Trashed).where(Trashed.record == kind.name, _seen(session, kind))
+    if before is not None:
+        wanted = wanted.where(Trashed.id < before)
+    rows = list(session.scalars(wanted.order_by(Trashed.id.desc()).limit(limit + 1)))
+    more = rows[limit - 1].id if len(rows) > limit else None
+    return [_shown(kind, row) for row in rows[:limit]], more
+
+
+def is_in_trash(session: Session, kind: RecordType, id: UUID) -> bool:
+    """Whether a record that the caller may see can be restored."""
+    found = select(Trashed.id).where(Trashed.record_id == id, Trashed.record == kind.name)
+    return session.scalar(found.where(_seen(session, kind))) is not None
+
+
+def restore(session: Session, kind: RecordType, id: UUID) -> None:
+    """Bring a deleted record back, with all that followed it.
+
+    What it pointed at and is gone by now, it points at no more. `Conflict` where something has
+    taken its place meanwhile, or where it can't be without what is gone.
+    """
+    wanted = select(Trashed).where(Trashed.record_id == id, Trashed.record == kind.name)
+    found = session.scalar(wanted.where(_seen(session, kind)).with_for_update())
+    if found is None:
+        raise NotFound(f"There is no such record in the trash of {kind.name}")
+    about = context(session)
+    unlinked = {name: (found.held[name], None) for name in _gone(session, kind, found.held)}
+    version = found.version + 1
+    row = found.held | dict.fromkeys(unlinked)
+    row |= {"version": version, "updated_at": about.now, "updated_by": about.user}
+    try:
+        _insert(session, kind.table.name, [row], kind.column_names)
+        for table, rows in found.beside.items():
+            if rows:
+                _insert(session, table, rows, rows[0].keys())
+    except IntegrityError as error:
+        raise _in_the_way(kind, error) from None
+    keep(session, kind, id, version, "restored", unlinked)
+    session.execute(delete(Trashed).where(Trashed.id == found.id))
+
+
+def _seen(session: Session, kind: RecordType) -> Any:
+    _, peers = row_rule(session, kind)
+    return true() if peers is None else Trashed.owner_id.in_(peers)
+
+
+def _shown(kind: RecordType, row: Trashed) -> InTrash:
+    plain = {"version", "updated_at", "updated_by"}
+    return InTrash(
+        id=row.record_id,
+        record=row.record,
+        deleted_at=row.deleted_at,
+        deleted_by=row.deleted_by,
+        until=row.deleted_at + dt.timedelta(days=KEPT_DAYS),
+        values={n: v for n, v in row.held.items() if n in kind.fields and n not in plain},
+    )
+
+
+def _gone(session: Session, kind: RecordType, held: dict[str, Any]) -> list[str]:
+    """The references that point at nothing any more."""
+    pointing = {name: table for name, table in kind.references.items() if held.get(name)}
+    if not pointing:
+        return []
+    looks = ", ".join(
+        f"EXISTS (SELECT FROM {table} WHERE id = CAST(:{name} AS uuid))"
+        for name, table in pointing.items()
+    )
+    found = session.execute(text(f"SELECT {looks}"), {name: held[name] for name in pointing}).one()
+    return [name for name, exists in zip(pointing, found, strict=True) if not exists]
+
+
+_COLUMN = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def _insert(session: Session, table: str, rows: list[Any], names: Collection[str]) -> None:
+    """Put rows back where they came from; their keys are its columns."""
+    columns = ", ".join(name for name in names if name in rows[0] and _COLUMN.fullmatch(name))
+    session.execute(
+        text(
+            f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}"
+            f" FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:rows AS jsonb))"
+        ),
+        {"rows": json.dumps(to_jsonable_python(rows))},
+    )
+
+
+def _in_the_way(kind: RecordType, error: IntegrityError) -> Exception:
+    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
+    if constraint.endswith("external_id"):
+        return external_id_taken(kind)
+    if isinstance(error.orig, UniqueViolation):
+        return Conflict("Another record has taken its place; change that one first")
+    if isinstance(error.orig, ForeignKeyViolation):
+        return Conflict("Something that it belongs to is gone; restore that first")
+    return error
