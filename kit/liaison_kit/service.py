@@ -103,6 +103,7 @@ class Service(CommonOperations, ImportOperations):
             statement_timeout_s=settings.statement_timeout_s,
             job_statement_timeout_s=settings.job_statement_timeout_s,
         )
+        cls.db.keys = cls.keys
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
 

@@ -56,17 +56,20 @@ def manifest(service: type[Any]) -> dict[str, Any]:
 
 
 def _manifest(service: type[Any]) -> dict[str, Any]:
-    declared = [o for o in operations(service) if not o.internal and _offered(service, o)]
+    offered = [o for o in operations(service) if not o.internal and _offered(service, o)]
+    declared = [o for o in offered if not o.page]
     schemas = _Schemas(declared)
     described = [_operation(service, o, schemas) for o in declared]
-    for operation in described:
+    pages = [_page(service, o) for o in offered if o.page]
+    for operation in (*described, *pages):
         operation["signature"] = _signature(operation, schemas.components)
     return {
         "service": service.name,
         "version": service.version,
-        "generation": _generation(service.version, described),
+        "generation": _generation(service.version, [*described, *pages]),
         "label": service.label.model_dump(),
         "operations": described,
+        "pages": pages,
         "schemas": schemas.components,
         "records": [_record(kind) for kind in service.records],
         "permissions": [
@@ -201,6 +204,7 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
         "if_match": operation.if_match is not None,
         "upload": operation.upload is not None,
         "sealed": operation.sealed,
+        "guessable": operation.guessable,
         "download": operation.download,
         "idempotent": operation.method == "POST" and operation.session is not None,
         "shared": operation.shared,
@@ -209,6 +213,18 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
     if operation.shared == "record":
         described["records"] = service.records_of(operation.name)
     return described
+
+
+def _page(service: type[Any], operation: Operation) -> dict[str, Any]:
+    """A page as gateways serve it, below its service's own address."""
+    return {
+        "name": operation.name,
+        "method": operation.method,
+        "path": f"/p/{service.name}{operation.path}",
+        "public": True,
+        "sealed": True,
+        "guessable": operation.guessable,
+    }
 
 
 def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import Context
 from liaison_kit.database import sessions, transactions
 from liaison_kit.database.faults import say_none_of
+from liaison_kit.trust.keys import Keyring
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
@@ -53,6 +54,8 @@ class Database:
         """Who runs timers in this process, if somebody does (`timers.setting.Bell`)."""
         self.tenants: dict[Any, Any] = {}
         """What this process remembers of tenants (`tenants.tenant_settings`)."""
+        self.keys: Keyring | None = None
+        """Whose work is done here, for what is told in their name or sealed to others."""
         self._writing = _engine(url, pool_size, application, statement_timeout_s)
         self._working = _engine(url, job_pool_size, application, job_statement_timeout_s)
         self._reading = _engine(url, pool_size, application, statement_timeout_s, reads=True)
@@ -92,6 +95,7 @@ class Database:
         session.info["relay"] = self.relay
         session.info["timers"] = self.timers
         session.info["tenants"] = self.tenants
+        session.info["keys"] = self.keys
         try:
             yield session
         finally:

@@ -61,7 +61,7 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                         continue
                 if listening is None or listening.closed:
                     listening = db.listen("jobs")
-                _wait(listening, POLL_S)
+                wait(listening, POLL_S)
             except Exception as error:
                 # Whatever it was, a process that has stopped looking would be noticed by nobody.
                 log.warning("jobs wait for the database", error=type(error).__name__)
@@ -200,8 +200,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             )
 
 
-def _wait(connection: Any, timeout_s: float) -> None:
-    """Until a job is announced, or the time is up."""
+def wait(connection: Any, timeout_s: float) -> None:
+    """Until something is notified, or the time is up."""
     try:
         eventlet.hubs.trampoline(connection.fileno(), read=True, timeout=timeout_s)
     except eventlet.Timeout:

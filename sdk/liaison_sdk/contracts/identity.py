@@ -27,8 +27,11 @@ Email = Annotated[EmailStr, AfterValidator(str.lower)]
 """An address in lower case, so that one person can't be there twice."""
 
 
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
+
+
 def _of_good_length(password: SecretStr) -> SecretStr:
-    if not 10 <= len(password) <= 200:
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise PydanticCustomError("password_length", "A password has 10 to 200 characters")
     return password
 
@@ -36,7 +39,7 @@ def _of_good_length(password: SecretStr) -> SecretStr:
 Password = Annotated[
     SecretStr,
     AfterValidator(_of_good_length),
-    Field(json_schema_extra={"minLength": 10, "maxLength": 200}),
+    Field(json_schema_extra={"minLength": SHORTEST_PASSWORD, "maxLength": LONGEST_PASSWORD}),
 ]
 """A password; its length is all that is asked of it."""
 
@@ -82,11 +85,15 @@ class User(BaseModel):
 
 
 class NewUser(Closed):
-    """A user to add; with an e-mail and a password they can sign in at once."""
+    """A user to add; with an e-mail and a password they can sign in at once.
+
+    With an e-mail and no password they are invited to set one, unless `invite` is false.
+    """
 
     name: Name
     email: Email | None = None
     password: Password | None = None
+    invite: bool = True
     title: ShortText | None = None
     team_id: UUID | None = None
     manager_id: UUID | None = None
@@ -121,6 +128,26 @@ class NewPassword(Closed):
     password: Password
     current_password: Annotated[SecretStr, Field(max_length=200)] | None = None
     keep_tokens: bool = False
+
+
+class Invitation(BaseModel):
+    """A mail with a link by which somebody sets their first password."""
+
+    expires_at: dt.datetime = field("Expires", "Expire le")
+
+
+class PasswordResetWanted(Closed):
+    """Somebody who has forgotten their password; `tenant` (its name or slug) tells where."""
+
+    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL)]
+    tenant: ShortText | None = None
+
+
+class PasswordByLink(Closed):
+    """A new password, and the end of the link in the mail, after `/password/`."""
+
+    link: Annotated[SecretStr, Field(max_length=400)]
+    password: Password
 
 
 class EndedTokens(BaseModel):

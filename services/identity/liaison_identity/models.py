@@ -90,6 +90,24 @@ class Token(TenantRow, Base):
     revoked_at: Mapped[dt.datetime | None]
 
 
+class PasswordLink(TenantRow, Base):
+    """A link by which somebody sets their password, once: its hash, never itself.
+
+    It is good for as long as the user's e-mail is the one that it was mailed to.
+    """
+
+    __tablename__ = "password_links"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    user_id: Mapped[UUID]
+    email: Mapped[str]
+    kind: Mapped[str]
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[dt.datetime]
+    expires_at: Mapped[dt.datetime]
+    used_at: Mapped[dt.datetime | None]
+
+
 class Audit(TenantRow, Base):
     """Who did what, when; written once, never changed."""
 
