@@ -206,7 +206,7 @@ def _where(
 
 
 def _sort(kind: RecordType, raw: str | None, errors: list[FieldError]) -> tuple[str, bool]:
-    asked = raw or kind.default_sort
+    asked = kind.default_sort if raw is None else raw
     name = asked.removeprefix("-")
     info = kind.fields.get(name)
     if info is None or not (info.sortable or name in ("id", "updated_at", "created_at")):
