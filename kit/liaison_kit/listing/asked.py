@@ -17,6 +17,7 @@ from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import patterns
 from liaison_kit.records.values import TEXT_LENGTH, boolean, convert
+from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
 
 if TYPE_CHECKING:
@@ -75,12 +76,14 @@ class Filter:
 class Plan:
     """A list as it is asked for, checked: what it shows, in which order, from where on.
 
-    `where` is a condition beside the filters; what in it is relative is so to `now`.
+    `where` is a condition beside the filters; what in it is relative is so to `now`, and its days
+    are those of `zone`, the tenant's.
     """
 
     filters: tuple[Filter, ...]
     where: "Condition | None"
     now: dt.datetime
+    zone: dt.tzinfo
     terms: tuple[str, ...]
     sort: str
     descending: bool
@@ -148,6 +151,7 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
         filters=tuple(filters),
         where=where,
         now=context(session).now,
+        zone=dt.UTC if where is None else tenant_settings(session).zone,
         terms=terms,
         sort=sort,
         descending=descending,

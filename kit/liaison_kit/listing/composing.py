@@ -238,7 +238,7 @@ def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
         else:
             values[f"f{i}"] = f.value
     if plan.where is not None:
-        values |= conditions.values(plan.where, plan.now)
+        values |= conditions.values(plan.where, plan.now, plan.zone)
     values |= {f"t{i}": term for i, term in enumerate(plan.terms)}
     values["limit"] = plan.limit + 1
     values["peers"] = rule[1]
