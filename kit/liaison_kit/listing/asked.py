@@ -151,7 +151,7 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
         filters=tuple(filters),
         where=where,
         now=context(session).now,
-        zone=dt.UTC if where is None else tenant_settings(session).zone,
+        zone=tenant_settings(session).zone if where is not None and where.dated else dt.UTC,
         terms=terms,
         sort=sort,
         descending=descending,

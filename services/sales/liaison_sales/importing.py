@@ -70,7 +70,8 @@ class Products:
     def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """New products of these names; their prices are to be added."""
         made = {
-            value: products.create(session, contract.NewProduct(name=value)) for value in values
+            value: products.RULES.create(session, contract.NewProduct(name=value))
+            for value in values
         }
         session.flush()
         return {value: str(product.id) for value, product in made.items()}
@@ -121,12 +122,12 @@ def _product_columns(batch: Batch) -> dict[str, Sequence[str]]:
 
 
 def _products_told(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
-    products.tell(session, [*created, *updated])
+    products.TOLD.saved(session, [*created, *updated])
 
 
 def _products_untold(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
-    products.tell_removed(session, deleted)
-    products.tell(session, restored)
+    products.TOLD.removed(session, deleted)
+    products.TOLD.saved(session, restored)
 
 
 _PRODUCTS = Importable(

@@ -47,14 +47,14 @@ class Sales(Service):
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
     resources = (
-        Resource(PRODUCTS, "product", NewProduct, ProductChanges, products),
+        Resource(PRODUCTS, "product", NewProduct, ProductChanges, products.RULES),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
         Resource(OPPORTUNITIES, "opportunity", None, OpportunityChanges, opportunities),
     )
     copies = (REPS, ACCOUNTS)
     importables = IMPORTABLES
     tells = (
-        Told(PRODUCTS, products.tell, products.tell_removed),
+        products.TOLD,
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
     tidies = ("tidy", "empty_trash", "fold_opportunity_sums")
