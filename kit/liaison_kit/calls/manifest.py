@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from liaison_kit.boards import BoardShape
 from liaison_kit.calls.operations import Operation
 from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH, Page
 from liaison_kit.records.recordtype import FieldInfo, RecordType
@@ -205,6 +206,8 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
 def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]:
     paged = _is_model(operation.response) and issubclass(operation.response, Page)
     params = _page_params(kind) if paged else []
+    if _is_model(operation.response) and issubclass(operation.response, BoardShape):
+        params = [_sort_param(kind)]
     if kind.search is not None:
         params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
     for name in kind.filters:
@@ -217,15 +220,19 @@ def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]
     return params
 
 
-def _page_params(kind: RecordType) -> list[dict[str, Any]]:
+def _sort_param(kind: RecordType) -> dict[str, Any]:
     sortable = [
         name
         for name, info in kind.fields.items()
         if info.sortable or name in ("id", "updated_at", "created_at")
     ]
     orders = [*sortable, *(f"-{name}" for name in sortable)]
+    return _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round.")
+
+
+def _page_params(kind: RecordType) -> list[dict[str, Any]]:
     return [
-        _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round."),
+        _sort_param(kind),
         _query(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
@@ -276,6 +283,7 @@ def _record(kind: RecordType) -> dict[str, Any]:
                 "sortable": info.sortable,
                 "required": info.required,
                 "choices": list(info.choices),
+                "choice_labels": {n: said.model_dump() for n, said in info.choice_labels.items()},
             }
             for info in kind.fields.values()
         ],

@@ -2,8 +2,8 @@
 
 import datetime as dt
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -81,6 +81,12 @@ class Plan:
     identity: tuple[Any, ...]
     """What makes it another list: its cursors are of no use to any other."""
 
+    def narrowed(self, by: Filter) -> "Plan":
+        """The same list with one filter more."""
+        filters = _in_order((*self.filters, by))
+        list_of, _filters, terms = self.identity
+        return replace(self, filters=filters, identity=(list_of, _told(filters), terms))
+
 
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
 
@@ -104,15 +110,9 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
     count = given.get("count", "false").lower()
     if count not in ("true", "false"):
         errors.append(FieldError("count", "boolean", "count is true or false"))
-    filters.sort(key=lambda f: (f.field, f.operator))
-    identity = (
-        str(context(session).tenant),
-        kind.name,
-        sort,
-        descending,
-        [(f.field, f.operator, f.value) for f in filters],
-        terms,
-    )
+    ordered = _in_order(filters)
+    list_of = (str(context(session).tenant), kind.name, sort, descending)
+    identity = (list_of, _told(ordered), terms)
     after = None
     if "cursor" in given:
         try:
@@ -124,7 +124,15 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
             )
     if errors:
         raise InvalidInput("Some list parameters need another look", errors)
-    return Plan(tuple(filters), terms, sort, descending, limit, after, count == "true", identity)
+    return Plan(ordered, terms, sort, descending, limit, after, count == "true", identity)
+
+
+def _in_order(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+    return tuple(sorted(filters, key=lambda f: (f.field, f.operator)))
+
+
+def _told(filters: Iterable[Filter]) -> list[tuple[str, str, Any]]:
+    return [(f.field, f.operator, f.value) for f in filters]
 
 
 def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:

@@ -66,6 +66,7 @@ class FieldInfo:
     sortable: bool
     required: bool
     choices: tuple[str, ...] = ()
+    choice_labels: Mapping[str, Label] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -122,6 +123,7 @@ class RecordType:
             sortable=marks.get("sortable", False),
             required=declared.is_required(),
             choices=choices,
+            choice_labels={n: Label(**said) for n, said in marks.get("choices", {}).items()},
         )
 
     def expression(self, name: str) -> ColumnElement[Any]:
