@@ -6,13 +6,13 @@
         )
 
 makes `list_products`, `create_product`, `get_product`, `change_product`, `delete_product` and
-`restore_product`, under `/products`, and where the kind has boards `show_products_board` and
-`move_product_card`. A service that has an operation of that name of its own keeps it: it does
-something more.
+`restore_product`, under `/products`, `export_products`, and where the kind has boards
+`show_products_board` and `move_product_card`. A service that has an operation of that name of its
+own keeps it: it does something more.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
@@ -23,8 +23,11 @@ from sqlalchemy.orm import Session
 from liaison_kit import boards, listing, records
 from liaison_kit.boards import Board
 from liaison_kit.calls.operations import delete, get, patch, post
-from liaison_kit.calls.wire import Raw, Version
+from liaison_kit.calls.wire import Accepted, Raw, Version
 from liaison_kit.events.resend import Told
+from liaison_kit.exports import api as exporting
+from liaison_kit.exports.api import NewExport
+from liaison_kit.exports.columns import Spread
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.records import trash
 from liaison_kit.records.recordtype import RecordType
@@ -56,7 +59,8 @@ class Resource:
     `new` and `changes` are what is sent to add and to change one; a service that adds them by an
     operation of its own says None. `<kind>:read` and `<kind>:write` are the permissions. `asked` is
     what becomes of a list's parameters before they are looked at. A kind has a board by each field
-    with choices that may be changed; `boards` are its others.
+    with choices that may be changed; `boards` are its others. `spread` are the columns of files
+    for fields which take several.
     """
 
     kind: RecordType
@@ -66,6 +70,7 @@ class Resource:
     rules: Rules
     boards: tuple[Board, ...] = ()
     asked: Callable[[Session, ListQuery[Any]], ListQuery[Any]] = lambda _session, query: query
+    spread: Spread = field(default_factory=dict)
 
     def operations(self, tells: tuple[Told, ...]) -> Iterator[Callable[..., Any]]:
         """The operations that follow from the declaration."""
@@ -81,6 +86,7 @@ class Resource:
         if self.kind.restorable:
             back = post(f"{one}/restore", allow=write, status=200, problems=[404, 409])
             yield back(self._restore(tells))
+        yield post(f"{path}/exports", allow=read)(self._export())
         if self.all_boards:
             board = f"{path}/board"
             yield get(board, allow=read, record=self.kind)(self._board())
@@ -169,6 +175,15 @@ class Resource:
 
         said = f"Bring a deleted {self.one} back, with all that went with it."
         return _named(operation, f"restore_{self.one}", said)
+
+    def _export(self) -> Callable[..., Any]:
+        kind, spread, asked = self.kind, self.spread, self.asked
+
+        def operation(_service: Any, session: Session, new: NewExport) -> Accepted:
+            return Accepted(exporting.start(session, kind, spread, asked, new))
+
+        said = f"Make a CSV or XLSX file of {kind.name}.\n\nWhen the job has ended, the file is at"
+        return _named(operation, f"export_{kind.name}", f"{said} `/exports/{{job}}/content`.")
 
     def _board(self) -> Callable[..., Any]:
         kind, shape, asked, known = self.kind, self.kind.shape, self.asked, self.all_boards

@@ -18,6 +18,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.events import handles
 from liaison_kit.events.relay import Relay
 from liaison_kit.events.resend import Told
+from liaison_kit.exports.api import ExportOperations
 from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
@@ -32,7 +33,7 @@ from liaison_sdk.labels import Label
 from liaison_sdk.version import VERSION
 
 
-class Service(CommonOperations, ImportOperations):
+class Service(CommonOperations, ImportOperations, ExportOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `resources` those of them that have the usual
@@ -52,7 +53,7 @@ class Service(CommonOperations, ImportOperations):
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
-    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
+    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash", "tidy_exports")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 

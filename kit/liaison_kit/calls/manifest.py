@@ -109,9 +109,11 @@ def _digest(value: Any) -> str:
 
 
 def _offered(service: type[Any], operation: Operation) -> bool:
-    """An operation about imports or kinds of record is offered by services that have such only."""
+    """An operation about files or kinds of record is offered by services that have such only."""
     if operation.path.startswith("/imports"):
         return bool(service.importables)
+    if operation.path.startswith("/exports"):
+        return bool(service.resources)
     if operation.shared != "record":
         return True
     return bool(service.records_of(operation.name))

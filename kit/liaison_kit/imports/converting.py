@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Literal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from liaison_kit.imports.fields import ImportField
@@ -97,6 +98,8 @@ def converter(spec: ImportField, formats: Formats) -> Convert:
     match spec.kind:
         case "text":
             return _text(spec)
+        case "id":
+            return Memo(_id)
         case "email":
             return _checked(spec, PLAIN_EMAIL, _email)
         case "phone":
@@ -186,6 +189,13 @@ def _checked(
         return Converted(values, problems)
 
     return convert
+
+
+def _id(text: str) -> str | Invalid:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return Invalid("bad_id", f"{shown(text)} is not an id of Liaison's")
 
 
 def _email(text: str) -> str | Invalid:

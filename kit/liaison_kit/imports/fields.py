@@ -12,12 +12,14 @@ from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import Principal
+from liaison_kit.exports.columns import LIAISON_ID
 from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 
 Kind = Literal[
     "text",
+    "id",
     "email",
     "phone",
     "url",
@@ -152,6 +154,11 @@ class Importable:
     after_rollback: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
     """Told the deleted and the restored records of each chunk of a rollback."""
 
+    @property
+    def met_by(self) -> tuple[str, ...]:
+        """The keys, the record's own id before all others."""
+        return self.keys if self.kind is None else (LIAISON_ID, *self.keys)
+
     def readable(self, principal: Principal) -> bool:
         """Whether somebody may see imports of this kind at all."""
         return principal.may(f"{self.record}:read") or principal.may(self.permission)
@@ -163,9 +170,17 @@ class Importable:
     def all_fields(self, session: Session) -> list[ImportField]:
         """The declared fields, numbered copies, and the tenant's own."""
         found = [copy for spec in self.fields for copy in spec.expanded()]
+        if self.kind is not None:
+            found.append(_LIAISON_ID)
         if "custom" in self.table.c:
             found += [_custom_field(row) for row in custom.fields(session, self.record)]
         return found
+
+
+_LIAISON_ID = ImportField(
+    LIAISON_ID, {"en": "Liaison id", "fr": "Identifiant Liaison"}, "id", column="id"
+)
+"""By which an exported record is met again; one without is a new one."""
 
 
 def _custom_field(row: custom.CustomField) -> ImportField:

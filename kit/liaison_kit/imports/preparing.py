@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any, NamedTuple
 
+from liaison_kit.exports.columns import LIAISON_ID
 from liaison_kit.imports.converting import Invalid
 from liaison_kit.imports.fields import Batch, table_columns
 from liaison_kit.imports.planning import Feed, Plan
@@ -132,6 +133,9 @@ class Preparing:
         folded = [k.casefold() for k in keys] if name in self.plan.importable.match else keys
         for place, (key, number) in enumerate(zip(folded, chunk.numbers, strict=True)):
             if place in skipped:
+                continue
+            if not key and name == LIAISON_ID:
+                # Somebody who was added to an exported file.
                 continue
             if not key:
                 failed.setdefault(place, []).append(

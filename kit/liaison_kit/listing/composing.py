@@ -103,17 +103,10 @@ def page_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> Rows:
     """One page, each record as JSON with the value that it is sorted by."""
-    key = kind.order(plan.sort)
-    id = kind.model.id
     rows = kind.select().where(*conditions_of(kind, plan, rule, extra))
     if plan.after is not None:
-        rows = rows.where(_beyond(kind, plan, key))
-    nullable = _nullable(kind, plan.sort)
-    way = key.desc() if plan.descending else key.asc()
-    order = (
-        way.nulls_last() if nullable else way,
-        id.desc() if plan.descending else id.asc(),
-    )
+        rows = rows.where(_beyond(kind, plan, kind.order(plan.sort)))
+    order = order_of(kind, plan)
     rows = rows.order_by(*order).limit(cast(bindparam("limit"), postgresql.BIGINT))
     if kind.fields[plan.sort].kind == "money":
         # No index keeps amounts in order, and PostgreSQL would sort what it has built the JSON of:
@@ -121,6 +114,25 @@ def page_of(
         picked = rows.with_only_columns(*kind.table.c).subquery(kind.table.name)
         rows = read_from(kind.select().order_by(*order), kind.table, picked)
     return as_json(rows, plan.sort, "id")
+
+
+def order_of(kind: RecordType, plan: Plan) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """What a list is sorted by: its field and, of those that are alike, the id."""
+    key, id = kind.order(plan.sort), kind.model.id
+    way = key.desc() if plan.descending else key.asc()
+    return (
+        way.nulls_last() if _nullable(kind, plan.sort) else way,
+        id.desc() if plan.descending else id.asc(),
+    )
+
+
+def some_records(kind: RecordType, rule: tuple[str, Any]) -> Rows:
+    """The records of these `ids`, as far as their rows may be seen, each as JSON with its id."""
+    rows = kind.select().where(any_of(kind.model.id, "ids"))
+    if rule[1] is not None:
+        assert kind.owner is not None
+        rows = rows.where(any_of(kind.owner, "peers"))
+    return as_json(rows, "id")
 
 
 def board_of(kind: RecordType, plan: Plan, rule: tuple[str, Any], by: str, unset: bool) -> Rows:

@@ -21,6 +21,7 @@ from liaison_kit.listing.composing import (
     is_search,
     one_record,
     page_of,
+    some_records,
     statement_of,
     values_of,
 )
@@ -95,6 +96,14 @@ def aggregate(
     shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
     statement = statement_of(shape, lambda: build(conditions_of(kind, plan, rule, [])))
     return statement.run(session, values_of(plan, rule))
+
+
+def some(session: Session, kind: RecordType, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Those of these records that the caller may see, as JSON."""
+    rule = row_rule(session, kind)
+    statement = statement_of(("some", kind.name, rule[0]), lambda: some_records(kind, rule))
+    rows = statement.run(session, {"ids": list(ids), "peers": rule[1]})
+    return {UUID(id): record for record, id in rows}
 
 
 def read(session: Session, kind: RecordType, id: UUID) -> tuple[str, int] | None:

@@ -16,6 +16,7 @@ from liaison_contacts.models import Company, Person
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
 from liaison_kit.context import context
+from liaison_kit.copies import ids_among
 from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
@@ -202,11 +203,33 @@ def _addresses(batch: Batch) -> list[str]:
     ]
 
 
+def _unless_the_same(column: str, told: str) -> str:
+    """SQL of a list after an update; one that begins with what the file says stays as it is.
+
+    Files have no room for the kinds of addresses and numbers, nor for more than a few.
+    """
+
+    def begins(row: str) -> str:
+        elements = f"jsonb_array_elements({row}.{column}) WITH ORDINALITY AS x(e, n)"
+        few = f"n <= jsonb_array_length(s.{column})"
+        return f"(SELECT jsonb_agg({told} ORDER BY n) FROM {elements} WHERE {few})"
+
+    same = f"s.{column} IS NULL OR {begins('t')} = {begins('s')}"
+    return f"CASE WHEN {same} THEN t.{column} ELSE s.{column} END"
+
+
+_MERGED = {
+    "emails": _unless_the_same("emails", "e -> 'address'"),
+    "phones": _unless_the_same("phones", "e -> 'number'"),
+    "addresses": _unless_the_same("addresses", "e - 'kind'"),
+}
+
+
 class CompaniesByName:
     """Finds, or makes, the company that a file names."""
 
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """The ids of the companies with these names or external ids."""
+        """The companies with these names, external ids or ids."""
         seen = parties.companies_seen.c
         rows = session.execute(
             select(seen.id, seen.name, seen.external_id)
@@ -223,7 +246,7 @@ class CompaniesByName:
             for known in (external_id, name):
                 if known in wanted:
                     found[known] = str(id)
-        return found
+        return found | ids_among(session, select(seen.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names to suggest from."""
@@ -334,6 +357,7 @@ CONTACTS = Importable(
         "first_name": "CASE WHEN s.last_name IS NOT NULL THEN '' END",
         "last_name": "CASE WHEN s.first_name IS NOT NULL THEN '' END",
     },
+    merge=_MERGED,
     after_chunk=_people_saved,
     after_rollback=_people_taken_back,
     fields=(
@@ -392,6 +416,7 @@ COMPANIES_IMPORT = Importable(
     columns=_company_columns,
     covers=_COVERED,
     on_insert=_EMPTY,
+    merge=_MERGED,
     after_chunk=_companies_saved,
     after_rollback=_companies_taken_back,
     fields=(

@@ -12,6 +12,7 @@ from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
+from liaison_contacts.spread import SPREAD
 from liaison_kit import records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
@@ -45,8 +46,8 @@ class Contacts(Service):
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
     resources = (
-        Resource(PEOPLE, "contact", NewContact, ContactChanges, people),
-        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies),
+        Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread=SPREAD),
+        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD),
     )
     copies = (OWNERS,)
     importables = (CONTACTS, COMPANIES_IMPORT)

@@ -13,6 +13,7 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
+from liaison_kit.copies import ids_among
 from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
@@ -20,7 +21,7 @@ from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportFi
 from liaison_kit.records.search import fold
 from liaison_sales import metrics, pipelines, products, telling
 from liaison_sales.accounts import ACCOUNTS
-from liaison_sales.models import Opportunity, Product
+from liaison_sales.models import Opportunity, Product, Stage
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.products import PRODUCTS
 from liaison_sales.reps import REPS
@@ -36,7 +37,7 @@ class Stages:
 
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """Ids of the stages that are named."""
-        return pipelines.resolve(session, values)
+        return pipelines.resolve(session, values) | ids_among(session, select(Stage.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names that a misspelt one may have meant."""
@@ -61,7 +62,8 @@ class Products:
             for row in rows:
                 if getattr(row, spelling):
                     known.setdefault(fold(getattr(row, spelling)), str(row.id))
-        return {value: known[fold(value)] for value in values if fold(value) in known}
+        named = {value: known[fold(value)] for value in values if fold(value) in known}
+        return named | ids_among(session, select(Product.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names that a misspelt one may have meant."""
