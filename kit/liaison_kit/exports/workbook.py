@@ -10,6 +10,7 @@ texts and nulls.
 
 import datetime as dt
 import json
+import re
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -21,6 +22,15 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 DIGITS = 15
 """Excel's numbers have no more; longer ones stay texts."""
+
+
+_LOOKS_ESCAPED = re.compile(r"_(?=x[0-9A-Fa-f]{4}_)")
+
+
+def plain(text: str) -> str:
+    """A text as XML holds it: carriage returns as workbooks escape them, no control characters."""
+    escaped = _LOOKS_ESCAPED.sub("_x005F_", text).replace("\r", "_x000D_")
+    return str(ILLEGAL_CHARACTERS_RE.sub("", escaped))
 
 
 def number(text: str) -> Any:
@@ -35,7 +45,7 @@ def moment(text: str) -> Any:
 
 
 READ: dict[str, Callable[[str], Any]] = {
-    "text": lambda text: ILLEGAL_CHARACTERS_RE.sub("", text),
+    "text": plain,
     "number": number,
     "day": dt.date.fromisoformat,
     "moment": moment,
@@ -51,7 +61,7 @@ def cell(sheet: Any, kind: str, text: str | None) -> Any:
         value = READ[kind](text)
     except (ValueError, ArithmeticError):
         # What a tenant's own field holds from before it became a number.
-        value = READ["text"](text)
+        value = plain(text)
     if not isinstance(value, str):
         return value
     found = WriteOnlyCell(sheet, value)

@@ -196,9 +196,10 @@ class Writer:
         met = self.importable.match.get(
             self.key, f"t.{_quoted(column)} = s.{_quoted(column)}"
         ).replace("%", "%%")
-        written = [name for name in names if name != "id"]
-        after = ", ".join(self._new_value(name) for name in written)
-        before = ", ".join(f"t.{_quoted(name)}" for name in written)
+        told = self._told(names)
+        after = ", ".join(self._new_value(name) for name in told)
+        before = ", ".join(f"t.{_quoted(name)}" for name in told)
+        changed = f"ROW({after}) IS DISTINCT FROM ROW({before})" if told else "false"
         source = _quoted(table.name)
         met = f"t.tenant_id = %(tenant)s::uuid AND {met}"
         new = old = seen = ""
@@ -220,9 +221,15 @@ class Writer:
             "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
             " SELECT s.*, t.id AS _old_id, t.version AS _old_version,"
             f" CASE{new} WHEN t.id IS NULL THEN 'c'{old}"
-            f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS _action"
+            f" WHEN {changed} THEN 'u' ELSE 'n' END AS _action"
             f" FROM ({incoming}) s LEFT JOIN {source} t ON {met}{seen}; "
         )
+
+    def _told(self, names: Sequence[str]) -> list[str]:
+        """The columns that say whether a record changes; the others follow from these."""
+        kind = self.importable.kind
+        derived = frozenset() if kind is None else kind.derived
+        return [name for name in names if name != "id" and name not in derived]
 
     @property
     def owner(self) -> str:
@@ -337,7 +344,7 @@ class Writer:
             parameters,
         )
         connection.exec_driver_sql(
-            _HISTORY.format(table=table, after=self._image(names, "t")),
+            _HISTORY.format(table=table, after=self._image(self._told(names), "t")),
             {**parameters, "record": self.importable.record},
         )
         if kept != outcome.updated:
