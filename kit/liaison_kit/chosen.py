@@ -4,6 +4,7 @@ Which they are is settled once, in one statement: whoever changes records meanwh
 of the way and puts none in twice. Their ids wait in parts of a file, in the order of the list.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -51,24 +52,38 @@ class Chosen(Closed):
         return ListQuery([*self.filters.items(), *searched])
 
 
-def pick(session: Session, kind: RecordType, query: ListQuery[Any], file_id: UUID) -> int:
-    """Settle which records a list has, as far as its caller sees them; how many they are."""
+def pick(
+    session: Session,
+    kind: RecordType,
+    query: ListQuery[Any],
+    file_id: UUID,
+    most: int | None = None,
+) -> int:
+    """Settle which records a list has, as far as its caller sees them; how many, of at `most`."""
     plan = parse(session, kind, query)
     rule = row_rule(session, kind)
     about = context(session)
     values = values_of(plan, rule) | {"file": file_id, "tenant": about.tenant, "now": about.now}
+    values["most"] = most
     done: Any = session.connection().exec_driver_sql(
         f"""
         INSERT INTO file_parts (tenant_id, file_id, part, body, claimed, created_at)
         SELECT %(tenant)s::uuid, %(file)s::uuid, place / {BATCH},
                string_agg(uuid_send(id), ''::bytea ORDER BY place), true, %(now)s
-          FROM ({_picked(kind, plan, rule)}) picked
+          FROM ({_picked(kind, plan, rule)} LIMIT %(most)s) picked
          GROUP BY place / {BATCH}
         RETURNING octet_length(body)
         """,
         {name: str(value) if isinstance(value, UUID) else value for name, value in values.items()},
     )
     return int(sum(size for (size,) in done)) // _ID_BYTES
+
+
+def keep(session: Session, file_id: UUID, ids: Sequence[UUID]) -> None:
+    """Keep ids that somebody has sent like those of a list."""
+    for number, start in enumerate(range(0, len(ids), BATCH)):
+        body = b"".join(id.bytes for id in ids[start : start + BATCH])
+        files.put(session, file_id, number, body, claimed=True)
 
 
 def batch(session: Session, file_id: UUID, number: int) -> list[UUID]:

@@ -6,9 +6,9 @@
         )
 
 makes `list_products`, `create_product`, `get_product`, `change_product`, `delete_product` and
-`restore_product`, under `/products`, `export_products`, and where the kind has boards
-`show_products_board` and `move_product_card`. A service that has an operation of that name of its
-own keeps it: it does something more.
+`restore_product`, under `/products`, `export_products`, `change_many_products`, and where the kind
+has boards `show_products_board` and `move_product_card`. A service that has an operation of that
+name of its own keeps it: it does something more.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit import boards, listing, records
 from liaison_kit.boards import Board
+from liaison_kit.bulk import api as bulk
 from liaison_kit.calls.operations import delete, get, patch, post
 from liaison_kit.calls.wire import Accepted, Raw, Version
 from liaison_kit.events.resend import Told
@@ -87,6 +88,7 @@ class Resource:
             back = post(f"{one}/restore", allow=write, status=200, problems=[404, 409])
             yield back(self._restore(tells))
         yield post(f"{path}/exports", allow=read)(self._export())
+        yield post(f"{path}/bulk", allow=write)(self._bulk())
         if self.all_boards:
             board = f"{path}/board"
             yield get(board, allow=read, record=self.kind)(self._board())
@@ -165,12 +167,10 @@ class Resource:
 
     def _restore(self, tells: tuple[Told, ...]) -> Callable[..., Any]:
         kind, shape = self.kind, self.kind.shape
-        told = next((each.saved for each in tells if each.kind is kind), None)
+        told = next((each for each in tells if each.kind is kind), None)
 
         def operation(_service: Any, session: Session, id: UUID) -> Raw[shape]:  # type: ignore[valid-type]
-            trash.restore(session, kind, id)
-            if told is not None:
-                told(session, [id])
+            self.bring_back(session, id, told)
             return Raw(*records.answer(session, kind, id))
 
         said = f"Bring a deleted {self.one} back, with all that went with it."
@@ -184,6 +184,23 @@ class Resource:
 
         said = f"Make a CSV or XLSX file of {kind.name}.\n\nWhen the job has ended, the file is at"
         return _named(operation, f"export_{kind.name}", f"{said} `/exports/{{job}}/content`.")
+
+    def _bulk(self) -> Callable[..., Any]:
+        sent = bulk.body_of(self)
+
+        def operation(_service: Any, session: Session, new: sent) -> Accepted:  # type: ignore[valid-type]
+            return Accepted(bulk.start(session, self, new))
+
+        name = self.kind.name
+        said = f"Do the same to many {name}, each by its own rules.\n\n"
+        said += "What became of them is at `/bulk/{job}`, and `/bulk/{job}/undo` takes it back."
+        return _named(operation, f"change_many_{name}", said)
+
+    def bring_back(self, session: Session, id: UUID, told: Told | None) -> None:
+        """Restore a deleted record, and have it told to who keeps copies."""
+        trash.restore(session, self.kind, id)
+        if told is not None:
+            told.saved(session, [id])
 
     def _board(self) -> Callable[..., Any]:
         kind, shape, asked, known = self.kind, self.kind.shape, self.asked, self.all_boards

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy.orm import Session
 
+from liaison_kit.bulk.api import BulkOperations
 from liaison_kit.calls.announcing import Announcer
 from liaison_kit.calls.answering import answer
 from liaison_kit.calls.asking import Caller
@@ -33,7 +34,7 @@ from liaison_sdk.labels import Label
 from liaison_sdk.version import VERSION
 
 
-class Service(CommonOperations, ImportOperations, ExportOperations):
+class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `resources` those of them that have the usual
@@ -53,7 +54,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations):
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
-    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash", "tidy_exports")
+    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash", "tidy_exports", "tidy_bulk_changes")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 

@@ -112,7 +112,7 @@ def _offered(service: type[Any], operation: Operation) -> bool:
     """An operation about files or kinds of record is offered by services that have such only."""
     if operation.path.startswith("/imports"):
         return bool(service.importables)
-    if operation.path.startswith("/exports"):
+    if operation.path.startswith(("/exports", "/bulk")):
         return bool(service.resources)
     if operation.shared != "record":
         return True

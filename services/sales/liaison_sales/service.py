@@ -66,7 +66,7 @@ class Sales(Service):
         Told(PRODUCTS, products.tell, products.tell_removed),
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = ("tidy", "empty_trash", "tidy_exports", "fold_opportunity_sums")
+    tidies = (*Service.tidies, "fold_opportunity_sums")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),

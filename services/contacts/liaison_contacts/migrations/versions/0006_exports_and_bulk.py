@@ -1,7 +1,8 @@
-"""Lists become files."""
+"""Lists become files, and many records are changed at once."""
 
 from alembic import op
 
+from liaison_kit.bulk.models import bulk_tables
 from liaison_kit.exports.models import export_tables
 
 revision = "0006"
@@ -12,3 +13,4 @@ depends_on = None
 
 def upgrade() -> None:
     export_tables(op)
+    bulk_tables(op)
