@@ -110,6 +110,8 @@ def converter(spec: ImportField, formats: Formats) -> Convert:
             return Memo(_nothing(lambda text: _integer(text, spec, formats)))
         case "decimal":
             return Memo(_nothing(lambda text: _decimal(text, spec, formats)))
+        case "currency":
+            return Memo(_nothing(_currency))
         case "money":
             return _money(spec, formats)
         case "date":
@@ -350,6 +352,13 @@ def _money(spec: ImportField, formats: Formats) -> Convert:
         return converted
 
     return convert
+
+
+def _currency(text: str) -> str | Invalid:
+    code = SIGNS.get(text.upper(), text.upper())
+    if re.fullmatch("[A-Z]{3}", code):
+        return code
+    return Invalid("bad_currency", f"{shown(text)} is not a currency, as EUR is")
 
 
 MONTHS = {

@@ -26,6 +26,7 @@ Kind = Literal[
     "integer",
     "decimal",
     "money",
+    "currency",
     "date",
     "datetime",
     "boolean",
@@ -116,6 +117,9 @@ class Batch:
         return list(zip(*(self.get(name) for name in names), strict=True))
 
 
+USUAL = "{usual}"
+"""What stands in the SQL of a merge for the value that an update would have without it."""
+
 Columns = Callable[[Batch], Mapping[str, Sequence[str]]]
 
 
@@ -146,7 +150,7 @@ class Importable:
     covers: frozenset[str] = frozenset()
     """Fields that `columns` takes care of."""
     merge: Mapping[str, str] = field(default_factory=dict)
-    """By column: SQL of an update's new value, where it isn't the incoming one."""
+    """By column: SQL of an update's new value, where it isn't the incoming one; `USUAL` in it."""
     on_insert: Mapping[str, str] = field(default_factory=dict)
     """By column: SQL of what a new record has that no file gives."""
     after_chunk: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
@@ -170,6 +174,7 @@ class Importable:
     def all_fields(self, session: Session) -> list[ImportField]:
         """The declared fields, numbered copies, and the tenant's own."""
         found = [copy for spec in self.fields for copy in spec.expanded()]
+        found += [_currency_of(spec) for spec in found if spec.kind == "money"]
         if self.kind is not None:
             found.append(_LIAISON_ID)
         if "custom" in self.table.c:
@@ -181,6 +186,12 @@ _LIAISON_ID = ImportField(
     LIAISON_ID, {"en": "Liaison id", "fr": "Identifiant Liaison"}, "id", column="id"
 )
 """By which an exported record is met again; one without is a new one."""
+
+
+def _currency_of(money: ImportField) -> ImportField:
+    """The field of an amount's currency, where a file has a column for it."""
+    label = {"en": f"{money.label['en']}: currency", "fr": f"{money.label['fr']} : devise"}
+    return ImportField(f"{money.name}_currency", label, "currency")
 
 
 def _custom_field(row: custom.CustomField) -> ImportField:
@@ -205,7 +216,7 @@ def table_columns(
     for spec in specs:
         if spec.custom:
             own.append(spec)
-        elif spec.name in importable.covers:
+        elif spec.name in importable.covers or spec.kind == "currency":
             continue
         elif spec.kind == "money":
             column = spec.column or spec.name

@@ -19,7 +19,7 @@ from uuid_utils import uuid7
 
 from liaison_kit.context import context
 from liaison_kit.exports.columns import LIAISON_ID
-from liaison_kit.imports.fields import Importable
+from liaison_kit.imports.fields import USUAL, Importable
 from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_sdk.errors import InvalidInput
 
@@ -259,9 +259,13 @@ class Writer:
 
     def _new_value(self, name: str) -> str:
         if name in self.importable.merge:
-            return self.importable.merge[name].replace("%", "%%")
+            merged = self.importable.merge[name].replace("%", "%%")
+            return merged.replace(USUAL, self._usual_value(name))
         if name == "custom":
             return "t.custom || coalesce(s.custom, '{}'::jsonb)"
+        return self._usual_value(name)
+
+    def _usual_value(self, name: str) -> str:
         column = _quoted(name)
         if self.clear_blanks and self.table.c[name].nullable:
             return f"s.{column}"

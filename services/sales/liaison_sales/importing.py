@@ -17,7 +17,7 @@ from liaison_kit.copies import ids_among
 from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
-from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
+from liaison_kit.imports.fields import USUAL, Batch, CannotCreate, Importable, ImportField
 from liaison_kit.records.search import fold
 from liaison_sales import metrics, pipelines, products, telling
 from liaison_sales.accounts import ACCOUNTS
@@ -403,6 +403,12 @@ _OPPORTUNITIES = Importable(
         # What a file opens again has not ended.
         "closed_on": f"CASE WHEN s.closed_on IS NULL AND NOT ({_SAME_STAGE}) AND {_KIND} = 'open'"
         " THEN NULL ELSE coalesce(s.closed_on, t.closed_on) END",
+        # Readers are shown the stage's probability and the owner's region where a deal has none of
+        # its own; a file that says the same gives it none.
+        "probability": "CASE WHEN t.probability IS NULL AND s.probability = (SELECT st.probability"
+        f" FROM stages st WHERE st.id = t.stage_id) THEN NULL ELSE {USUAL} END",
+        "region": "CASE WHEN s.region = (SELECT r.region FROM reps r WHERE r.id = t.owner_id)"
+        f" THEN t.region ELSE {USUAL} END",
         "search": _OPPORTUNITY_SEARCH["merge"],
     },
     after_chunk=_opportunities_told,
