@@ -141,7 +141,7 @@ class BulkOperations:
     tells: ClassVar["Sequence[Told]"]
     ask: Any
 
-    @get("/bulk/{job}", shared="id", problems=[404])
+    @get("/bulk/{job}", allow="jobs:read", shared="id", problems=[404])
     def get_bulk(
         self,
         session: Session,
@@ -190,7 +190,7 @@ class BulkOperations:
             next=str(shown[-1].record_id) if len(rows) > limit else None,
         )
 
-    @post("/bulk/{job}/undo", shared="id", problems=[404, 409])
+    @post("/bulk/{job}/undo", allow="jobs:write", shared="id", problems=[404, 409])
     def undo_bulk(self, session: Session, job: UUID, principal: Principal) -> Accepted:
         """Take a bulk change back: what nobody has changed since becomes as it was.
 

@@ -110,7 +110,7 @@ class ExportOperations:
 
     resources: ClassVar["Sequence[Resource]"]
 
-    @get("/exports/{job}/content", shared="id", problems=[404, 409])
+    @get("/exports/{job}/content", allow="jobs:read", shared="id", problems=[404, 409])
     def get_export_content(self, session: Session, job: UUID, principal: Principal) -> Download:
         """The file that an export has made; it is kept for seven days.
 

@@ -311,8 +311,9 @@ def test_a_bulk_change_is_for_who_started_it_and_for_operators(desk: Desk) -> No
     made = desk.make()
     job = desk.bulk(ids=ids(made), change={"title": "Boss"})
     path = {"job": str(job)}
-    colleague = principal(desk.who.tenant, "contacts:write", "jobs:read")
-    operator = principal(desk.who.tenant, "operations:manage")
+    follows = ("jobs:read", "jobs:write")
+    colleague = principal(desk.who.tenant, "contacts:write", *follows)
+    operator = principal(desk.who.tenant, "operations:manage", *follows)
 
     for name in ("get_bulk", "undo_bulk"):
         assert desk.call(name, path=path, who=colleague)[0] == 404

@@ -379,8 +379,8 @@ def test_a_file_is_for_who_asked_for_it_and_for_operators(desk: Desk) -> None:
         return call(desk.service, "get_export_content", who, path=path).status
 
     colleague = principal(desk.who.tenant, "contacts:read", "jobs:read")
-    operator = principal(desk.who.tenant, "contacts:read", "operations:manage")
-    demoted = principal(desk.who.tenant, "companies:read", user=clerk.user)
+    operator = principal(desk.who.tenant, "contacts:read", "jobs:read", "operations:manage")
+    demoted = principal(desk.who.tenant, "jobs:read", user=clerk.user)
     assert [answered(who) for who in (clerk, operator, colleague, about().principal)] == [
         200,
         200,
