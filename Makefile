@@ -18,7 +18,7 @@ MEMBERS := sdk kit $(patsubst %/,%,$(dir $(wildcard services/*/pyproject.toml) c
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo counterparts test check fix bench migrate version lock clean
+.PHONY: help run demo counterparts test chaos check fix bench migrate version lock clean
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' Makefile
@@ -33,7 +33,12 @@ counterparts: $(READY) ## Install the real systems that the tests run against
 	@$(BIN)/python -m liaison_kit.run --install-only
 
 test: counterparts ## Run every test, on a real PostgreSQL and a real RabbitMQ
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+chaos: $(READY) ## Run the tests that kill things and try orders, at length: half an hour
+	@LIAISON_KILLS=200 LIAISON_STATES=300 $(BIN)/python -m pytest --timeout 3600 \
+		kit/tests/events/test_kills.py kit/tests/events/test_states.py \
+		kit/tests/timers/test_kills.py kit/tests/timers/test_states.py
 
 check: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .

@@ -24,7 +24,7 @@ from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import free_port, spawn, stop, wait_until
 from liaison_kit.settings import Settings
 
-SERVICES = ("identity", "contacts", "sales")
+SERVICES = ("identity", "contacts", "connect", "sales")
 PARTIES = (*SERVICES, "gateway")
 EMAIL, PASSWORD = "bench@example.com", "a long enough password"
 

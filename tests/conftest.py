@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.collector import Collector
+from tests.mail_server import MailServer
 from tests.system import Api, System, Tenant
 
 
@@ -20,9 +21,23 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[System]:
+def mail() -> Iterator[MailServer]:
+    """Takes the mail of the running Liaison."""
+    with MailServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, collector: Collector, mail: MailServer
+) -> Iterator[System]:
     """A running Liaison. Only requests whose caller asks for it are traced: it costs time."""
-    environment = {"LIAISON_OTLP_ENDPOINT": collector.address, "LIAISON_TRACE_SAMPLE": "0"}
+    environment = {
+        "LIAISON_OTLP_ENDPOINT": collector.address,
+        "LIAISON_TRACE_SAMPLE": "0",
+        "LIAISON_SMTP_URL": mail.url,
+        "LIAISON_MAIL_FROM": "Liaison <no-reply@liaison.example>",
+    }
     system = System(tmp_path_factory.mktemp("liaison"), environment)
     try:
         yield system.start()

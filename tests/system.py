@@ -36,7 +36,7 @@ from liaison_sdk.contracts.identity import NewTenant
 # While a broker that was stopped comes up, pika tells of each attempt to reach it.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
-SERVICES = ("identity", "contacts", "sales")
+SERVICES = ("identity", "contacts", "connect", "sales")
 PARTIES = (*SERVICES, "gateway")
 PASSWORD = "correct horse battery staple"
 RETRY_DELAYS = "[0.2,0.4,0.6,0.8]"
@@ -207,7 +207,7 @@ class System:
             paths = httpx.get(f"{self.address}/api/v1/openapi.json", timeout=10).json()["paths"]
         except (httpx.TransportError, KeyError):
             return False
-        wanted = {"/api/v1/users", "/api/v1/contacts", "/api/v1/opportunities"}
+        wanted = {f"/api/v1/{name}" for name in ("users", "contacts", "messages", "opportunities")}
         return wanted <= set(paths) and self.modules_that_answer() == set(SERVICES)
 
     def modules_that_answer(self) -> set[str]:

@@ -142,7 +142,9 @@ def run(
 
 @app.command()
 def serve(
-    service: Annotated[str, typer.Argument(help="Which one: contacts, identity, sales, gateway.")],
+    service: Annotated[
+        str, typer.Argument(help="Which one: connect, contacts, identity, sales, gateway.")
+    ],
     roles: Annotated[
         str | None, typer.Option(help="Parts to play, as in rpc,events (default: all).")
     ] = None,

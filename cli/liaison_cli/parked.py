@@ -1,4 +1,4 @@
-"""`liaison parked`: events that a handler has given up on, for who operates the installation."""
+"""`liaison parked`: events and timers that a handler has given up on, for who operates Liaison."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -11,7 +11,8 @@ from liaison_cli.errors import Told
 from liaison_cli.signin import connect
 
 app = typer.Typer(
-    help="Events that a handler has given up on: list, replay, discard.", no_args_is_help=True
+    help="Events and timers that a handler has given up on: list, replay, discard.",
+    no_args_is_help=True,
 )
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids as `parked list` shows them.")]

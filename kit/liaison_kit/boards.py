@@ -136,14 +136,17 @@ def show(
         kind.name,
         board.by,
         unset,
-        tuple(f.shape for f in plan.filters),
+        plan.narrowing,
         len(plan.terms),
         plan.sort,
         plan.descending,
         rule[0],
     )
     statement = statement_of(
-        ("board", *shape), lambda: board_of(kind, plan, rule, board.by, unset), searched
+        ("board", *shape),
+        lambda: board_of(kind, plan, rule, board.by, unset),
+        searched,
+        plan.where,
     )
     cards: dict[int, list[Any]] = defaultdict(list)
     for place, *card in statement.run(session, values):
@@ -155,6 +158,7 @@ def show(
             ("board counts", *shape),
             lambda: board_counts_of(kind, plan, rule, board.by, unset, COUNTED),
             searched,
+            plan.where,
         )
         counts = {place: count for place, count in counting.run(session, values)}  # noqa: C416
     shown = []

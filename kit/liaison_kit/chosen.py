@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.database.queries import read_from, stand_in, text_of
-from liaison_kit.listing.asked import PAGING, TEXT_LENGTH, ListQuery, Plan, parse
+from liaison_kit.listing.asked import PAGING, WHERE, ListQuery, Plan, parse
 from liaison_kit.listing.composing import conditions_of, is_search, order_of, values_of
 from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.records import files
 from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.values import TEXT_LENGTH
 from liaison_sdk.errors import FieldError, InvalidInput
 from liaison_sdk.types import WITHOUT_NUL, Closed
 
@@ -39,17 +40,19 @@ class Chosen(Closed):
     )
     q: _Text | None = Field(default=None, description="As the list's search.")
 
+    where: _Text | None = Field(default=None, description="As the list's condition, a JSON text.")
+
     def query(self) -> ListQuery[Any]:
         """The same as parameters of a list; what is for its pages is refused."""
         errors = [
             FieldError(f"filters.{name}", "unknown_parameter", f"{name} is no filter")
             for name in self.filters
-            if name in PAGING or name == "q"
+            if name in PAGING or name in ("q", WHERE)
         ]
         if errors:
             raise InvalidInput("Some filters need another look", errors)
-        searched = [] if self.q is None else [("q", self.q)]
-        return ListQuery([*self.filters.items(), *searched])
+        beside = [(name, text) for name, text in (("q", self.q), (WHERE, self.where)) if text]
+        return ListQuery([*self.filters.items(), *beside])
 
 
 def pick(

@@ -35,6 +35,9 @@ from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import NotFound
 from liaison_sdk.types import WITHOUT_NUL, Closed
 
+TIDIES = ("tidy_exports", "tidy_bulk_changes")
+"""What clears up behind the operations of resources; their services' migrations make it."""
+
 BoardKey = Annotated[str, StringConstraints(max_length=200, pattern=WITHOUT_NUL)]
 
 

@@ -27,6 +27,8 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_kit.settings import Settings
+from liaison_kit.timers.runner import TimerRunner
+from liaison_kit.timers.timer import TimerHandler, handlers_of
 from liaison_kit.trust.keys import Keyring
 from liaison_kit.trust.principals import Principals
 from liaison_sdk.events import Event
@@ -54,7 +56,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
-    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash", "tidy_exports", "tidy_bulk_changes")
+    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 
@@ -63,11 +65,13 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     principals: ClassVar[Principals]
     hooks: ClassVar[Hooks]
     job_methods: ClassVar[Mapping[str, Callable[..., None]]] = {}
+    timer_handlers: ClassVar[Mapping[str, TimerHandler]] = {}
 
     announcer = Announcer()
     ask = Caller()
     relay = Relay()
     job_runner = JobRunner()
+    timer_runner = TimerRunner()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -75,7 +79,8 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
             _hear_of(cls, copy)
         for resource in cls.resources:
             for made in resource.operations(tuple(cls.tells)):
-                if made.__name__ not in cls.__dict__:
+                # A service's own goes before the usual one, also in what is derived from it.
+                if not hasattr(cls, made.__name__):
                     setattr(cls, made.__name__, made)
         jobs: dict[str, Callable[..., None]] = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):
@@ -85,6 +90,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
             if hasattr(member, "job_kind"):
                 jobs[member.job_kind] = member
         cls.job_methods = jobs
+        cls.timer_handlers = handlers_of(cls)
 
     @classmethod
     def open(cls, settings: Settings) -> None:
@@ -99,6 +105,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
             statement_timeout_s=settings.statement_timeout_s,
             job_statement_timeout_s=settings.job_statement_timeout_s,
         )
+        cls.db.keys = cls.keys
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
 

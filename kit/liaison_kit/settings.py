@@ -91,6 +91,10 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         default=10.0, description="How long the gateway waits for a module's answer, in seconds."
     )
+    hung_after_s: float = Field(
+        default=2.0,
+        description="After how long without a sign of life a module's process counts as hung.",
+    )
     rate_limit_per_minute: int = Field(
         default=6000, description="Requests per minute that one user may make; 0 means no limit."
     )
@@ -129,6 +133,25 @@ class Settings(BaseSettings):
         default=1.0, ge=0, le=1, description="Share of new traces that are recorded."
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    public_url: str = Field(
+        default="",
+        description="Where people reach Liaison, as in https://crm.example.com: links in messages"
+        " begin with it. Unset, it is the address that the gateway listens on.",
+    )
+    smtp_url: SecretStr = Field(
+        default=SecretStr(""),
+        description="The server that mail is sent by, for connect only:"
+        " smtp://user:password@host:587 asks for STARTTLS, smtps://… speaks TLS from the start, and"
+        " ?tls=off neither. ?ca=FILE trusts this authority.",
+    )
+    mail_from: str = Field(
+        default="", description="Who mail comes from, as in: Helios <no-reply@helios.example>."
+    )
+    mail_folder: Path | None = Field(
+        default=None,
+        description="Where mail is written while no LIAISON_SMTP_URL is set, for developers to"
+        " read. With neither it waits in the ledger.",
+    )
     session_hours: int = Field(default=12, description="How long a sign-in lasts, in hours.")
 
     @property
@@ -146,6 +169,11 @@ class Settings(BaseSettings):
         """The server, for who may create roles and databases, where somebody may."""
         given = self.database_server_url
         return _driven(given) if given.get_secret_value() else None
+
+    @property
+    def public_address(self) -> str:
+        """What links in messages begin with; never what a request says that it was sent to."""
+        return self.public_url.rstrip("/") or f"http://{self.http_host}:{self.http_port}"
 
     @property
     def broker(self) -> str:

@@ -108,6 +108,7 @@ def database(migrated: Callable[[str], Roles]) -> Iterator[Callable[[str], Datab
     def of(service: str) -> Database:
         if service not in opened:
             opened[service] = Database(migrated(service).service)
+            opened[service].keys = keyring(service)
         return opened[service]
 
     yield of
@@ -127,6 +128,7 @@ def fresh_database(
         name = f"copy_{os.getpid()}_{next(_numbers)}"
         _copy(postgres, f"clean_{service}", name)
         db = Database(roles.service.set(database=name))
+        db.keys = keyring(service)
         made.append((name, db))
         return db
 

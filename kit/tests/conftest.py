@@ -21,6 +21,8 @@ from liaison_kit.database.migrations import (
     prepare,
     record_indexes,
     safer_events,
+    tenant_settings_table,
+    timer_tables,
 )
 from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.credentials import Credentials
@@ -148,6 +150,8 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
         kit_tables(op)
         safer_events(op)
         trash_tables(op)
+        timer_tables(op)
+        tenant_settings_table(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
         for table in ("things", "makers", "gadgets", "gadget_parts"):
@@ -163,7 +167,17 @@ def ground(postgres: str, ground_roles: Roles) -> Iterator[Ground]:
     """The database, empty."""
     made = Ground(postgres, ground_roles)
     # So few rows are deleted faster than their tables are truncated.
-    tables = ("parts", "things", "gadgets", "makers", "history", "outbox")
+    tables = (
+        "parts",
+        "things",
+        "gadgets",
+        "makers",
+        "history",
+        "outbox",
+        "timers",
+        "failed_events",
+        "tenant_settings",
+    )
     made.look("; ".join(f"DELETE FROM {table}" for table in tables))
     yield made
     made.close()

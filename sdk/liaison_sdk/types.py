@@ -5,9 +5,20 @@ Limits are part of the contract: they appear in the OpenAPI document as well.
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_serializer,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_extra_types.country import CountryAlpha2
 from pydantic_extra_types.currency_code import Currency
 
 from liaison_sdk.labels import Label
@@ -40,6 +51,27 @@ ExternalId = Annotated[
 
 Amount = Annotated[Decimal, Field(max_digits=18, decimal_places=2, ge=0)]
 """A non-negative amount with at most two decimals."""
+
+
+Country = CountryAlpha2
+"""A country by its two letters (ISO 3166): `FR`."""
+
+
+@cache
+def zones() -> frozenset[str]:
+    """The names of all time zones."""
+    # What machines call their own zone, and what stands for none.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def _known(name: str) -> str:
+    if name not in zones():
+        raise PydanticCustomError("unknown_zone", "Name a time zone, as in Europe/Paris, or UTC")
+    return name
+
+
+TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known)]
+"""A time zone of the IANA database: `Europe/Paris`."""
 
 
 class Closed(BaseModel):

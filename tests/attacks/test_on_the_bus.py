@@ -357,7 +357,6 @@ def stolen(running: System, service: str) -> str:
         lambda c: _publish(c, "nameko-rpc", "sales.process.x"),
         lambda c: _publish(c, "liaison.discovery", ""),
     ],
-    ids=str,
 )
 def test_a_services_broker_user_reaches_nothing_of_the_others(running: System, act: Act) -> None:
     with (

@@ -88,6 +88,8 @@ def _value(name: str, hint: Any) -> Any:
         return _value(name, next(a for a in typing.get_args(hint) if a is not type(None)))
     if origin is list:
         return [_value(name, typing.get_args(hint)[0])]
+    if origin is dict:
+        return {name: f"Ünïcode {name}"}
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return {n: _value(n, f.annotation) for n, f in _fields(hint)}
     simple: dict[Any, Any] = {

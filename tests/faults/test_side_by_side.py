@@ -66,7 +66,7 @@ def test_each_role_in_a_process_of_its_own_does_the_same_work(running: System) -
         tenant = running.tenant("Roles")
         wait_for(
             "contacts and sales answer",
-            lambda: running.modules_that_answer() == {"identity", "contacts", "sales"},
+            lambda: running.modules_that_answer() == {"identity", "contacts", "connect", "sales"},
             seconds=30,
         )
         stream = Stream(running, tenant)

@@ -12,7 +12,8 @@ from tests.system import Api, System, Tenant
 TABLES = {
     "contacts": ("people", "companies", "notes", "attachments", "history", "custom_fields"),
     "sales": ("opportunities", "products", "pipelines", "history"),
-    "identity": ("users", "teams", "roles", "tokens"),
+    "identity": ("users", "teams", "roles", "tokens", "password_links"),
+    "connect": ("messages", "templates"),
 }
 LONG = "x" * 201
 

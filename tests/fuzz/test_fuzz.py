@@ -69,8 +69,17 @@ def known(fuzzed: Tenant) -> dict[str, str]:
         "roles": api.make("/roles", name="Fuzz")["id"],
         "notes": api.make(f"/contacts/{contact['id']}/notes", body="Fuzz")["id"],
         "attachments": file.json()["id"],
+        "custom-fields": api.post(
+            "/custom-fields",
+            params={"record": "contacts"},
+            json={"name": "fuzz", "kind": "text", "label": {"en": "Fuzz", "fr": "Fuzz"}},
+        ).json()["id"],
         "imports": imported["id"],
         "jobs": tried["job"],
+        "templates": api.make(
+            "/templates", code="fuzz", language="en", name="Fuzz", subject="Fuzz", text="Fuzz"
+        )["id"],
+        "tokens": api.make("/tokens", label="Fuzz", permissions=["contacts:read"])["id"],
     }
 
 
@@ -148,6 +157,9 @@ def _fuzz(
             checks.append(negative_data_rejection)
         response = case.call(session=session, timeout=30)
         statuses.add(response.status_code)
+        refused_as_too_much = response.status_code in (413, 414)
+        if negative_data_rejection in checks and (refused_as_too_much or _reads_otherwise(case)):
+            checks.remove(negative_data_rejection)
         case.validate_response(response, checks=checks)
 
     try:
@@ -157,6 +169,12 @@ def _fuzz(
     except Exception as error:
         return f"  {type(error).__name__}: {str(error)[:1500]}"
     return None
+
+
+def _reads_otherwise(case: Any) -> bool:
+    """Whether the address can't say what is wrong: a value with a comma in it reads as two."""
+    lists = (value for value in (case.query or {}).values() if isinstance(value, list))
+    return any("," in str(item) for items in lists for item in items)
 
 
 def _versioned(operation: Any, session: requests.Session, there: str | None) -> Any:

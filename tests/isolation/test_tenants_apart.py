@@ -148,7 +148,8 @@ def test_every_view_is_under_the_rule_or_hides_whose_rows_they_are(
     views = running.rows(
         service,
         "SELECT relname FROM pg_class WHERE relkind = 'v'"
-        " AND relnamespace = 'public'::regnamespace AND relname <> 'job_queue'",
+        " AND relnamespace = 'public'::regnamespace"
+        " AND relname NOT IN ('job_queue', 'timer_queue', 'known_tenants', 'message_queue')",
     )
     with running.as_service(service) as connection:
         shown = {
@@ -171,6 +172,24 @@ def test_the_queue_of_jobs_tells_workers_nothing_that_a_tenant_wrote(running: Sy
         "leased_until",
         "attempts",
         "started_at",
+    }
+
+
+def test_the_queue_of_messages_tells_senders_nothing_that_a_tenant_wrote(running: System) -> None:
+    columns = running.rows(
+        "connect",
+        "SELECT column_name FROM information_schema.columns WHERE table_name = 'message_queue'",
+    )
+    assert {column["column_name"] for column in columns} == {
+        "id",
+        "tenant_id",
+        "urgent",
+        "state",
+        "attempts",
+        "expires_at",
+        "wake_at",
+        "worker",
+        "handed_at",
     }
 
 

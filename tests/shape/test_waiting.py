@@ -25,6 +25,7 @@ ASKS = {
     "calls/outside.py": "asks with nothing in hand",
     "imports/api.py": "hands the question's means to `doing`",
     "jobs/runner.py": "asks whose rights a job has, before its transaction",
+    "timers/runner.py": "asks whose rights a timer has, before its transaction",
 }
 """The kit's files that may ask another service, and why."""
 

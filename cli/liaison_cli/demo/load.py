@@ -74,6 +74,7 @@ def load(size: Size) -> None:
         if client.get("/opportunities", external_id=LAST, limit=1)["items"]:
             screen.say("The demo company is in already.")
             return
+        _settle(client)
         book = make(size, dt.datetime.now(dt.UTC).date())
         _define_fields(client)
         for file in files(book):
@@ -90,6 +91,14 @@ def load(size: Size) -> None:
         f" {len(book.companies)} companies, {len(book.people)} people,"
         f" {len(book.deals) + len(book.live)} deals."
     )
+
+
+def _settle(client: Client) -> None:
+    """The company is in Paris, unless somebody has said already where it is."""
+    tenant = client.get("/tenant")
+    if tenant["version"] == 1:
+        there = {"time_zone": "Europe/Paris", "country": "FR", "currency": "EUR"}
+        client.patch("/tenant", there, tenant["version"])
 
 
 def _define_fields(client: Client) -> None:

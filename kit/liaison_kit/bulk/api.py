@@ -57,9 +57,9 @@ class NewBulk(Chosen):
 
     def which(self) -> "list[UUID] | ListQuery[Any]":
         """The records: those of the ids, in their order, or those of a list."""
-        listed = bool({"filters", "q"} & self.model_fields_set)
+        listed = bool({"filters", "q", "where"} & self.model_fields_set)
         if (self.ids is not None) == listed:
-            told = "Say which: by ids, or by filters and q as the list takes them"
+            told = "Say which: by ids, or by filters, q and where as the list takes them"
             raise InvalidInput.field("ids", "one_choice", told)
         if self.ids is not None:
             return sorted(set(self.ids))

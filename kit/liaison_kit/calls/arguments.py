@@ -1,5 +1,6 @@
 """A call's arguments: decoded and validated by the types of the operation's parameters."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from liaison_kit.calls.operations import Operation, Parameter
-from liaison_kit.calls.wire import Call, Upload
+from liaison_kit.calls.wire import Call, Upload, Visit
 from liaison_kit.listing.asked import ListQuery
 from liaison_sdk.errors import (
     BadRequest,
@@ -20,7 +21,7 @@ from liaison_sdk.errors import (
 
 def arguments_of(operation: Operation, call: Call) -> dict[str, Any]:
     """The arguments by name, without session and principal; every bad one is named at once."""
-    meta = call.meta
+    meta = {**call.meta, **json.loads(call.body)} if operation.page else call.meta
     errors: list[FieldError] = []
     arguments: dict[str, Any] = {}
     path = meta.get("path") or {}
@@ -31,7 +32,7 @@ def arguments_of(operation: Operation, call: Call) -> dict[str, Any]:
         arguments[operation.list_query] = ListQuery(
             [(n, v) for n, v in query if n not in operation.known_query]
         )
-    else:
+    elif not operation.page:
         for name, _value in query:
             if name not in operation.known_query:
                 errors.append(
@@ -51,6 +52,9 @@ def arguments_of(operation: Operation, call: Call) -> dict[str, Any]:
     if operation.body is not None:
         name, _type, adapter = operation.body
         arguments[name] = _decode(adapter, call.body, errors)
+    if operation.visit is not None:
+        form = dict(meta["form"])
+        arguments[operation.visit] = Visit(meta["language"], meta.get("source") or "", form)
     if operation.call is not None:
         arguments[operation.call] = call
     if errors:

@@ -1,6 +1,6 @@
 """The operations that every service has: files, jobs, custom fields, history, trash, events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 from uuid import UUID
 
@@ -8,11 +8,11 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
-from liaison_kit import jobs, listing, records
+from liaison_kit import jobs, listing, records, tenants
 from liaison_kit.calls.operations import delete, get, internal, post
 from liaison_kit.calls.wire import Accepted, Call, Raw, Reply
 from liaison_kit.context import Principal, context
-from liaison_kit.events import parking, resend
+from liaison_kit.events import handles, parking, resend
 from liaison_kit.events.parking import ParkedEvent
 from liaison_kit.events.resend import Told
 from liaison_kit.jobs import Job, JobRow, Run, job
@@ -22,6 +22,9 @@ from liaison_kit.records.custom import CustomFieldShape, NewCustomField
 from liaison_kit.records.history import Change
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.trash import InTrash
+from liaison_kit.timers import standing
+from liaison_kit.timers.timer import TimerHandler
+from liaison_sdk.contracts.identity import TenantSaved
 from liaison_sdk.errors import BadRequest, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class CommonOperations:
     records: ClassVar[Sequence[RecordType]]
     importables: ClassVar[Sequence["Importable"]]
     tells: ClassVar[Sequence[Told]]
+    timer_handlers: ClassVar[Mapping[str, TimerHandler]]
     db: ClassVar["Database"]
 
     @classmethod
@@ -234,6 +238,15 @@ class CommonOperations:
     def _named(self, event: ParkedEvent) -> ParkedEvent:
         """As operators know it: handlers of several services may have one name."""
         return event.model_copy(update={"handler": f"{self.name}.{event.handler}"})
+
+    # --- the tenant ------------------------------------------------------------------------------
+
+    @handles(TenantSaved)
+    def on_tenant_saved(self, session: Session, event: TenantSaved) -> None:
+        """Keep where the tenant is; what it has by a schedule follows its clock."""
+        if tenants.keep(session, event):
+            standing.follow_the_clock(session)
+            standing.arrange(session, self.timer_handlers.values())
 
     # --- telling again ---------------------------------------------------------------------------
 

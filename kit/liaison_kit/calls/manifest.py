@@ -12,8 +12,10 @@ from pydantic.json_schema import models_json_schema
 
 from liaison_kit.boards import BoardShape
 from liaison_kit.calls.operations import Operation
-from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, TEXT_LENGTH, Page
+from liaison_kit.conditions.schema import schemas as condition_schemas
+from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, WHERE, Page
 from liaison_kit.records.recordtype import FieldInfo, RecordType
+from liaison_kit.records.values import TEXT_LENGTH
 
 _REF = "#/components/schemas/{model}"
 _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
@@ -28,6 +30,11 @@ _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
 _ORDERED = ("integer", "decimal", "money", "date", "datetime")
 # PostgreSQL's text holds no NUL and UTF-8 no surrogate.
 _TEXT = {"type": "string", "maxLength": TEXT_LENGTH, "pattern": r"^[^\x00\ud800-\udfff]*$"}
+_CONDITION = {
+    "type": "string",
+    "contentMediaType": "application/json",
+    "contentSchema": {"$ref": _REF.format(model="Condition")},
+}
 
 
 def operations(service: type[Any]) -> list[Operation]:
@@ -50,17 +57,20 @@ def manifest(service: type[Any]) -> dict[str, Any]:
 
 
 def _manifest(service: type[Any]) -> dict[str, Any]:
-    declared = [o for o in operations(service) if not o.internal and _offered(service, o)]
+    offered = [o for o in operations(service) if not o.internal and _offered(service, o)]
+    declared = [o for o in offered if not o.page]
     schemas = _Schemas(declared)
     described = [_operation(service, o, schemas) for o in declared]
-    for operation in described:
+    pages = [_page(service, o) for o in offered if o.page]
+    for operation in (*described, *pages):
         operation["signature"] = _signature(operation, schemas.components)
     return {
         "service": service.name,
         "version": service.version,
-        "generation": _generation(service.version, described),
+        "generation": _generation(service.version, [*described, *pages]),
         "label": service.label.model_dump(),
         "operations": described,
+        "pages": pages,
         "schemas": schemas.components,
         "records": [_record(kind) for kind in service.records],
         "permissions": [
@@ -134,6 +144,8 @@ class _Schemas:
         self.components = {
             _plain(name): _renamed(schema) for name, schema in document.get("$defs", {}).items()
         }
+        if any(operation.list_query for operation in declared):
+            self.components |= condition_schemas(_REF.format(model=""))
 
     def of(self, model: Any, mode: typing.Literal["validation", "serialization"]) -> Any:
         """The reference to a model's schema."""
@@ -195,6 +207,7 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
         "if_match": operation.if_match is not None,
         "upload": operation.upload is not None,
         "sealed": operation.sealed,
+        "guessable": operation.guessable,
         "download": operation.download,
         "idempotent": operation.method == "POST" and operation.session is not None,
         "shared": operation.shared,
@@ -205,6 +218,18 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
     return described
 
 
+def _page(service: type[Any], operation: Operation) -> dict[str, Any]:
+    """A page as gateways serve it, below its service's own address."""
+    return {
+        "name": operation.name,
+        "method": operation.method,
+        "path": f"/p/{service.name}{operation.path}",
+        "public": True,
+        "sealed": True,
+        "guessable": operation.guessable,
+    }
+
+
 def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]:
     paged = _is_model(operation.response) and issubclass(operation.response, Page)
     params = _page_params(kind) if paged else []
@@ -212,6 +237,7 @@ def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]
         params = [_sort_param(kind)]
     if kind.search is not None:
         params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
+    params.append(_query(WHERE, _CONDITION, "A condition: rules joined by and, or and not."))
     for name in kind.filters:
         known = kind.fields.get(name)
         params.append(_query(name, _TEXT, known.label.en if known else ""))
@@ -286,6 +312,7 @@ def _record(kind: RecordType) -> dict[str, Any]:
                 "required": info.required,
                 "choices": list(info.choices),
                 "choice_labels": {n: said.model_dump() for n, said in info.choice_labels.items()},
+                "operators": list(info.operators),
             }
             for info in kind.fields.values()
         ],

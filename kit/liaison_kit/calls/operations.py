@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, TypeAdapter
 from sqlalchemy.orm import Session
 
-from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, Upload, Version
+from liaison_kit.calls.wire import Accepted, Call, Download, Raw, Reply, Upload, Version, Visit
 from liaison_kit.context import Principal
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.records.recordtype import RecordType
@@ -52,6 +52,8 @@ class Operation:
         internal: bool = False,
         problems: Sequence[int] = (),
         reads: bool | None = None,
+        guessable: bool = False,
+        page: bool = False,
     ) -> None:
         self.function = function
         self.name = function.__name__
@@ -64,6 +66,10 @@ class Operation:
         self.internal = internal
         self.reads = (method == "GET") if reads is None else reads
         self.problems = tuple(problems)
+        self.page = page
+        self.guessable = guessable
+        """Whether answers could tell a stranger who is known here: asking costs as much as signing
+        in does, and every answer takes as long as the next."""
         doc = inspect.getdoc(function) or self.name
         self.summary, _, self.description = doc.partition("\n\n")
         self._bind(typing.get_type_hints(function, include_extras=True), function)
@@ -78,6 +84,7 @@ class Operation:
         self.list_query: str | None = None
         self.principal: str | None = None
         self.call: str | None = None
+        self.visit: str | None = None
         in_path = set(re.findall(r"{(\w+)}", self.path))
         for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
             hint = hints[name]
@@ -88,6 +95,8 @@ class Operation:
                 self.principal = name
             elif origin is Call:
                 self.call = name
+            elif origin is Visit:
+                self.visit = name
             elif origin is ListQuery:
                 self.list_query = name
             elif hint is Version:
@@ -106,7 +115,9 @@ class Operation:
                         hint,
                     )
                 )
-        self.sealed = self.body is not None and _has_secret(self.body[2].json_schema())
+        self.sealed = self.page or (
+            self.body is not None and _has_secret(self.body[2].json_schema())
+        )
         """Whether the body holds a secret, and therefore travels sealed."""
         self.known_query = {p.name for p in self.parameters if p.source == "query"}
         self.response = _answer_shape(hints.get("return"))

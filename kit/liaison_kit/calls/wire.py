@@ -69,6 +69,22 @@ class Download:
     parts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Somebody who looks at a page or sends its form; nobody has signed in.
+
+    `source` is the address that they come from.
+    """
+
+    language: str
+    source: str
+    form: Mapping[str, str]
+
+    def field(self, name: str) -> str:
+        """What was filled in, or nothing."""
+        return self.form.get(name, "")
+
+
 @dataclass(slots=True)
 class Call:
     """One call as it came over the wire."""

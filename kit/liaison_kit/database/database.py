@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
+from psycopg2 import sql
 from sqlalchemy import (
     Engine,
     create_engine,
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import Context
 from liaison_kit.database import sessions, transactions
 from liaison_kit.database.faults import say_none_of
+from liaison_kit.trust.keys import Keyring
 
 UNASKED_S = 1.0
 """A connection that was used within this time is taken to be alive."""
@@ -48,6 +50,12 @@ class Database:
         self.url = url
         self.relay: Any = None
         """The relay in this process, if there is one (`outbox.LocalRelay`)."""
+        self.timers: Any = None
+        """Who runs timers in this process, if somebody does (`timers.setting.Bell`)."""
+        self.tenants: dict[Any, Any] = {}
+        """What this process remembers of tenants (`tenants.tenant_settings`)."""
+        self.keys: Keyring | None = None
+        """Whose work is done here, for what is told in their name or sealed to others."""
         self._writing = _engine(url, pool_size, application, statement_timeout_s)
         self._working = _engine(url, job_pool_size, application, job_statement_timeout_s)
         self._reading = _engine(url, pool_size, application, statement_timeout_s, reads=True)
@@ -67,6 +75,7 @@ class Database:
     def reading(self, context: Context, *, strictly: bool = False) -> Iterator[Session]:
         """A session to look with; strictly, so that PostgreSQL lets it do nothing else."""
         session = sessions.ReadingSession(self._reading, context, strictly=strictly)
+        session.info["tenants"] = self.tenants
         try:
             yield session
         finally:
@@ -84,6 +93,9 @@ class Database:
         engine = self._working if job else self._writing
         session = sessions.WritingSession(engine, context, opening)
         session.info["relay"] = self.relay
+        session.info["timers"] = self.timers
+        session.info["tenants"] = self.tenants
+        session.info["keys"] = self.keys
         try:
             yield session
         finally:
@@ -94,6 +106,15 @@ class Database:
         """A bare connection without a tenant, for the kit's own tables; the caller commits."""
         with self._writing.connect() as connection:
             yield connection
+
+    def listen(self, channel: str) -> Any:
+        """A connection of the driver's that is sent a channel's notices; its caller closes it."""
+        raw = self._writing.raw_connection()
+        connection: Any = raw.driver_connection
+        raw.detach()
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        return connection
 
     @property
     def engines(self) -> tuple[Engine, Engine, Engine]:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import URL, Connection
 from liaison_kit import sight
 from liaison_kit.events.tables import EVENT_TABLE_NAMES, SAFER_EVENTS_NAMES, safer_statements
 from liaison_kit.events.tables import statements as event_tables
+from liaison_kit.timers import tables as timers
 
 EXTENSIONS = ("pg_trgm", "unaccent", "btree_gin")
 SERVICES = "liaison.services"
@@ -254,6 +255,36 @@ def safer_events(op: Op) -> None:
         op.execute(statement)
     for table in SAFER_EVENTS_NAMES:
         grant(op, table)
+
+
+def timer_tables(op: Op) -> None:
+    """What is to run later, and how whoever runs it sees that of every tenant."""
+    for statement in timers.statements():
+        op.execute(statement)
+    enable_tenancy(op, "timers")
+    op.execute(timers.QUEUE)
+    op.execute(f"GRANT SELECT, UPDATE ON timer_queue TO {application_role(op)}")
+
+
+TENANT_SETTINGS = """
+CREATE TABLE tenant_settings (
+    tenant_id uuid PRIMARY KEY,
+    time_zone text NOT NULL,
+    country text,
+    currency text NOT NULL,
+    language text NOT NULL,
+    version bigint NOT NULL
+)
+"""
+
+
+def tenant_settings_table(op: Op) -> None:
+    """What a service keeps of its tenants, and which ones it has been told of."""
+    op.execute(TENANT_SETTINGS)
+    enable_tenancy(op, "tenant_settings")
+    # Whoever sets the timers that a service has for every tenant has to know all of them.
+    op.execute("CREATE VIEW known_tenants AS SELECT tenant_id FROM tenant_settings")
+    op.execute(f"GRANT SELECT ON known_tenants TO {application_role(op)}")
 
 
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.

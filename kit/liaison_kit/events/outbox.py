@@ -54,9 +54,12 @@ class Row(NamedTuple):
     """Of an event: those of one key are sent one after the other."""
 
 
-def emit(session: Session, event: Event) -> UUID:
-    """Tell the other services a fact, if this transaction commits; returns the event's id."""
-    return _emit(session, type(event), event.key, pydantic_core.to_json(event))
+def emit(session: Session, event: Event, *, source: str | None = None) -> UUID:
+    """Tell the other services a fact, if this transaction commits; returns the event's id.
+
+    `source` is for what several services tell, each in its own name.
+    """
+    return _emit(session, type(event), event.key, pydantic_core.to_json(event), source)
 
 
 def emit_json(session: Session, kind: type[Event], data: str) -> UUID:
@@ -65,7 +68,9 @@ def emit_json(session: Session, kind: type[Event], data: str) -> UUID:
     return _emit(session, kind, None, data.encode())
 
 
-def _emit(session: Session, kind: type[Event], key: str | None, data: bytes) -> UUID:
+def _emit(
+    session: Session, kind: type[Event], key: str | None, data: bytes, source: str | None = None
+) -> UUID:
     about = context(session)
     identifier = uuid7()
     key = key or str(identifier)
@@ -74,7 +79,7 @@ def _emit(session: Session, kind: type[Event], key: str | None, data: bytes) -> 
             "id": identifier,
             "type": kind.type,
             "version": kind.version,
-            "source": kind.source,
+            "source": source or kind.source,
             "tenant": about.tenant,
             "actor": about.user,
             "occurred_at": about.now,

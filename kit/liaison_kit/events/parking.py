@@ -1,7 +1,8 @@
 """The parking lot: events that a handler has given up on, for an operator to replay or discard.
 
 Beside it, what has not come that far: events that are being retried, and those that wait behind
-them because they are about the same record.
+them because they are about the same record. Timers that failed are here as well: what is said of
+events holds for them, but that none waits behind another.
 """
 
 import datetime as dt
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.events.outbox import send_to_queue
 from liaison_kit.telemetry import log
+from liaison_kit.timers import parking as timers
 from liaison_sdk.errors import NotFound
 
 State = Literal["parked", "retrying", "waiting"]
@@ -71,7 +73,8 @@ def find(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
 def replay(session: Session, tenant: UUID | None, id: UUID) -> ParkedEvent:
     """Put an event through its handler again; if it fails again its retries start over."""
     found = find(session, tenant, id)
-    _replay(session, [id])
+    if not timers.put_back(session, id):
+        _replay(session, [id])
     log.info("parked event replayed", handler=found.handler, event_id=str(found.event_id))
     return found
 
@@ -108,8 +111,13 @@ def _shape(row: Any) -> ParkedEvent:
         error=row.error,
         first_failed_at=row.first_failed_at,
         last_failed_at=row.last_failed_at,
-        envelope=envelope if isinstance(envelope, dict) else None,
+        envelope=_without_rights(envelope) if isinstance(envelope, dict) else None,
     )
+
+
+def _without_rights(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What somebody was allowed, as identity signed it, is kept with a timer and not shown."""
+    return {name: value for name, value in envelope.items() if name != "principal"}
 
 
 _SHOWN = """
@@ -121,10 +129,12 @@ SELECT id, state, handler, type, key, event_id, attempt, error, first_failed_at,
 FROM failed_events AS f
 WHERE (CAST(:tenant AS uuid) IS NULL OR tenant_id = :tenant)
 """
+_ASKED = """ AND (CAST(:handler AS text) IS NULL OR handler = :handler)
+    AND (CAST(:before AS uuid) IS NULL OR id < :before)"""
 _LIST = text(
-    _SHOWN
-    + """ AND state = :state AND (CAST(:handler AS text) IS NULL OR handler = :handler)
-    AND (CAST(:before AS uuid) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit"""
+    f"{_SHOWN} AND state = :state {_ASKED}"
+    f" UNION ALL {timers.FAILING} AND :state = 'retrying' {_ASKED}"
+    " ORDER BY id DESC LIMIT :limit"
 )
 _FIND = text(_SHOWN + " AND state = 'parked' AND id = :id FOR UPDATE OF f")
 _RELEASE = text("""

@@ -1,6 +1,5 @@
 """The runner: takes queued and abandoned jobs and runs them in a service process."""
 
-import json
 import time
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,14 +9,15 @@ from nameko.extensions import DependencyProvider
 from sqlalchemy import func, text, update
 from sqlalchemy.exc import DBAPIError
 
-from liaison_kit.context import NOBODY, Context, Principal
+from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.database.faults import is_collision, is_not_now
 from liaison_kit.jobs.work import LEASE_S, Cancelled, JobRow, LeaseLost, Run
 from liaison_kit.process.metrics import JOBS, JOBS_RUNNING
 from liaison_kit.process.roles import plays
 from liaison_kit.telemetry import log, span
-from liaison_sdk.errors import Forbidden, LiaisonError
+from liaison_kit.trust.renewing import renewed
+from liaison_sdk.errors import LiaisonError
 
 RENEW_S = 4
 
@@ -26,12 +26,6 @@ POLL_S = 2.0
 ATTEMPTS = 5
 
 TIDY_S = 60
-
-
-class NoLongerAllowed(Forbidden):
-    """Whoever started the job has left, or what they came with was taken back."""
-
-    code, title = "no_longer_allowed", "Whoever started this may not go on with it"
 
 
 class JobRunner(DependencyProvider):  # type: ignore[misc]
@@ -66,8 +60,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
                         self.container.spawn_managed_thread(lambda row=row: self._run(db, row))
                         continue
                 if listening is None or listening.closed:
-                    listening = _listen(db)
-                _wait(listening, POLL_S)
+                    listening = db.listen("jobs")
+                wait(listening, POLL_S)
             except Exception as error:
                 # Whatever it was, a process that has stopped looking would be noticed by nobody.
                 log.warning("jobs wait for the database", error=type(error).__name__)
@@ -188,14 +182,7 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
 
     def _rights(self, signed: str) -> Principal:
         """What the person may do now whose principal this was."""
-        service = self.container.service_cls
-        asked = json.dumps({"principal": signed}).encode()
-        nobody = Context(tenant=NOBODY)
-        answer = json.loads(self._worker().ask("identity", "renew_principal", asked, nobody))
-        if answer["principal"] is None:
-            raise NoLongerAllowed()
-        fresh: Principal = service.principals.read(answer["principal"])
-        return fresh
+        return renewed(self.container.service_cls.principals, self._worker().ask, signed)
 
     def _worker(self) -> Any:
         """The service's object as nameko would make it for a call."""
@@ -213,18 +200,8 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
             )
 
 
-def _listen(db: Database) -> Any:
-    raw = db.engines[0].raw_connection()
-    connection = raw.driver_connection
-    raw.detach()
-    assert connection is not None
-    with connection.cursor() as cursor:
-        cursor.execute("LISTEN jobs")
-    return connection
-
-
-def _wait(connection: Any, timeout_s: float) -> None:
-    """Until a job is announced, or the time is up."""
+def wait(connection: Any, timeout_s: float) -> None:
+    """Until something is notified, or the time is up."""
     try:
         eventlet.hubs.trampoline(connection.fileno(), read=True, timeout=timeout_s)
     except eventlet.Timeout:

@@ -4,31 +4,36 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
+from liaison_kit import conditions
 from liaison_kit.context import context
 from liaison_kit.listing import cursors
 from liaison_kit.records import custom
-from liaison_kit.records.recordtype import FieldInfo, RecordType
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import patterns
+from liaison_kit.records.values import TEXT_LENGTH, boolean, convert
+from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
+
+if TYPE_CHECKING:
+    from liaison_kit.conditions import Condition
 
 MAX_LIMIT = 200
 
 DEFAULT_LIMIT = 50
 
-TEXT_LENGTH = 200
-"""The longest text that lists are filtered or searched by."""
-
 MOST_VALUES = 20
 """How many values a filter that is no field may be asked with at once: each is a condition."""
 
 PAGING = {"sort", "limit", "cursor", "count"}
+
+WHERE = "where"
+"""The parameter that takes a condition, as JSON."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -69,9 +74,16 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A list as it is asked for, checked: what it shows, in which order, from where on."""
+    """A list as it is asked for, checked: what it shows, in which order, from where on.
+
+    `where` is a condition beside the filters; what in it is relative is so to `now`, and its days
+    are those of `zone`, the tenant's.
+    """
 
     filters: tuple[Filter, ...]
+    where: "Condition | None"
+    now: dt.datetime
+    zone: dt.tzinfo
     terms: tuple[str, ...]
     sort: str
     descending: bool
@@ -84,8 +96,14 @@ class Plan:
     def narrowed(self, by: Filter) -> "Plan":
         """The same list with one filter more."""
         filters = _in_order((*self.filters, by))
-        list_of, _filters, terms = self.identity
-        return replace(self, filters=filters, identity=(list_of, _told(filters), terms))
+        list_of, _filters, *others = self.identity
+        return replace(self, filters=filters, identity=(list_of, _told(filters), *others))
+
+    @property
+    def narrowing(self) -> tuple[Any, ...]:
+        """What the SQL of its filters and its condition depends on."""
+        where = None if self.where is None else self.where.shape
+        return tuple(f.shape for f in self.filters), where
 
 
 _NAME = re.compile(r"^([a-z_][a-z0-9_.]*)(?:\[(eq|ne|gt|gte|lt|lte|in|null)\])?$")
@@ -97,7 +115,10 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
     filters: list[Filter] = []
     given: dict[str, str] = {}
     for name, raw in query.pairs:
-        if name == "q" or (paged and name in PAGING):
+        if name in ("q", WHERE) or (paged and name in PAGING):
+            if name == WHERE and name in given:
+                said = "A list takes one condition; join them with and"
+                errors.append(FieldError(name, "repeated", said))
             given[name] = raw
             continue
         try:
@@ -105,6 +126,7 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
         except InvalidInput as error:
             errors += error.errors
     sort, descending = _sort(kind, given.get("sort"), errors)
+    where = _where(session, kind, given.get(WHERE), errors)
     terms = _terms(kind, given.get("q"), errors)
     limit = _limit(given.get("limit"), errors)
     count = given.get("count", "false").lower()
@@ -112,7 +134,7 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
         errors.append(FieldError("count", "boolean", "count is true or false"))
     ordered = _in_order(filters)
     list_of = (str(context(session).tenant), kind.name, sort, descending)
-    identity = (list_of, _told(ordered), terms)
+    identity = (list_of, _told(ordered), None if where is None else where.identity, terms)
     after = None
     if "cursor" in given:
         try:
@@ -124,7 +146,19 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
             )
     if errors:
         raise InvalidInput("Some list parameters need another look", errors)
-    return Plan(ordered, terms, sort, descending, limit, after, count == "true", identity)
+    return Plan(
+        filters=ordered,
+        where=where,
+        now=context(session).now,
+        zone=dt.UTC if where is None else tenant_settings(session).zone,
+        terms=terms,
+        sort=sort,
+        descending=descending,
+        limit=limit,
+        after=after,
+        count=count == "true",
+        identity=identity,
+    )
 
 
 def _in_order(filters: Iterable[Filter]) -> tuple[Filter, ...]:
@@ -150,7 +184,7 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if not matched or info is None or not info.filterable:
         raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
     if operator == "null":
-        return Filter(field, operator, _boolean(name, raw))
+        return Filter(field, operator, boolean(name, raw))
     if operator == "in":
         return Filter(field, operator, [convert(info, name, value) for value in values])
     if info.kind == "list":
@@ -170,49 +204,20 @@ def _checked_values(name: str, field: str, operator: str, values: list[str]) -> 
     return tuple(values)
 
 
-def convert(info: FieldInfo, path: str, raw: str) -> Any:
-    """A filter's text as a value that PostgreSQL can compare with the field."""
+def _where(
+    session: Session, kind: RecordType, raw: str | None, errors: list[FieldError]
+) -> "Condition | None":
+    if raw is None:
+        return None
     try:
-        match info.kind:
-            case "integer":
-                number = int(raw)
-                if not -(2**63) <= number < 2**63:
-                    raise ValueError
-                return number
-            case "decimal" | "money":
-                amount = Decimal(raw)
-                if not amount.is_finite() or abs(amount) >= Decimal(10) ** 30:
-                    raise ValueError
-                return amount
-            case "date":
-                return dt.date.fromisoformat(raw)
-            case "datetime":
-                moment = dt.datetime.fromisoformat(raw)
-                if moment.tzinfo is None:
-                    return moment.replace(tzinfo=dt.UTC)
-                # PostgreSQL knows no zone that is further off than sixteen hours.
-                return moment.astimezone(dt.UTC)
-            case "boolean":
-                return _boolean(path, raw)
-            case "id":
-                return str(UUID(raw))
-    except (ValueError, OverflowError, InvalidOperation):
-        raise InvalidInput.field(
-            path, f"{info.kind}_parsing", f"{raw[:80]!r} is not a valid {info.kind}"
-        ) from None
-    if info.choices and raw not in info.choices:
-        raise InvalidInput.field(path, "choice", f"{path} is one of {', '.join(info.choices)}")
-    return raw
-
-
-def _boolean(path: str, raw: str) -> bool:
-    if raw.lower() in ("true", "false"):
-        return raw.lower() == "true"
-    raise InvalidInput.field(path, "boolean", f"{path} is true or false")
+        return conditions.parse(session, kind, conditions.read(raw, WHERE), WHERE)
+    except InvalidInput as error:
+        errors += error.errors
+        return None
 
 
 def _sort(kind: RecordType, raw: str | None, errors: list[FieldError]) -> tuple[str, bool]:
-    asked = raw or kind.default_sort
+    asked = kind.default_sort if raw is None else raw
     name = asked.removeprefix("-")
     info = kind.fields.get(name)
     if info is None or not (info.sortable or name in ("id", "updated_at", "created_at")):

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ARRAY,
@@ -27,6 +27,7 @@ from sqlalchemy import table as named
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from liaison_kit import conditions
 from liaison_kit.database.queries import Rows, read_from, stand_in, text_of
 from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import Filter, Plan
@@ -35,42 +36,56 @@ from liaison_kit.records.recordtype import RecordType, as_json
 from liaison_kit.sight import Seen
 from liaison_kit.sight import everything as everything_of
 
+if TYPE_CHECKING:
+    from liaison_kit.conditions import Condition
+
 
 class Composed:
     """The statement of one shape of list.
 
-    What is prepared is planned for any value. A search is not: how rare its words are decides how
-    it is best done. And it reads from the `_found` view, for an index that row-level security would
-    hide: LIKE and array operators are not leakproof, so PostgreSQL will not run them inside an
-    index before the policy. The view belongs to the owner and has the tenant's condition itself.
+    What is prepared is planned for any value. A search is not, nor is a condition: how rare its
+    words and values are decides how it is best done. And a search reads from the `_found` view, for
+    an index that row-level security would hide: LIKE and array operators are not leakproof, so
+    PostgreSQL will not run them inside an index before the policy. The view belongs to the owner
+    and has the tenant's condition itself.
     """
 
-    def __init__(self, rows: Rows, searched: RecordType | None) -> None:
+    def __init__(self, rows: Rows, searched: RecordType | None, prepared: bool) -> None:
         self._prepared: Statement | None = None
-        self._search = ""
-        if searched is None:
+        self._text = ""
+        if searched is not None:
+            table = searched.table
+            rows = read_from(rows, table, stand_in(f"{table.name}_found", table))
+        if prepared and searched is None:
             self._prepared = Statement(rows)
         else:
-            table = searched.table
-            self._search = text_of(read_from(rows, table, stand_in(f"{table.name}_found", table)))
+            self._text = text_of(rows)
 
     def run(self, session: Session, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows for these values."""
         if self._prepared is not None:
             return self._prepared.run(session, values)
-        return session.connection().exec_driver_sql(self._search, values).fetchall()
+        return session.connection().exec_driver_sql(self._text, values).fetchall()
 
 
 _statements: OrderedDict[tuple[Any, ...], Composed] = OrderedDict()
+_REMEMBERED_RULES = 20
+"""Conditions of more rules are composed each time: their texts are long, and hardly two alike."""
 
 
 def statement_of(
-    shape: tuple[Any, ...], compose: Callable[[], Rows], searched: RecordType | None = None
+    shape: tuple[Any, ...],
+    compose: Callable[[], Rows],
+    searched: RecordType | None = None,
+    where: "Condition | None" = None,
 ) -> Composed:
     """The statement of a shape, composed once: SQLAlchemy's own cache walks it each time."""
+    if where is not None and sum(1 for _ in where.rules) > _REMEMBERED_RULES:
+        return Composed(compose(), searched, prepared=False)
     found = _statements.get(shape)
     if found is None:
-        found = _statements[shape] = Composed(compose(), searched)
+        found = Composed(compose(), searched, prepared=where is None)
+        _statements[shape] = found
         if len(_statements) > 1000:
             _statements.popitem(last=False)
     return found
@@ -88,8 +103,10 @@ def one_record(kind: RecordType, rule: tuple[str, Any]) -> Rows:
 def conditions_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> list[ColumnElement[bool]]:
-    """What narrows a list: its filters, its search, the row rule, and what the caller adds."""
+    """What narrows a list: filters, condition, search, row rule, and what the caller adds."""
     found = [_condition(kind, f, i) for i, f in enumerate(plan.filters)] + list(extra)
+    if plan.where is not None:
+        found.append(conditions.sql(plan.where))
     if plan.terms:
         assert kind.search is not None
         found += [kind.search.like(bindparam(f"t{i}")) for i in range(len(plan.terms))]
@@ -187,7 +204,10 @@ def count_of(
 
 def is_search(kind: RecordType, plan: Plan) -> bool:
     """Whether it is answered by an index that row-level security would hide (`Composed`)."""
-    return bool(plan.terms) or any(f.field in kind.indexed_filters for f in plan.filters)
+    asked = {f.field for f in plan.filters}
+    if plan.where is not None:
+        asked |= {rule.field.name for rule in plan.where.rules}
+    return bool(plan.terms) or not asked.isdisjoint(kind.indexed_filters)
 
 
 def _beyond(kind: RecordType, plan: Plan, key: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -273,6 +293,8 @@ def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
             values |= {f"f{i}_{j}": part for j, part in enumerate(f.value)}
         else:
             values[f"f{i}"] = f.value
+    if plan.where is not None:
+        values |= conditions.values(plan.where, plan.now, plan.zone)
     values |= {f"t{i}": term for i, term in enumerate(plan.terms)}
     values["limit"] = plan.limit + 1
     values["peers"] = rule[1]

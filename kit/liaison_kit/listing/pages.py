@@ -1,6 +1,7 @@
 """Pages: what a list answers.
 
-`GET /contacts?stage=won&amount[gte]=100&q=dupont&sort=-updated_at&limit=50&cursor=…&count=true`
+`GET /contacts?stage=won&amount[gte]=100&q=dupont&sort=-updated_at&limit=50&cursor=…&count=true`,
+and `where=…`, a condition beside the filters.
 
 A page starts where the last one ended (keyset), so page 1,000 costs what page 1 costs.
 """
@@ -45,7 +46,7 @@ def page(
     shape = (
         "page",
         kind.name,
-        tuple(f.shape for f in plan.filters),
+        plan.narrowing,
         len(plan.terms),
         plan.sort,
         plan.descending,
@@ -56,7 +57,9 @@ def page(
     values = values_of(plan, rule) | {name: value for name, _, value in where}
     conditions = [clause for _, clause, _ in where]
     searched = kind if is_search(kind, plan) else None
-    statement = statement_of(shape, lambda: page_of(kind, plan, rule, conditions), searched)
+    statement = statement_of(
+        shape, lambda: page_of(kind, plan, rule, conditions), searched, plan.where
+    )
     rows = statement.run(session, values)
     after = None
     if len(rows) > plan.limit:
@@ -65,7 +68,10 @@ def page(
     counted = b""
     if plan.count:
         statement = statement_of(
-            ("count", *shape), lambda: count_of(kind, plan, rule, conditions), searched
+            ("count", *shape),
+            lambda: count_of(kind, plan, rule, conditions),
+            searched,
+            plan.where,
         )
         counted = b',"count":%d' % statement.run(session, values)[0][0]
     items = ",".join([row[0] for row in rows])
@@ -93,8 +99,10 @@ def aggregate(
     """
     plan = parse(session, kind, query, paged=False)
     rule = row_rule(session, kind)
-    shape = (name, kind.name, tuple(f.shape for f in plan.filters), rule[0])
-    statement = statement_of(shape, lambda: build(conditions_of(kind, plan, rule, [])))
+    shape = (name, kind.name, plan.narrowing, rule[0])
+    statement = statement_of(
+        shape, lambda: build(conditions_of(kind, plan, rule, [])), where=plan.where
+    )
     return statement.run(session, values_of(plan, rule))
 
 

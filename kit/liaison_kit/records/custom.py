@@ -29,14 +29,24 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from liaison_kit.context import context
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.ids import uuid7
+from liaison_kit.records.operators import operators_of
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Closed, Code, Name, field
 
 if TYPE_CHECKING:
-    from liaison_kit.records.recordtype import RecordType
+    from liaison_kit.records.recordtype import FieldKind, RecordType
 
 CustomKind = Literal["text", "number", "date", "boolean", "choice"]
+
+CONDITION_KINDS: Mapping[str, "FieldKind"] = {
+    "text": "text",
+    "choice": "text",
+    "number": "decimal",
+    "date": "date",
+    "boolean": "boolean",
+}
+"""As which kind of field a condition takes each of them."""
 
 _ORDERED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "gt": operators.gt,
@@ -85,6 +95,7 @@ class CustomFieldShape(BaseModel):
     choices: list[str]
     required: bool
     personal: bool
+    operators: list[str] = Field(description="What a condition may ask of it.")
 
 
 def shape(row: CustomField) -> CustomFieldShape:
@@ -98,6 +109,7 @@ def shape(row: CustomField) -> CustomFieldShape:
         choices=row.choices,
         required=row.required,
         personal=row.personal,
+        operators=list(operators_of(CONDITION_KINDS[row.kind], bool(row.choices))),
     )
 
 

@@ -32,6 +32,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.database.queries import Rows
 from liaison_kit.database.tables import Record
+from liaison_kit.records.operators import operators_of
 from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
 from liaison_sdk.types import Money
@@ -55,7 +56,10 @@ _KINDS: dict[Any, FieldKind] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
-    """A field as lists, screens and the manifest know it."""
+    """A field as lists, conditions, screens and the manifest know it.
+
+    `operators` are what a condition may ask of it.
+    """
 
     name: str
     kind: FieldKind
@@ -67,6 +71,7 @@ class FieldInfo:
     required: bool
     choices: tuple[str, ...] = ()
     choice_labels: Mapping[str, Label] = field(default_factory=dict)
+    operators: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -113,17 +118,21 @@ class RecordType:
         extra = declared.json_schema_extra
         marks: dict[str, Any] = extra.get("x-liaison", {}) if isinstance(extra, dict) else {}  # type: ignore[assignment]
         kind, choices = _kind_of(declared.annotation)
+        filterable = marks.get("filterable", False) and kind not in ("object",)
+        # A list of anything but texts has nothing that could be given as a value.
+        asked = filterable and (kind != "list" or _is_of_texts(declared.annotation))
         return FieldInfo(
             name=name,
             kind=kind,
             label=Label(**marks["label"]) if "label" in marks else Label(en=name, fr=name),
             personal=marks.get("personal", False),
             searchable=marks.get("searchable", False),
-            filterable=marks.get("filterable", False) and kind not in ("object",),
+            filterable=filterable,
             sortable=marks.get("sortable", False),
             required=declared.is_required(),
             choices=choices,
             choice_labels={n: Label(**said) for n, said in marks.get("choices", {}).items()},
+            operators=operators_of(kind, bool(choices)) if asked else (),
         )
 
     def expression(self, name: str) -> ColumnElement[Any]:
@@ -194,3 +203,10 @@ def _kind_of(annotation: Any) -> tuple[FieldKind, tuple[str, ...]]:
             if issubclass(annotation, known):
                 return kind, ()
     return "object", ()
+
+
+def _is_of_texts(annotation: Any) -> bool:
+    """Whether a list's elements are texts, as those of `list[str] | None` are."""
+    if typing.get_origin(annotation) in (list, tuple):
+        return _kind_of(typing.get_args(annotation)[0])[0] == "text"
+    return any(_is_of_texts(part) for part in typing.get_args(annotation))

@@ -38,6 +38,7 @@ _SECRETS = frozenset(
         "LIAISON_DATABASE_OWNER_URL",
         "LIAISON_DATABASE_SERVER_URL",
         "LIAISON_SECRET_KEY",
+        "LIAISON_SMTP_URL",
     }
 )
 _READY_WITHIN_S = 120.0
@@ -159,6 +160,8 @@ class Supervisor:
         self._say(f"  address   {self.address}")
         self._say(f"  API docs  {self.address}/docs")
         self._say(f"  sign-in   {ADMIN_EMAIL}  {self._admin_password}")
+        if not self.settings.smtp_url.get_secret_value():
+            self._say(f"  mail      {_short(self._mail)}/ (LIAISON_SMTP_URL sends it)")
         self._say(f"  logs      {_short(self.ground.logs)}/\n")
         self._begin_demo()
         self._say("Ctrl-C stops it; the data stays.")
@@ -215,7 +218,18 @@ class Supervisor:
 
     def environment(self, party: str) -> dict[str, str]:
         """What the process of one service, or of the gateway, is told."""
-        return {**self._everybodys, **self.ground.environment(party)}
+        known = {**self._everybodys, **self.ground.environment(party)}
+        return known | self._senders if party == "connect" else known
+
+    @property
+    def _senders(self) -> dict[str, str]:
+        """What who sends mail has to know: your server, or else the folder to write it to."""
+        url = self.settings.smtp_url.get_secret_value()
+        return {"LIAISON_SMTP_URL": url} if url else {"LIAISON_MAIL_FOLDER": str(self._mail)}
+
+    @property
+    def _mail(self) -> Path:
+        return self.settings.mail_folder or self.folder / "mail"
 
     @property
     def _everybodys(self) -> dict[str, str]:

@@ -2,10 +2,6 @@
 
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -26,8 +22,11 @@ from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
 from liaison_kit.testing import key_environment, keyring
+from liaison_kit.timers import tables as timers
 from liaison_kit.trust.signatures import Signer
 from liaison_sdk.events import Event
+
+from ..nursery import Nursery, Process
 
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
@@ -60,61 +59,6 @@ def run(url: str, *statements: str) -> None:
         with connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
-
-
-class Nursery:
-    """Forks processes of a service from one that has everything imported."""
-
-    def __init__(self) -> None:
-        self._parent = subprocess.Popen(
-            [sys.executable, WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def ask(self, **order: Any) -> Any:
-        """Give an order; what came of it."""
-        assert self._parent.stdin is not None
-        assert self._parent.stdout is not None
-        self._parent.stdin.write(json.dumps(order) + "\n")
-        self._parent.stdin.flush()
-        return json.loads(self._parent.stdout.readline())
-
-    def close(self) -> None:
-        """Take every process along."""
-        self._parent.terminate()
-        self._parent.communicate()
-
-
-class Process:
-    """One process of a service."""
-
-    def __init__(self, nursery: Nursery, log: Path, environment: dict[str, str]) -> None:
-        self._nursery = nursery
-        self._code: int | None = None
-        self.pid: int = nursery.ask(log=str(log), environment=environment)
-
-    def ended(self) -> int | None:
-        """The exit code, or None while it runs."""
-        if self._code is None:
-            self._code = self._nursery.ask(ended=self.pid)
-        return self._code
-
-    def wait(self, seconds: float = 10) -> int | None:
-        """How it has ended."""
-        wait_until(lambda: self.ended() is not None, seconds=seconds)
-        return self.ended()
-
-    def kill(self) -> None:
-        """Die at once, as in a power cut."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.wait()
-
-    def terminate(self) -> None:
-        """Ask it to end."""
-        os.kill(self.pid, signal.SIGTERM)
 
 
 class Flow:
@@ -303,6 +247,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
             template.render_as_string(hide_password=False),
             *statements(),
             *safer_statements(),
+            # The parking lot shows timers, too.
+            *timers.statements(),
             *EFFECTS.split(";"),
         )
         yield server
@@ -316,7 +262,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+    made = Nursery(WORKER)
     yield made
     made.close()
 

@@ -1,7 +1,4 @@
-"""Processes of a service that listens to itself, for the tests to start and kill.
-
-Orders are lines of JSON on standard input: start one, or tell how one has ended.
-"""
+"""Processes of a service that listens to itself, for the tests to start and kill."""
 
 import warnings
 
@@ -15,9 +12,8 @@ import json
 import os
 import signal
 import sys
-import traceback
 from importlib import import_module
-from typing import Any
+from pathlib import Path
 
 import nameko
 from eventlet.support.psycopg2_patcher import make_psycopg_green
@@ -34,6 +30,10 @@ from liaison_kit.telemetry import log, start_logging
 from liaison_kit.trust.keys import Keyring
 from liaison_sdk.errors import Unavailable
 from liaison_sdk.events import Event
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from forked import take_orders
 
 
 def listener(service_name: str, database: str) -> type:
@@ -163,41 +163,5 @@ def serve() -> None:
     service.db.dispose()  # type: ignore[attr-defined]
 
 
-def answer(order: dict[str, Any]) -> int | None:
-    """Start a process, or tell how one has ended: its exit code, None while it runs."""
-    if "ended" in order:
-        pid, status = os.waitpid(order["ended"], os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if pid else None
-    pid = os.fork()
-    if pid:
-        return pid
-    # A hub of its own: the one that was forked polls through a descriptor that all would share.
-    eventlet.hubs.use_hub()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    log_file = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log_file, 1)
-    os.dup2(log_file, 2)
-    os.environ.update(order["environment"])
-    code = 1
-    try:
-        serve()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        # Not the way out of the process that forked us.
-        os._exit(code)
-
-
-def stop_all(*_: Any) -> None:
-    """Take every process that was forked here along."""
-    os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    # Importing takes seconds; forking what has been imported takes milliseconds.
-    signal.signal(signal.SIGTERM, stop_all)
-    for line in sys.stdin:
-        sys.stdout.write(f"{json.dumps(answer(json.loads(line)))}\n")
-        sys.stdout.flush()
-    stop_all()
+    take_orders(serve)

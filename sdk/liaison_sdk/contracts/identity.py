@@ -6,9 +6,19 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, EmailStr, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
+from pydantic_extra_types.currency_code import Currency
 
 from liaison_sdk.events import Event
-from liaison_sdk.types import WITHOUT_NUL, Closed, ExternalId, Name, ShortText, field
+from liaison_sdk.types import (
+    WITHOUT_NUL,
+    Closed,
+    Country,
+    ExternalId,
+    Name,
+    ShortText,
+    TimeZone,
+    field,
+)
 
 Locale = Literal["en", "fr"]
 RowRule = Literal["own", "team", "all"]
@@ -17,8 +27,11 @@ Email = Annotated[EmailStr, AfterValidator(str.lower)]
 """An address in lower case, so that one person can't be there twice."""
 
 
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 200
+
+
 def _of_good_length(password: SecretStr) -> SecretStr:
-    if not 10 <= len(password) <= 200:
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise PydanticCustomError("password_length", "A password has 10 to 200 characters")
     return password
 
@@ -26,7 +39,7 @@ def _of_good_length(password: SecretStr) -> SecretStr:
 Password = Annotated[
     SecretStr,
     AfterValidator(_of_good_length),
-    Field(json_schema_extra={"minLength": 10, "maxLength": 200}),
+    Field(json_schema_extra={"minLength": SHORTEST_PASSWORD, "maxLength": LONGEST_PASSWORD}),
 ]
 """A password; its length is all that is asked of it."""
 
@@ -72,11 +85,15 @@ class User(BaseModel):
 
 
 class NewUser(Closed):
-    """A user to add; with an e-mail and a password they can sign in at once."""
+    """A user to add; with an e-mail and a password they can sign in at once.
+
+    With an e-mail and no password they are invited to set one, unless `invite` is false.
+    """
 
     name: Name
     email: Email | None = None
     password: Password | None = None
+    invite: bool = True
     title: ShortText | None = None
     team_id: UUID | None = None
     manager_id: UUID | None = None
@@ -111,6 +128,26 @@ class NewPassword(Closed):
     password: Password
     current_password: Annotated[SecretStr, Field(max_length=200)] | None = None
     keep_tokens: bool = False
+
+
+class Invitation(BaseModel):
+    """A mail with a link by which somebody sets their first password."""
+
+    expires_at: dt.datetime = field("Expires", "Expire le")
+
+
+class PasswordResetWanted(Closed):
+    """Somebody who has forgotten their password; `tenant` (its name or slug) tells where."""
+
+    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL)]
+    tenant: ShortText | None = None
+
+
+class PasswordByLink(Closed):
+    """A new password, and the end of the link in the mail, after `/password/`."""
+
+    link: Annotated[SecretStr, Field(max_length=400)]
+    password: Password
 
 
 class EndedTokens(BaseModel):
@@ -248,11 +285,26 @@ class RenewedPrincipal(BaseModel):
 
 
 class Tenant(BaseModel):
-    """An organisation whose data nobody else sees."""
+    """An organisation whose data nobody else sees, and where it is: a bare date is a day there."""
 
     id: UUID
-    name: str
-    slug: str
+    name: str = field("Name", "Nom")
+    slug: str = field("Short name", "Nom court")
+    time_zone: str = field("Time zone", "Fuseau horaire")
+    country: str | None = field("Country", "Pays")
+    currency: str = field("Currency", "Devise")
+    language: Locale = field("Language", "Langue")
+    version: int = field("Version", "Version")
+
+
+class TenantChanges(Closed):
+    """What to set of one's organisation; what is not sent stays."""
+
+    name: Name = "-"
+    time_zone: TimeZone = "UTC"
+    country: Country | None = None
+    currency: Currency = Currency("EUR")
+    language: Locale = "en"
 
 
 class Me(BaseModel):
@@ -275,10 +327,17 @@ class Administrator(Closed):
 
 
 class NewTenant(Closed):
-    """An organisation to set up; its slug is made of its name unless it is given."""
+    """An organisation to set up; its slug is made of its name unless it is given.
+
+    Its language is that of its administrator unless one is given.
+    """
 
     name: Name
     slug: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
+    time_zone: TimeZone = "UTC"
+    country: Country | None = None
+    currency: Currency = Currency("EUR")
+    language: Locale | None = None
     administrator: Administrator
 
 
@@ -356,6 +415,28 @@ class TenantCreated(Event):
     tenant_id: UUID
     name: str
     locale: Locale
+
+
+class TenantRef(BaseModel):
+    """An organisation as services keep it; `version` grows with every change of what is here."""
+
+    name: str
+    time_zone: str
+    country: str | None
+    currency: str
+    language: Locale
+    version: int
+
+
+class TenantSaved(Event):
+    """An organisation was set up or changed."""
+
+    source: ClassVar[str] = "identity"
+    type: ClassVar[str] = "tenant_saved"
+    key_field: ClassVar[str | None] = "tenant_id"
+
+    tenant_id: UUID
+    tenant: TenantRef
 
 
 class UsersSaved(Event):

@@ -19,7 +19,7 @@ from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import Page
-from liaison_kit.resources import Resource
+from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
@@ -55,6 +55,7 @@ class Contacts(Service):
         Told(COMPANIES, companies.tell, companies.tell_removed),
         Told(PEOPLE, people.tell, people.tell_removed),
     )
+    tidies = (*Service.tidies, *TIDIES)
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),

@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any, Literal, NamedTuple
 
+from liaison_gateway.crews import declared_in
 from liaison_gateway.routes import Module, Operation, Table
 
 FRESH_S = 60.0
@@ -37,9 +38,10 @@ class Announcement(NamedTuple):
 def _check(service: str, manifest: dict[str, Any]) -> None:
     """Raise unless the API can be composed from this: one bad manifest must not harm the others."""
     table = Table()
-    for declared in manifest.get("operations", ()):
-        if declared.get("path"):
-            table.add(Operation(Module(service), declared))
+    for declared in declared_in(manifest):
+        if declared.get("page") and not str(declared["path"]).startswith(f"/p/{service}/"):
+            raise ValueError("a service's pages are below its own address")
+        table.add(Operation(Module(service), declared))
     for event in manifest.get("events") or ():
         str(event["type"])
     dict(manifest.get("schemas") or {})

@@ -32,6 +32,7 @@ from liaison_gateway.openapi import Document
 from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
 from liaison_gateway.routes import PREFIX
 from liaison_gateway.server import make_ops_server, make_server
+from liaison_kit.pages import layout
 from liaison_kit.process.metrics import REFUSED
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
@@ -64,7 +65,7 @@ class Gateway:
             on_unserved=lambda crew: self.registry.presence.unserved(crew),
             declares=settings.declare_exchanges,
         )
-        self.registry = Registry(on_lost=self.bus.lost, on_silence=self.bus.silent)
+        self.registry = Registry(self.bus.lost, self.bus.silent, settings.hung_after_s)
         self.live = Live(self.registry)
         self.listener = Listener(
             settings.broker,
@@ -154,6 +155,7 @@ class Gateway:
                 WebRoute("/docs", _page("docs.html")),
                 WebRoute("/docs/docs.css", _page("docs.css")),
                 WebRoute("/docs/docs.js", _page("docs.js")),
+                WebRoute(layout.STYLESHEET, _stylesheet),
                 WebRoute("/health/live", _alive),
                 WebRoute("/", _home),
             ],
@@ -254,6 +256,11 @@ def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
         return Response(content, headers=headers, media_type=PAGES[name])
 
     return page
+
+
+async def _stylesheet(_request: Request) -> Response:
+    headers = {"Cache-Control": "public, max-age=3600"}
+    return Response(layout.stylesheet(), headers=headers, media_type="text/css")
 
 
 async def _alive(_request: Request) -> Response:

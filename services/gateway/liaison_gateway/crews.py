@@ -1,6 +1,7 @@
 """Crews: the processes of a service that offer the same, and take calls from one queue."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from liaison_gateway.problems import ModuleBusy
@@ -92,9 +93,7 @@ class Crew:
         self.manifest = manifest
         self.version = _version(manifest.get("version", "0"))
         self.signatures = {
-            (str(o["method"]).upper(), str(o["path"])): signature(o)
-            for o in manifest.get("operations", ())
-            if o.get("path")
+            (str(o["method"]).upper(), str(o["path"])): signature(o) for o in declared_in(manifest)
         }
 
     @property
@@ -144,6 +143,15 @@ class Crew:
         self.unanswered -= 1
         if self.unanswered < self.workers:
             self._busy_since = None
+
+
+def declared_in(manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a manifest offers over HTTP: operations, and pages, which say that they are."""
+    for operation in manifest.get("operations", ()):
+        if operation.get("path"):
+            yield operation
+    for page in manifest.get("pages", ()):
+        yield {**page, "page": True}
 
 
 def signature(operation: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
 from opentelemetry.trace import SpanKind, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,12 +52,15 @@ from liaison_gateway.rates import Rates, payer_at
 from liaison_gateway.routes import PREFIX, Operation, Route
 from liaison_gateway.shared import Shared, declared_query
 from liaison_gateway.uploads import Files
+from liaison_gateway.visits import PAGE_HEADERS, PAGES_PREFIX, error_page, sealed_body
+from liaison_kit.pages.layout import STYLESHEET
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log, span, tracing
 from liaison_sdk.errors import Forbidden, LiaisonError, NotFound
 
 SIGN_IN_FAILS_AFTER_S = 0.5
-"""A sign-in that fails takes this long, whatever the reason: how long it takes tells nothing."""
+"""A sign-in that fails takes this long, whatever the reason: how long it takes tells nothing. So
+does whatever else is guessable."""
 
 DRAINED_BYTES = 8 << 20
 """Up to this size a refused body is still read and thrown away, so that the client sees why."""
@@ -81,6 +84,8 @@ ASKS_WHO = frozenset({PREFIX.encode() + path for path in (b"/menu", b"/records",
 
 _NO_BODY = frozenset({204, 304})
 _PREFIX = PREFIX.encode() + b"/"
+_PAGES = PAGES_PREFIX.encode()
+_STYLESHEET = STYLESHEET.encode()
 
 
 class Door:
@@ -129,6 +134,11 @@ class Door:
             found = None
             if raw_path.startswith(_PREFIX):
                 found = self.registry.table.find(raw_path[len(PREFIX) :].decode("ascii"))
+            elif raw_path.startswith(_PAGES):
+                found = self.registry.pages.find(raw_path.decode("ascii"))
+                if found is None and raw_path != _STYLESHEET:
+                    self._charge(scope, headers)
+                    raise self.nothing_here(scope["path"])
             if found is None:
                 status = await self._elsewhere(scope, receive, send, headers, trace)
                 return
@@ -143,7 +153,7 @@ class Door:
                 return
             if tracing():
                 parent = trace if b"traceparent" in headers else None
-                facts = {"http.request.method": method, "http.route": PREFIX + route.path}
+                facts = {"http.request.method": method, "http.route": route.whole_path}
                 with span(route.name, parent, SpanKind.SERVER, **facts) as inner:
                     trace = inner or trace
                     status = await self._answer(scope, receive, send, route, values, headers, trace)
@@ -179,6 +189,8 @@ class Door:
         """Take one routed request to its service and the reply back."""
         arrived = time.monotonic()
         operation = route.operation
+        if operation.page:
+            return await self._visit(scope, receive, send, route, values, headers, trace)
         caller = await self._caller(scope, operation, headers, trace)
         incoming = Incoming(headers, trace, self._timeout_s)
         if caller is ANONYMOUS:
@@ -219,7 +231,9 @@ class Door:
                 )
                 if reply.head.status == 202:
                     self.shared.remember_location(reply, operation.service)
-                if operation.name == "sign_in" and reply.head.status == 401:
+                if operation.guessable or (
+                    operation.name == "sign_in" and reply.head.status == 401
+                ):
                     await asyncio.sleep(arrived + SIGN_IN_FAILS_AFTER_S - time.monotonic())
         if reply.head.parts:
             incoming.ask_again = self._asking_again(caller, headers, trace)
@@ -229,6 +243,59 @@ class Door:
             extra = self._session_cookies(scope, operation, headers, reply)
         return await self._send_reply(scope, send, headers, trace, reply, extra)
 
+    async def _visit(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        route: Route,
+        values: list[str],
+        headers: dict[bytes, bytes],
+        trace: str,
+    ) -> int:
+        """Show a page, or take its form; whoever comes is a stranger."""
+        arrived = time.monotonic()
+        operation = route.operation
+        if operation.guessable:
+            self.rates.charge_sign_in(_address(scope))
+        else:
+            self.rates.charge_address(_address(scope))
+        incoming = Incoming(headers, trace, self._timeout_s)
+        incoming.source = _address(scope)
+        body = await sealed_body(
+            incoming, route, values, scope["query_string"], receive, self._body_timeout_s
+        )
+        reply = await self.bus.call(operation.target, incoming.head(), body, incoming.timeout_s)
+        if operation.guessable:
+            await asyncio.sleep(arrived + SIGN_IN_FAILS_AFTER_S - time.monotonic())
+        status = reply.head.status
+        # What is no page says what went wrong, in words for programs.
+        shown = dict(reply.head.headers).get(b"content-type", b"").startswith(b"text/html")
+        text = reply.body if shown else error_page(status, headers)
+        await self._send_page(scope, send, status, text, trace)
+        return status
+
+    async def _send_page(
+        self,
+        scope: Scope,
+        send: Send,
+        status: int,
+        text: bytes,
+        trace: str,
+        more: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        out = [
+            (b"content-type", b"text/html; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+            *PAGE_HEADERS,
+            *(HTTPS_HEADERS[len(SECURITY_HEADERS) :] if scope["scheme"] == "https" else []),
+            (b"traceresponse", trace.encode()),
+            *more,
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": out})
+        shown = b"" if scope["method"] == "HEAD" else text
+        await send({"type": "http.response.body", "body": shown})
+
     # ---- who
 
     async def _caller(
@@ -236,7 +303,7 @@ class Door:
     ) -> Caller:
         if not operation.public:
             return await self._known_caller(scope, headers, trace)
-        if operation.name == "sign_in":
+        if operation.guessable or operation.name == "sign_in":
             self.rates.charge_sign_in(_address(scope))
             check_origin(headers)
         else:
@@ -534,7 +601,7 @@ class Door:
 
     def nothing_here(self, path: str) -> LiaisonError:
         """Why no route matches: there is none, or nobody has said yet which there are."""
-        if path.startswith(PREFIX + "/") and self.registry.listening:
+        if path.startswith((PREFIX + "/", PAGES_PREFIX)) and self.registry.listening:
             return NotReady()
         return NotFound(f"There is nothing at {path[:LONGEST_SHOWN]}.")
 
@@ -558,7 +625,13 @@ class Door:
         trace: str,
         headers: dict[bytes, bytes],
     ) -> None:
-        """Answer with a problem document."""
+        """Answer with a problem document, or a page where pages are."""
+        if scope["raw_path"].startswith(_PAGES):
+            more = [(n.lower().encode(), v.encode()) for n, v in headers_of(error).items()]
+            text = error_page(error.status, headers)
+            more += _ending(headers)
+            await self._send_page(scope, send, error.status, text, trace, more)
+            return
         body = body_of(error, trace[3:35])
         common = SECURITY_HEADERS if scope["scheme"] != "https" else HTTPS_HEADERS
         out = [
@@ -568,10 +641,7 @@ class Door:
             *common,
             (b"traceresponse", trace.encode()),
         ]
-        length = headers.get(b"content-length", b"0")
-        if b"transfer-encoding" in headers or int(length) > DRAINED_BYTES:
-            # Nobody will read the rest of that body.
-            out.append((b"connection", b"close"))
+        out += _ending(headers)
         await send({"type": "http.response.start", "status": error.status, "headers": out})
         await send(
             {"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body}
@@ -580,6 +650,13 @@ class Door:
 
 class _BrokeOffError(Exception):
     """An answer that had begun cannot be finished."""
+
+
+def _ending(headers: Mapping[bytes, bytes]) -> RawHeaders:
+    """What ends the connection, where nobody will read the rest of the request's body."""
+    length = headers.get(b"content-length", b"0")
+    unread = b"transfer-encoding" in headers or int(length) > DRAINED_BYTES
+    return [(b"connection", b"close")] if unread else []
 
 
 def _address(scope: Scope) -> str:

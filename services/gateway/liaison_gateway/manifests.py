@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from liaison_gateway import announcements
-from liaison_gateway.crews import Crew, signature
+from liaison_gateway.crews import Crew, declared_in, signature
 from liaison_gateway.presence import Presence
 from liaison_gateway.routes import Module, Operation, Table
 from liaison_kit.telemetry import log
@@ -28,14 +28,21 @@ class Registry:
     none and answers 404.
     """
 
-    def __init__(self, on_lost: Callable[[Crew], None], on_silence: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        on_lost: Callable[[Crew], None],
+        on_silence: Callable[[str], None],
+        hung_after_s: float,
+    ) -> None:
         self.modules: dict[str, Module] = {}
         self.table = Table()
+        self.pages = Table("")
+        """The pages of all services."""
         self.revision = 0
         """Goes up whenever the composed API changes."""
         self.permissions: list[str] = []
         """Every permission that a module has announced."""
-        self.presence = Presence(self._changed, on_lost)
+        self.presence = Presence(self._changed, on_lost, hung_after_s)
         self._on_silence = on_silence
         self._up_since: float | None = None
         self.on_new_service: Callable[[str], None] = lambda _service: None
@@ -100,9 +107,8 @@ class Registry:
         before = {(o["method"].upper(), o["path"]): o for o in module.offered}
         offered: dict[tuple[str, str], dict[str, Any]] = {}
         for manifest in manifests:
-            for declared in manifest.get("operations", ()):
-                if declared.get("path"):
-                    offered.setdefault((declared["method"].upper(), declared["path"]), declared)
+            for declared in declared_in(manifest):
+                offered.setdefault((declared["method"].upper(), declared["path"]), declared)
         until = time.monotonic() + REMEMBERED_S
         module.left |= {key: (declared, until) for key, declared in before.items()}
         module.left = {key: kept for key, kept in module.left.items() if key not in offered}
@@ -120,7 +126,7 @@ class Registry:
         return sorted(named | {permission for permission in asked if permission is not None})
 
     def _compose(self) -> None:
-        table = Table()
+        table, pages = Table(), Table("")
         for name in sorted(self.modules):
             module = self.modules[name]
             # Calls that are under way go on with the operation that they were made for.
@@ -138,7 +144,8 @@ class Registry:
                 if operation.key in now:
                     operation.target.heir = now[operation.key].target
             for operation in module.operations:
-                if not table.add(operation):
+                place = pages if operation.page else table
+                if not place.add(operation):
                     log.warning(
                         "two services claim one path",
                         service=name,
@@ -147,7 +154,8 @@ class Registry:
                     )
             self._route(module, self.presence.crews(name))
         table.keep_timings(self.table)
-        self.table = table
+        pages.keep_timings(self.pages)
+        self.table, self.pages = table, pages
         self.permissions = self._permissions()
         self.revision += 1
 

@@ -40,7 +40,7 @@ class Figures(Collector):
             "Time from the request's head to the answer's last byte.",
             labels=["method", "route", "status"],
         )
-        for route in (*self._registry.table, self._door.unrouted):
+        for route in (*self._registry.table, *self._registry.pages, self._door.unrouted):
             for status, timing in route.timings.items():
                 buckets: list[tuple[str, float]] = []
                 running = 0

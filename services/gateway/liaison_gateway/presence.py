@@ -17,8 +17,6 @@ SILENT_AFTER_S = 35.0
 """Services announce themselves every 10 s; three missed announcements are silence."""
 ASK_AGAIN_S = 0.25
 """The broker may notice a moment later than we do that a connection has ended."""
-HUNG_AFTER_S = 2.0
-"""A process answers within milliseconds, also when its workers are busy."""
 LEFT_REMEMBERED_S = 2.0
 """What a process said before it left may be heard after it."""
 LAST_ANSWERS_S = 0.25
@@ -29,14 +27,22 @@ class Presence:
     """All crews of all services.
 
     `on_change(service)` is called when somebody came, left, or stopped answering, and
-    `on_lost(crew)` when nobody of a crew is left to answer what it has taken.
+    `on_lost(crew)` when nobody of a crew is left to answer what it has taken. A process that is
+    asked for a word answers within milliseconds, also when its workers are busy: one that has not
+    within `hung_after_s` is hung.
     """
 
-    def __init__(self, on_change: Callable[[str], None], on_lost: Callable[[Crew], None]) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[str], None],
+        on_lost: Callable[[Crew], None],
+        hung_after_s: float,
+    ) -> None:
         self._crews: dict[str, dict[str, Crew]] = {}
         self._left: dict[tuple[str, str], float] = {}
         self._on_change = on_change
         self._on_lost = on_lost
+        self._hung_after_s = hung_after_s
         self.ask: Callable[[str], None] = lambda _address: None
 
     def crews(self, service: str) -> list[Crew]:
@@ -107,7 +113,7 @@ class Presence:
                     self._remove(crew, instance, "it left")
                 elif instance.heard_at < now - SILENT_AFTER_S:
                     self._remove(crew, instance, "it fell silent")
-                elif instance.asked_at is None or instance.asked_at > now - HUNG_AFTER_S:
+                elif instance.asked_at is None or instance.asked_at > now - self._hung_after_s:
                     continue
                 elif not instance.hung:
                     log.warning("process hangs", service=service, instance=instance.id)

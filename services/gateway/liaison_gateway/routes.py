@@ -56,10 +56,12 @@ class Operation:
 
     __slots__ = (
         "download",
+        "guessable",
         "key",
         "manifest",
         "module",
         "name",
+        "page",
         "permission",
         "public",
         "records",
@@ -78,6 +80,8 @@ class Operation:
         self.public = bool(manifest.get("public"))
         self.upload = bool(manifest.get("upload"))
         self.download = bool(manifest.get("download"))
+        self.page = bool(manifest.get("page"))
+        self.guessable = bool(manifest.get("guessable"))
         self.records = frozenset(manifest.get("records") or ())
         self.target = Target(
             module.name,
@@ -91,12 +95,23 @@ class Operation:
 class Route:
     """A method and a path: one operation, or several services' when it is shared."""
 
-    __slots__ = ("method", "name", "operation", "operations", "params", "path", "shared", "timings")
+    __slots__ = (
+        "method",
+        "name",
+        "operation",
+        "operations",
+        "params",
+        "path",
+        "shared",
+        "timings",
+        "whole_path",
+    )
 
-    def __init__(self, method: str, path: str, shared: str | None) -> None:
+    def __init__(self, method: str, path: str, shared: str | None, prefix: str = PREFIX) -> None:
         self.method = method
         self.path = path
-        self.name = f"{method} {PREFIX}{path}"
+        self.whole_path = prefix + path
+        self.name = f"{method} {self.whole_path}"
         self.shared = shared
         self.params = tuple(s[1:-1] for s in path.split("/") if s.startswith("{"))
         self.operations: list[Operation] = []
@@ -130,9 +145,10 @@ Methods = dict[str, Route]
 
 
 class Table:
-    """All routes; a literal segment wins over a parameter."""
+    """All routes below a prefix; a literal segment wins over a parameter."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self._root = _Node()
         self._routes: dict[tuple[str, str], Route] = {}
 
@@ -153,7 +169,7 @@ class Table:
                 node = node.literal.setdefault(segment, _Node())
         route = node.methods.get(method)
         if route is None:
-            route = node.methods[method] = Route(method, path, shared)
+            route = node.methods[method] = Route(method, path, shared, self._prefix)
             self._routes[method, path] = route
         elif not shared or route.shared != shared:
             return False
@@ -161,7 +177,7 @@ class Table:
         return True
 
     def find(self, path: str) -> tuple[Methods, list[str]] | None:
-        """The routes at a raw path below the prefix (`/contacts/17`) and its parameters' values."""
+        """The routes at a raw path, less the prefix (`/contacts/17`), and its parameters."""
         node = self._root
         values: list[str] = []
         segments = path.split("/")

@@ -14,6 +14,8 @@ from pika.exceptions import AMQPError
 from liaison_kit.testing import keyring
 from liaison_kit.trust.signatures import Signer
 
+ALIVE_EVERY_S = 10
+
 Answer = tuple[dict[str, Any], bytes]
 Handler = Callable[[dict[str, Any], bytes], Answer | None]
 """Given the `liaison` header and the body; None means: never answer."""
@@ -193,8 +195,15 @@ class Peer:
         for name in set(self.handlers) - offered:
             self._take(f"rpc-{self.service}.internal.{name}", f"{self.service}.internal.{name}")
         self._announce()
+        self._connection.call_later(ALIVE_EVERY_S, self._say_alive)
         self._up.set()
         channel.start_consuming()
+
+    def _say_alive(self) -> None:
+        """As every service does, however long the tests take."""
+        if self._connection is not None and self._connection.is_open:
+            self._say_here()
+            self._connection.call_later(ALIVE_EVERY_S, self._say_alive)
 
     def _take(self, queue: str, routing_key: str) -> None:
         self._channel.queue_declare(queue, durable=True, auto_delete=True)
@@ -208,7 +217,12 @@ class Peer:
             self.discovered += 1
             self._announce()
             return
-        self._tell({"service": self.service, "instance": self.manifest["instance"], "here": True})
+        self._say_here()
+
+    def _say_here(self) -> None:
+        if not self.silent:
+            here = {"service": self.service, "instance": self.manifest["instance"], "here": True}
+            self._tell(here)
 
     def _announce(self) -> None:
         self._tell(self.manifest)

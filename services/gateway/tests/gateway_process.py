@@ -69,7 +69,9 @@ class Gateway:
                 "LIAISON_HTTP_PORT": str(self.port),
                 "LIAISON_OPS_PORT": str(self.ops_port),
                 "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
-                "LIAISON_REQUEST_TIMEOUT_S": "3",
+                # The machine may be busy with other things.
+                "LIAISON_REQUEST_TIMEOUT_S": "20",
+                "LIAISON_HUNG_AFTER_S": "6",
                 **({"FORWARDED_ALLOW_IPS": "127.0.0.1"} if behind_proxy else {}),
                 **{f"LIAISON_{name.upper()}": value for name, value in settings.items()},
             },

@@ -33,6 +33,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--password", help="the administrator's password, at least 10 characters")
     parser.add_argument("--user", default="Administrator", help="the administrator's name")
     parser.add_argument("--locale", default="en", choices=("en", "fr"))
+    parser.add_argument("--time-zone", default="UTC", help="as in Europe/Paris (default: UTC)")
+    parser.add_argument("--country", help="two letters, as in FR: whose public holidays it has")
+    parser.add_argument("--currency", default="EUR", help="three letters (default: EUR)")
     given = parser.parse_args(arguments)
     password = given.password or os.environ.get("LIAISON_ADMIN_PASSWORD")
     try:
@@ -40,6 +43,9 @@ def main(arguments: list[str]) -> int:
             {
                 "name": given.name,
                 "slug": given.slug,
+                "time_zone": given.time_zone,
+                "country": given.country,
+                "currency": given.currency,
                 "administrator": {
                     "name": given.user,
                     "email": given.email,

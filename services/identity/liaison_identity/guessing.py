@@ -22,6 +22,7 @@ _GUESS = "SELECT * FROM sign_in_guess(%(source)s, %(email)s, %(organisation)s, %
 _NO_GUESS = "SELECT sign_in_was_no_guess(%(source)s, %(account)s, %(usual)s)"
 _CONFIRM = "SELECT confirm_guess(%(about)s)"
 _CONFIRMED = "SELECT confirm_was_no_guess(%(about)s)"
+_RESET = "SELECT * FROM reset_wanted(%(source)s, %(email)s, %(organisation)s)"
 _USUAL = text(
     "WITH kept AS (INSERT INTO usual_sources AS u (tenant_id, user_id, source, last_at)"
     " VALUES (:tenant, :user, :source, :now)"
@@ -66,6 +67,16 @@ def right(db: Database, source: str, allowed: Iterable[Try]) -> None:
         for found in allowed:
             given = {"source": source, "account": found.account, "usual": found.usual}
             session.connection().exec_driver_sql(_NO_GUESS, given)
+
+
+def resets(
+    db: Database, source: str, email: str, organisation: str | None
+) -> list[tuple[UUID, UUID]]:
+    """The accounts, as tenant and user, that a link to a new password may be mailed to now."""
+    given = {"source": source, "email": email, "organisation": organisation}
+    with db.reading(Context(tenant=NOBODY)) as session:
+        rows = session.connection().exec_driver_sql(_RESET, given).all()
+    return [(row.tenant_id, row.user_id) for row in rows]
 
 
 def may_confirm(db: Database, who: Sequence[object]) -> bool:

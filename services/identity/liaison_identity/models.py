@@ -21,7 +21,14 @@ class Tenant(Base):
     name: Mapped[str]
     slug: Mapped[str]
     active: Mapped[bool]
+    time_zone: Mapped[str]
+    country: Mapped[str | None]
+    currency: Mapped[str]
+    language: Mapped[str]
+    version: Mapped[int]
     created_at: Mapped[dt.datetime]
+    updated_at: Mapped[dt.datetime]
+    updated_by: Mapped[UUID | None]
 
 
 class User(Record, Base):
@@ -81,6 +88,24 @@ class Token(TenantRow, Base):
     expires_at: Mapped[dt.datetime | None]
     last_used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
+
+
+class PasswordLink(TenantRow, Base):
+    """A link by which somebody sets their password, once: its hash, never itself.
+
+    It is good for as long as the user's e-mail is the one that it was mailed to.
+    """
+
+    __tablename__ = "password_links"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    user_id: Mapped[UUID]
+    email: Mapped[str]
+    kind: Mapped[str]
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[dt.datetime]
+    expires_at: Mapped[dt.datetime]
+    used_at: Mapped[dt.datetime | None]
 
 
 class Audit(TenantRow, Base):

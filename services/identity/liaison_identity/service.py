@@ -6,7 +6,18 @@ from uuid import UUID
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from liaison_identity import guessing, passwords, roles, sign_in, teams, tenants, tokens, users
+from liaison_identity import (
+    guessing,
+    new_passwords,
+    passwords,
+    roles,
+    sign_in,
+    teams,
+    tenants,
+    tokens,
+    users,
+    visits,
+)
 from liaison_identity.audit import AUDIT
 from liaison_identity.importing import IMPORTED_USERS
 from liaison_identity.roles import ROLES
@@ -14,10 +25,11 @@ from liaison_identity.teams import TEAMS
 from liaison_identity.users import USERS
 from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
-from liaison_kit.calls.wire import Call, Raw, Version
+from liaison_kit.calls.wire import Call, Raw, Reply, Version, Visit
 from liaison_kit.context import Context, Principal
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.pages.serving import form, page
 from liaison_kit.service import Service
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
@@ -25,6 +37,7 @@ from liaison_sdk.contracts.identity import (
     Authenticated,
     Credentials,
     EndedTokens,
+    Invitation,
     IssuedToken,
     Me,
     NewPassword,
@@ -32,12 +45,15 @@ from liaison_sdk.contracts.identity import (
     NewTeam,
     NewToken,
     NewUser,
+    PasswordByLink,
+    PasswordResetWanted,
     PrincipalToRenew,
     RenewedPrincipal,
     Role,
     RoleChanges,
     Team,
     TeamChanges,
+    TenantChanges,
     Token,
     TokenToCheck,
     User,
@@ -57,8 +73,11 @@ class Identity(Service):
     label = Label(en="People and rights", fr="Utilisateurs et droits")
     records = (USERS, TEAMS, ROLES)
     importables = (IMPORTED_USERS,)
-    tidies = ("tidy", "tidy_guesses")
-    tells = (Told(USERS, users.tell, users.tell_removed),)
+    tidies = ("tidy", "empty_trash", "tidy_guesses", "tidy_password_links")
+    tells = (
+        Told(tenants.TENANT, tenants.tell, tenants.tell_removed),
+        Told(USERS, users.tell, users.tell_removed),
+    )
     permissions = {
         "users:read": Label(en="See users", fr="Voir les utilisateurs"),
         "users:write": Label(en="Change users", fr="Modifier les utilisateurs"),
@@ -72,6 +91,8 @@ class Identity(Service):
             fr="Modifier ses propres jetons et son mot de passe",
         ),
         "audit:read": Label(en="See the audit trail", fr="Voir le journal d'audit"),
+        "tenant:read": Label(en="See the organisation", fr="Voir l'organisation"),
+        "tenant:write": Label(en="Change the organisation", fr="Modifier l'organisation"),
     }
     menu = (
         {"label": {"en": "Users", "fr": "Utilisateurs"}, "path": "/users", "icon": "user"},
@@ -83,6 +104,7 @@ class Identity(Service):
         {"type": "user_removed", "record": "users", "permission": "users:read"},
         {"type": "team_saved", "record": "teams", "permission": "teams:read"},
         {"type": "role_saved", "record": "roles", "permission": "roles:read"},
+        {"type": "tenant_saved", "record": "tenant", "permission": "tenant:read"},
     )
 
     # --- signing in ------------------------------------------------------------------------------
@@ -124,6 +146,40 @@ class Identity(Service):
             kind=principal.kind,
         )
 
+    # --- new passwords ---------------------------------------------------------------------------
+
+    @post("/password-resets", public=True, guessable=True)
+    def ask_password_reset(self, call: Call, wanted: PasswordResetWanted) -> None:
+        """Have a link to a new password mailed; the answer is the same whoever the e-mail is of."""
+        source = call.meta.get("source") or ""
+        new_passwords.mail_links(self.db, wanted.email, wanted.tenant, source)
+
+    @post("/password-resets/completion", public=True, guessable=True, problems=[404])
+    def complete_password_reset(self, call: Call, new: PasswordByLink) -> None:
+        """Set a password by the link of a mail, once; whatever was signed in ends."""
+        link, source = new.link.get_secret_value(), call.meta.get("source") or ""
+        new_passwords.set_by_link(self.db, self.keys, link, new.password, source)
+
+    @page("/forgotten")
+    def show_forgotten(self, visit: Visit) -> Reply:
+        """Where a link to a new password is asked for."""
+        return visits.forgotten(visit)
+
+    @form("/forgotten", guessable=True)
+    def take_forgotten(self, visit: Visit) -> Reply:
+        """Have the link mailed; the page is the same whoever the e-mail is of."""
+        return visits.asked(self.db, visit)
+
+    @page("/password/{link}")
+    def show_new_password(self, visit: Visit, link: str) -> Reply:
+        """Where the link of a mail leads."""
+        return visits.new_password(self.db, self.keys, visit, link)
+
+    @form("/password/{link}", guessable=True)
+    def take_new_password(self, visit: Visit, link: str) -> Reply:
+        """Set the password."""
+        return visits.chosen(self.db, self.keys, visit, link)
+
     @internal()
     def resolve_users(self, session: Session, asked: Names) -> FoundIds:
         """Which users have these names or e-mail addresses."""
@@ -133,6 +189,20 @@ class Identity(Service):
     def known_users(self, session: Session, asked: Ids) -> KnownUsers:
         """What others keep of these users."""
         return KnownUsers(users=users.known(session, asked.ids))
+
+    # --- the organisation ------------------------------------------------------------------------
+
+    @get("/tenant", allow="tenant:read")
+    def get_tenant(self, session: Session) -> Raw[contracts.Tenant]:
+        """Your organisation: its time zone, country, currency and language."""
+        return _tenant(tenants.here(session))
+
+    @patch("/tenant", allow="tenant:write", problems=[412])
+    def change_tenant(
+        self, session: Session, changes: TenantChanges, version: Version
+    ) -> Raw[contracts.Tenant]:
+        """Change your organisation; without a country it has no public holidays."""
+        return _tenant(tenants.change(session, changes, version))
 
     # --- users -----------------------------------------------------------------------------------
 
@@ -194,6 +264,11 @@ class Identity(Service):
             if own:
                 guessing.remember(session, id, guessing.network(call.meta.get("source") or ""))
             return ended
+
+    @post("/users/{id}/invitation", allow="users:write", status=200, problems=[403, 404, 409])
+    def invite_user(self, session: Session, id: UUID) -> Invitation:
+        """Mail an invitation again to somebody who has no password yet; earlier ones end."""
+        return Invitation(expires_at=users.invite_again(session, id))
 
     # --- teams -----------------------------------------------------------------------------------
 
@@ -311,6 +386,10 @@ class Identity(Service):
 def _announced(call: Call) -> list[str]:
     """The permissions of the modules that run, as the gateway knows them."""
     return list(call.meta.get("permissions") or ())
+
+
+def _tenant(tenant: contracts.Tenant) -> Raw[contracts.Tenant]:
+    return Raw(tenant.model_dump_json().encode(), tenant.version)
 
 
 def _found(read: tuple[str, int] | None) -> Raw[Any]:

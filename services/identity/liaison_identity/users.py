@@ -1,5 +1,6 @@
 """Users: who works here, in which team, for whom, with which roles."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from liaison_identity import (
     audit,
     grants,
     guessing,
+    password_links,
     passwords,
     reach,
     roles,
@@ -37,7 +39,7 @@ from liaison_sdk.contracts.identity import (
     UserRemoved,
     UsersSaved,
 )
-from liaison_sdk.errors import InvalidInput, NotFound
+from liaison_sdk.errors import Conflict, InvalidInput, NotFound
 from liaison_sdk.labels import Label
 
 _manager = aliased(User, name="manager")
@@ -67,6 +69,18 @@ _TOLD = {"name", "email", "team_id", "manager_id", "active"}
 _GUARDED = {"email", "role_ids", "active"}
 
 
+class HasPassword(Conflict):
+    """An invitation is for who has no password yet."""
+
+    code, title = "has_password", "This user has a password already"
+
+
+class NotActive(Conflict):
+    """Who is not active can't sign in, with whatever password."""
+
+    code, title = "not_active", "This user is not active"
+
+
 class NoEmail(InvalidInput):
     """A password is of no use to a user who has no e-mail to sign in with."""
 
@@ -89,7 +103,7 @@ def create(session: Session, user: NewUser) -> Held[User]:
             session,
             USERS,
             User,
-            **user.model_dump(exclude={"password"}),
+            **user.model_dump(exclude={"password", "invite"}),
             password_hash=password_hash,
             search=search_text([user.name, user.email, user.title]),
         )
@@ -103,7 +117,22 @@ def create(session: Session, user: NewUser) -> Held[User]:
         roles=[str(role.id) for role in granted],
     )
     tell(session, [row.id])
+    if user.invite and row.active and row.email is not None and password_hash is None:
+        password_links.send(session, "invitation", row)
     return row
+
+
+def invite_again(session: Session, id: UUID) -> dt.datetime:
+    """Mail an invitation to somebody who has no password yet; until when it is good."""
+    may_set_password(session, id)
+    row = _user(session, id)
+    if row.password_hash is not None:
+        raise HasPassword("They can ask for a new one themselves")
+    if not row.active:
+        raise NotActive("Activate them first")
+    password_links.void(session, id)
+    audit.record(session, "user_invited", "users", id)
+    return password_links.send(session, "invitation", row)
 
 
 def change(session: Session, id: UUID, changes: UserChanges, version: int) -> User:
@@ -149,6 +178,7 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> Us
             administrators.keep_one(session)
         if not row.active or row.email is None:
             tokens.revoke_all(session, id)
+            password_links.void(session, id)
     details: dict[str, Any] = {"fields": sorted(changed)}
     if "role_ids" in changed:
         details["roles"] = [[str(role) for role in side] for side in changed["role_ids"]]
@@ -210,6 +240,7 @@ def set_password(
     may_set_password(session, id)
     ended = tokens.revoke_all(session, id, but=but, sessions_only=keep_tokens)
     guessing.forget(session, row.id)
+    password_links.void(session, row.id)
     audit.record(session, "password_set", "users", id, api_tokens_kept=keep_tokens)
     touch(session, User.id == id, password_hash=password_hash)
     return ended

@@ -30,8 +30,8 @@ def test_users_are_told_again_with_their_team_and_manager(
 
     again = tell_again(company, admin)
 
-    assert [type for type, _ in again] == ["users_saved"]
-    users = {user["id"]: user for user in again[0][1]["users"]}
+    assert [type for type, _ in again] == ["tenant_saved", "users_saved"]
+    users = {user["id"]: user for user in again[1][1]["users"]}
     assert set(users) == {admin["user"], manager["id"], rep["id"]}
     assert users[rep["id"]] == {
         "id": rep["id"],
@@ -55,9 +55,9 @@ def test_who_was_removed_is_told_as_removed(
 
     again = tell_again(company, admin)
 
-    assert [type for type, _ in again] == ["users_saved", "user_removed"]
-    assert [user["id"] for user in again[0][1]["users"]] == [admin["user"]]
-    assert again[1][1] == {"user_id": gone["id"], "record_version": 2}
+    assert [type for type, _ in again] == ["tenant_saved", "users_saved", "user_removed"]
+    assert [user["id"] for user in again[1][1]["users"]] == [admin["user"]]
+    assert again[2][1] == {"user_id": gone["id"], "record_version": 2}
 
 
 def test_users_and_their_audit_trail_stay_as_they_were(
@@ -80,6 +80,7 @@ def test_a_resend_tells_nothing_of_another_company(
 
     again = tell_again(company, admin)
 
-    assert [user["id"] for user in again[0][1]["users"]] == [admin["user"]]
+    assert [user["id"] for user in again[1][1]["users"]] == [admin["user"]]
+    assert again[0][1]["tenant_id"] == str(company.id)
     assert told(other.db, other.id) == before
     assert read(other.principal()).user != read(admin).user

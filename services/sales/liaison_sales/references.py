@@ -5,24 +5,28 @@ not known here may have been added a moment ago, so its owner is asked, who also
 caller may see: a record that is hidden from them is answered like one that never was.
 """
 
-import re
+import json
+from collections.abc import Container, Iterable
+from contextlib import suppress
 from typing import cast
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from liaison_kit import conditions
 from liaison_kit.calls.outside import answer_to
 from liaison_kit.context import NOBODY, context
 from liaison_kit.database.statements import Statement
-from liaison_kit.listing.asked import ListQuery
+from liaison_kit.listing.asked import WHERE, ListQuery
 from liaison_kit.records.references import unknown
 from liaison_kit.sight import peers_of
 from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.reps import REPS
 from liaison_sdk.contracts.questions import Ids
 from liaison_sdk.contracts.sales import Opportunity
+from liaison_sdk.errors import InvalidInput
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
+_PERSON = "contact_id"
 _MOST = 1000
 
 _CHECK = Statement("""
@@ -70,23 +74,53 @@ def seen(session: Session, query: ListQuery[Opportunity]) -> ListQuery[Opportuni
     principal = context(session).principal
     if principal is None or peers_of(principal, "contacts") is None:
         return query
-    pairs = [
-        (name, _seen(session, value)) if name.partition("[")[0] == "contact_id" else (name, value)
-        for name, value in query.pairs
-    ]
-    return ListQuery(pairs)
+    return ListQuery([(name, _seen(session, name, value)) for name, value in query.pairs])
 
 
-def _seen(session: Session, value: str) -> str:
-    parts = value.split(",")
-    ids = {part: UUID(part) for part in parts if _UUID.fullmatch(part)}
-    if not ids:
+def _seen(session: Session, name: str, value: str) -> str:
+    if name.partition("[")[0] == _PERSON:
+        return _without(value, _hidden(session, [value]))
+    return _seen_by_condition(session, value) if name == WHERE else value
+
+
+def _seen_by_condition(session: Session, value: str) -> str:
+    """A list's condition, in which they are nobody's ids as well."""
+    try:
+        tree = conditions.read(value)
+        rules = [rule for rule in conditions.raw_rules(tree) if rule.get("field") == _PERSON]
+        hidden = _hidden(session, [text for rule in rules for text in _texts(rule.get("value"))])
+        for rule in rules if hidden else ():
+            several = isinstance(rule.get("value"), list)
+            shown = [_without(text, hidden) for text in _texts(rule.get("value"))]
+            rule["value"] = shown if several else "".join(shown)
+        return json.dumps(tree) if hidden else value
+    except (InvalidInput, RecursionError):
+        # What is wrong with it the list will say.
         return value
+
+
+def _texts(value: object) -> list[str]:
+    parts = value if isinstance(value, list) else [value]
+    return [part for part in parts if isinstance(part, str)]
+
+
+def _without(value: str, hidden: Container[str]) -> str:
+    return ",".join(str(NOBODY) if part in hidden else part for part in value.split(","))
+
+
+def _hidden(session: Session, values: Iterable[str]) -> set[str]:
+    """Which parts of these texts, between commas, name somebody whom the caller may not see."""
+    ids: dict[str, UUID] = {}
+    for part in dict.fromkeys(part for value in values for part in value.split(",")):
+        # In every way in which a filter may write an id.
+        with suppress(ValueError):
+            ids[part] = UUID(part.strip())
+    if not ids:
+        return set()
     question = Ids(ids=list(ids.values())[:_MOST]).model_dump_json().encode()
     answer = answer_to(session, "contacts", "known_people", question)
     known = set(Ids.model_validate_json(answer).ids)
-    hidden = {part for part, id in ids.items() if id not in known}
-    return ",".join(str(NOBODY) if part in hidden else part for part in parts)
+    return {part for part, id in ids.items() if id not in known}
 
 
 def _found(

@@ -10,7 +10,7 @@ from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.resources import Resource
+from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sales import opportunities, pipelines, products, references, telling
 from liaison_sales.accounts import ACCOUNTS
@@ -66,7 +66,7 @@ class Sales(Service):
         Told(PRODUCTS, products.tell, products.tell_removed),
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = (*Service.tidies, "fold_opportunity_sums")
+    tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),

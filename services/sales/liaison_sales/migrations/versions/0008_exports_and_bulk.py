@@ -5,8 +5,8 @@ from alembic import op
 from liaison_kit.bulk.models import bulk_tables
 from liaison_kit.exports.models import export_tables
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
