@@ -13,6 +13,7 @@ from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs import Cancelled
+from liaison_kit.plugins import Hooks
 from liaison_kit.testing import about, at_work, call, in_hand, principal, told
 
 
@@ -21,7 +22,9 @@ class Desk:
 
     def __init__(self, db: Database, who: Context) -> None:
         self.db, self.who = db, who
-        self.service = at_work(Contacts, db, ask=staticmethod(self.nobody_is_known))
+        self.service = at_work(
+            Contacts, db, hooks=Hooks("contacts", 5.0), ask=staticmethod(self.nobody_is_known)
+        )
 
     @staticmethod
     def nobody_is_known(*_asked: Any) -> bytes:

@@ -26,6 +26,7 @@ from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.planning import Options
 from liaison_kit.imports.reading import open_table
 from liaison_kit.jobs import Cancelled
+from liaison_kit.plugins import Hooks
 from liaison_kit.records import files
 from liaison_kit.testing import about, at_work, call, in_hand, principal
 
@@ -37,7 +38,7 @@ class Desk:
 
     def __init__(self, db: Database, who: Context) -> None:
         self.db, self.who = db, who
-        self.service = at_work(Contacts, db)
+        self.service = at_work(Contacts, db, hooks=Hooks("contacts", 5.0))
 
     def call(self, name: str, body: Any = None, **meta: Any) -> tuple[int, Any]:
         """What an operation answers: its status and its JSON."""
