@@ -184,8 +184,13 @@ def _make_workbook(run: Run) -> None:
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise WorkbookFailed(type(error).__name__) from None
+        begun = False
         for some in _some_parts(book):
             with run.step() as session:
+                if not begun:
+                    # Of one that was interrupted, which may have been a little longer.
+                    files.discard(session, run.id)
+                    begun = True
                 for number, body in some:
                     files.put(session, run.id, number, body, claimed=True)
 

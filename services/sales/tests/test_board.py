@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from liaison_kit.ids import uuid7
 from liaison_kit.testing import principal, statements
@@ -183,6 +184,20 @@ def test_another_pipeline_has_its_own_columns(desk: Any) -> None:
     columns = json.loads(desk.call("show_opportunities_board", query=query).body)["columns"]
 
     assert [(c["label"], c["count"]) for c in columns] == [("Hello", 1), ("Yes", 0), ("No", 0)]
+
+
+def test_a_filter_by_a_person_whom_somebody_does_not_see_leaves_an_empty_board(desk: Any) -> None:
+    opened(desk, 1)
+    hidden = str(uuid7())
+    with desk.db.writing(desk.context()) as session:
+        session.execute(text("UPDATE opportunities SET contact_id = :id"), {"id": hidden})
+    narrowed = type(desk)(desk.db, principal(desk.who.tenant, "*", rows={"contacts": "own"}))
+
+    by = ("contact_id", hidden)
+
+    assert board(desk, by)["Prospecting"]["count"] == 1
+    assert board(narrowed, by)["Prospecting"]["count"] == 0
+    assert board(narrowed, by)["Prospecting"]["items"] == []
 
 
 def test_who_may_not_write_moves_no_card(desk: Any) -> None:
