@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from json.encoder import encode_basestring as encoded
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Table, Text, bindparam, func, insert, select, text
@@ -19,6 +18,7 @@ from liaison_kit.context import context
 from liaison_kit.copies import ids_among
 from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
+from liaison_kit.imports.drawing import Drawn
 from liaison_kit.imports.fields import Batch, Importable, ImportField
 from liaison_kit.listing import row_rule
 from liaison_kit.records.search import digits, fold
@@ -54,14 +54,10 @@ _INDUSTRIES: Mapping[str, Sequence[str]] = {
     "telecommunications": ("telecom", "télécoms"),
     "other": ("autre",),
 }
-_STAGES: Mapping[str, Sequence[str]] = {
-    "subscriber": ("abonné",),
-    "lead": ("prospect",),
-    "opportunity": ("opportunité",),
-    "customer": ("client",),
-    "former_customer": ("ancien client", "former customer"),
-}
-assert set(_INDUSTRIES) == set(get_args(contract.Industry))
+
+
+_person = Drawn(PEOPLE, contract.NewContact)
+_company = Drawn(COMPANIES, contract.NewCompany)
 
 
 def _field(name: str, en: str, fr: str, kind: Any = "text", **options: Any) -> ImportField:
@@ -106,16 +102,8 @@ _SHARED = (
         "region", "Region", "Région", max_length=200, aliases=("state", "province", "département")
     ),
     _field("country", "Country", "Pays", max_length=60, aliases=("office location", "nation")),
-    _field("tags", "Tags", "Étiquettes", "tags", aliases=("labels", "keywords", "mots-clés")),
-    _field(
-        "stage",
-        "Lifecycle stage",
-        "Étape de la relation",
-        "choice",
-        choices=_STAGES,
-        default="lead",
-        aliases=("lifecycle", "status", "statut"),
-    ),
+    _person("tags", "labels", "keywords", "mots-clés"),
+    _person("stage", "lifecycle", "status", "statut", default="lead"),
 )
 _EMAILS = ("email", "email_2", "email_3")
 _PHONES = {"phone": "work", "phone_2": "work", "phone_3": "work", "fax": "other"}
@@ -361,23 +349,17 @@ CONTACTS = Importable(
     after_chunk=_people_saved,
     after_rollback=_people_taken_back,
     fields=(
-        _field(
+        _person(
             "external_id",
-            "External id",
-            "Identifiant externe",
-            max_length=200,
-            aliases=("id", "contact id", "customer id", "employee id", "reference", "référence"),
+            "id",
+            "contact id",
+            "customer id",
+            "employee id",
+            "reference",
+            "référence",
         ),
-        _field(
-            "first_name", "First name", "Prénom", max_length=200, aliases=("given name", "forename")
-        ),
-        _field(
-            "last_name",
-            "Last name",
-            "Nom",
-            max_length=200,
-            aliases=("surname", "family name", "nom de famille"),
-        ),
+        _person("first_name", "given name", "forename"),
+        _person("last_name", "surname", "family name", "nom de famille"),
         _field(
             "full_name",
             "Full name",
@@ -385,13 +367,7 @@ CONTACTS = Importable(
             max_length=400,
             aliases=("name", "contact name", "contact", "nom et prénom"),
         ),
-        _field(
-            "title",
-            "Job title",
-            "Fonction",
-            max_length=200,
-            aliases=("contact title", "position", "poste"),
-        ),
+        _person("title", "contact title", "position", "poste"),
         _field(
             "company",
             "Company",
@@ -420,37 +396,26 @@ COMPANIES_IMPORT = Importable(
     after_chunk=_companies_saved,
     after_rollback=_companies_taken_back,
     fields=(
-        _field(
+        _company(
             "external_id",
-            "External id",
-            "Identifiant externe",
-            max_length=200,
-            aliases=(
-                "id",
-                "company id",
-                "customer id",
-                "account id",
-                "reference",
-                "référence",
-                "siren",
-                "siret",
-            ),
+            "id",
+            "company id",
+            "customer id",
+            "account id",
+            "reference",
+            "référence",
+            "siren",
+            "siret",
         ),
-        _field(
+        _company(
             "name",
-            "Name",
-            "Nom",
-            required=True,
-            max_length=200,
-            aliases=(
-                "company",
-                "company name",
-                "account",
-                "account name",
-                "société",
-                "entreprise",
-                "raison sociale",
-            ),
+            "company",
+            "company name",
+            "account",
+            "account name",
+            "société",
+            "entreprise",
+            "raison sociale",
         ),
         _field(
             "parent",
@@ -461,48 +426,12 @@ COMPANIES_IMPORT = Importable(
             column="parent_id",
             aliases=("subsidiary of", "parent account", "maison mère", "filiale de"),
         ),
-        _field(
-            "industry",
-            "Industry",
-            "Secteur",
-            "choice",
-            choices=_INDUSTRIES,
-            aliases=("sector", "secteur d'activité"),
-        ),
-        _field(
-            "website",
-            "Website",
-            "Site web",
-            "url",
-            max_length=200,
-            aliases=("url", "web", "domain"),
-        ),
-        _field(
-            "year_founded",
-            "Founded in",
-            "Fondée en",
-            "integer",
-            minimum=Decimal(1000),
-            maximum=Decimal(2200),
-            aliases=("year established", "founded", "année de création"),
-        ),
-        _field(
-            "employees",
-            "Employees",
-            "Effectif",
-            "integer",
-            minimum=Decimal(0),
-            maximum=Decimal(10_000_000),
-            aliases=("headcount", "number of employees", "salariés"),
-        ),
-        _field(
-            "annual_revenue",
-            "Annual revenue",
-            "Chiffre d'affaires annuel",
-            "money",
-            minimum=Decimal(0),
-            currency_column="annual_revenue_currency",
-            aliases=("revenue", "turnover", "CA"),
+        _company("industry", "sector", "secteur d'activité", spellings=_INDUSTRIES),
+        _company("website", "url", "web", "domain", kind="url"),
+        _company("year_founded", "year established", "founded", "année de création"),
+        _company("employees", "headcount", "number of employees", "salariés"),
+        _company(
+            "annual_revenue", "revenue", "turnover", "CA", currency_column="annual_revenue_currency"
         ),
         *_SHARED,
     ),
