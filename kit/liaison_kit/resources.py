@@ -186,7 +186,7 @@ class Resource:
             return Accepted(exporting.start(session, kind, spread, asked, new))
 
         said = f"Make a CSV or XLSX file of {kind.name}.\n\nWhen the job has ended, the file is at"
-        return _named(operation, f"export_{kind.name}", f"{said} `/exports/{{job}}/content`.")
+        return _named(operation, f"export_{kind.name}", f"{said} `/exports/{{id}}/content`.")
 
     def _bulk(self) -> Callable[..., Any]:
         sent = bulk.body_of(self)
@@ -196,7 +196,7 @@ class Resource:
 
         name = self.kind.name
         said = f"Do the same to many {name}, each by its own rules.\n\n"
-        said += "What became of them is at `/bulk/{job}`, and `/bulk/{job}/undo` takes it back."
+        said += "What became of them is at `/bulk/{id}`, and `/bulk/{id}/undo` takes it back."
         return _named(operation, f"change_many_{name}", said)
 
     def bring_back(self, session: Session, id: UUID, told: Told | None) -> None:

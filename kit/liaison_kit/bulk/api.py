@@ -141,11 +141,11 @@ class BulkOperations:
     tells: ClassVar["Sequence[Told]"]
     ask: Any
 
-    @get("/bulk/{job}", allow="jobs:read", shared="id", problems=[404])
+    @get("/bulk/{id}", allow="jobs:read", shared="id", problems=[404])
     def get_bulk(
         self,
         session: Session,
-        job: UUID,
+        id: UUID,
         principal: Principal,
         limit: _Limit = 50,
         cursor: UUID | None = None,
@@ -154,8 +154,8 @@ class BulkOperations:
 
         For who started it, and who operates the installation.
         """
-        row = _find(session, principal, job)
-        of = BulkChange.job_id == job
+        row = _find(session, principal, id)
+        of = BulkChange.job_id == id
         counted = select(
             func.count().filter(BulkChange.code.is_(None)),
             func.count().filter(BulkChange.code.is_not(None)),
@@ -170,7 +170,7 @@ class BulkOperations:
         rows = list(session.scalars(wanted))
         shown = rows[:limit]
         return BulkShape(
-            job=job,
+            job=id,
             record=row.arguments["bulk"],
             total=row.total or 0,
             changed=changed,
@@ -190,13 +190,13 @@ class BulkOperations:
             next=str(shown[-1].record_id) if len(rows) > limit else None,
         )
 
-    @post("/bulk/{job}/undo", allow="jobs:write", shared="id", problems=[404, 409])
-    def undo_bulk(self, session: Session, job: UUID, principal: Principal) -> Accepted:
+    @post("/bulk/{id}/undo", allow="jobs:write", shared="id", problems=[404, 409])
+    def undo_bulk(self, session: Session, id: UUID, principal: Principal) -> Accepted:
         """Take a bulk change back: what nobody has changed since becomes as it was.
 
         What was deleted is restored from the trash. The rest is told where the bulk change is.
         """
-        row = _find(session, principal, job)
+        row = _find(session, principal, id)
         principal.demand(f"{row.arguments['bulk']}:write")
         if row.status not in _ENDED:
             raise Conflict(f"The job is {row.status}; cancel it first")
@@ -206,7 +206,7 @@ class BulkOperations:
                 session,
                 "bulk_undo",
                 title,
-                about_id=job,
+                about_id=id,
                 bulk=row.arguments["bulk"],
                 act=row.arguments["act"],
             )
@@ -228,9 +228,9 @@ class BulkOperations:
         return next(r for r in self.resources if r.kind.name == run.arguments["bulk"])
 
 
-def _find(session: Session, principal: Principal, job: UUID) -> JobRow:
+def _find(session: Session, principal: Principal, id: UUID) -> JobRow:
     """A bulk change of somebody's own, or anybody's for who operates the installation."""
-    row = session.get(JobRow, job)
+    row = session.get(JobRow, id)
     mine = row is not None and row.created_by == principal.user
     if row is None or row.kind != "bulk" or not (mine or principal.may("operations:manage")):
         raise NotFound("There is no such bulk change")

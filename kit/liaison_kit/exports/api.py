@@ -110,13 +110,13 @@ class ExportOperations:
 
     resources: ClassVar["Sequence[Resource]"]
 
-    @get("/exports/{job}/content", allow="jobs:read", shared="id", problems=[404, 409])
-    def get_export_content(self, session: Session, job: UUID, principal: Principal) -> Download:
+    @get("/exports/{id}/content", allow="jobs:read", shared="id", problems=[404, 409])
+    def get_export_content(self, session: Session, id: UUID, principal: Principal) -> Download:
         """The file that an export has made; it is kept for seven days.
 
         For who started it, and who operates the installation.
         """
-        row = session.get(Export, job)
+        row = session.get(Export, id)
         mine = row is not None and row.created_by == principal.user
         if row is None or not (mine or principal.may("operations:manage")):
             raise NotFound("There is no such export")

@@ -71,14 +71,14 @@ class Desk:
 
     def undo(self, job: UUID) -> dict[str, Any]:
         """Take a bulk change back; what became of it."""
-        status, answer = self.call("undo_bulk", path={"job": str(job)})
+        status, answer = self.call("undo_bulk", path={"id": str(job)})
         assert status == 202, answer
         self.run(UUID(answer["job"]))
         return self.report(job)
 
     def report(self, job: UUID, **meta: Any) -> dict[str, Any]:
         """What became of a bulk change."""
-        status, found = self.call("get_bulk", path={"job": str(job)}, **meta)
+        status, found = self.call("get_bulk", path={"id": str(job)}, **meta)
         assert status == 200, found
         shown: dict[str, Any] = found
         return shown
@@ -245,7 +245,7 @@ def test_a_cancelled_job_stops_and_what_it_did_can_be_taken_back(
     made = desk.make(5)
     job = desk.start(ids=ids(made), change={"title": "Boss"})
     run = in_hand(desk.db, desk.who, job)
-    assert desk.call("undo_bulk", path={"job": str(job)})[0] == 409
+    assert desk.call("undo_bulk", path={"id": str(job)})[0] == 409
     assert desk.call("cancel_job", path={"id": str(job)})[0] == 200
 
     with pytest.raises(Cancelled):
@@ -313,7 +313,7 @@ def test_nobody_changes_many_that_they_could_not_change_one_by_one(desk: Desk) -
 def test_a_bulk_change_is_for_who_started_it_and_for_operators(desk: Desk) -> None:
     made = desk.make()
     job = desk.bulk(ids=ids(made), change={"title": "Boss"})
-    path = {"job": str(job)}
+    path = {"id": str(job)}
     follows = ("jobs:read", "jobs:write")
     colleague = principal(desk.who.tenant, "contacts:write", *follows)
     operator = principal(desk.who.tenant, "operations:manage", *follows)

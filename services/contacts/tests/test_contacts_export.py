@@ -64,7 +64,7 @@ class Desk:
 
     def content(self, job: UUID) -> bytes:
         """The file that was made."""
-        reply = call(self.service, "get_export_content", self.who.principal, path={"job": str(job)})
+        reply = call(self.service, "get_export_content", self.who.principal, path={"id": str(job)})
         assert reply.status == 200, reply.body
         with self.db.reading(self.who) as session:
             return b"".join(files.chunks(session, UUID(reply.extra["upload"])))
@@ -311,7 +311,7 @@ def test_a_cancelled_export_leaves_nothing_behind(desk: Desk) -> None:
         desk.service.export_job(run)
 
     assert left_behind(desk) == 0
-    status, problem = desk.call("get_export_content", path={"job": str(job)})
+    status, problem = desk.call("get_export_content", path={"id": str(job)})
     assert (status, problem["code"]) == (409, "not_ready")
 
 
@@ -332,7 +332,7 @@ def test_a_finished_export_keeps_its_file_only_and_that_for_seven_days(
             session.execute(text(aged), {"days": days})
             session.execute(text("SELECT tidy_exports()"))
         assert left_behind(desk) == left
-    assert desk.call("get_export_content", path={"job": str(job)})[0] == 404
+    assert desk.call("get_export_content", path={"id": str(job)})[0] == 404
 
 
 def test_rows_that_somebody_does_not_see_are_not_in_their_file(desk: Desk) -> None:
@@ -364,7 +364,7 @@ def test_a_file_is_for_who_asked_for_it_and_for_operators(desk: Desk) -> None:
     clerk = principal(desk.who.tenant, "contacts:read", "jobs:read")
     job = desk.start(who=clerk)
     desk.run(job, about(clerk))
-    path = {"job": str(job)}
+    path = {"id": str(job)}
 
     def answered(who: Any) -> int:
         return call(desk.service, "get_export_content", who, path=path).status

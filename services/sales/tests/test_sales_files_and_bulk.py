@@ -112,12 +112,12 @@ def test_many_deals_are_moved_by_their_rules_and_moved_back(desk: Any) -> None:
     job = sent(desk, "change_many_opportunities", {"ids": ids, "change": {"stage": "proposal"}})
     ended(desk, job["job"])
 
-    report = json.loads(desk.call("get_bulk", path={"job": job["job"]}).body)
+    report = json.loads(desk.call("get_bulk", path={"id": job["job"]}).body)
     assert (report["changed"], report["skipped"]) == (3, 1)
     assert [(item["id"], item["code"]) for item in report["items"]] == [(closed["id"], "conflict")]
-    undo = sent(desk, "undo_bulk", None, path={"job": job["job"]})
+    undo = sent(desk, "undo_bulk", None, path={"id": job["job"]})
     ended(desk, undo["job"])
-    report = json.loads(desk.call("get_bulk", path={"job": job["job"]}).body)
+    report = json.loads(desk.call("get_bulk", path={"id": job["job"]}).body)
     assert (report["undone"], report["kept"]) == (3, 0)
     stages = ["stage", "engaged_on", "status"]
     now = [json.loads(desk.call("get_opportunity", path={"id": id}).body) for id in ids[:3]]
@@ -130,9 +130,9 @@ def test_deals_that_were_won_together_are_not_opened_again_by_an_undo(desk: Any)
     job = sent(desk, "change_many_opportunities", body)
     ended(desk, job["job"])
 
-    ended(desk, sent(desk, "undo_bulk", None, path={"job": job["job"]})["job"])
+    ended(desk, sent(desk, "undo_bulk", None, path={"id": job["job"]})["job"])
 
-    report = json.loads(desk.call("get_bulk", path={"job": job["job"]}).body)
+    report = json.loads(desk.call("get_bulk", path={"id": job["job"]}).body)
     (item,) = report["items"]
     assert (report["undone"], item["undo_code"]) == (0, "conflict")
     assert "reopen" in item["undo_message"]
@@ -146,9 +146,9 @@ def test_products_that_deals_are_about_are_not_deleted_with_the_others(desk: Any
     job = sent(desk, "change_many_products", {"filters": {}, "delete": True})
     ended(desk, job["job"])
 
-    report = json.loads(desk.call("get_bulk", path={"job": job["job"]}).body)
+    report = json.loads(desk.call("get_bulk", path={"id": job["job"]}).body)
     assert [(item["id"], item["code"]) for item in report["items"]] == [(used["id"], "conflict")]
-    ended(desk, sent(desk, "undo_bulk", None, path={"job": job["job"]})["job"])
+    ended(desk, sent(desk, "undo_bulk", None, path={"id": job["job"]})["job"])
     back = json.loads(desk.call("get_product", path={"id": free["id"]}).body)
     assert (back["name"], back["version"]) == ("Free", 3)
 
