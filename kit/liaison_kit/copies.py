@@ -14,6 +14,7 @@ itself; one that has more to do declares the handler (`on_companies_saved`) and 
 has not come yet is asked of its owner.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -178,11 +179,13 @@ class KeptCopy:
         self.learn(session, getattr(known, self.record))
 
     def resolve(self, session: Session, values: Sequence[str]) -> dict[str, str]:
-        """The ids of the records that are called so; what several are called is no one's name.
+        """The ids of the records that are called so, or have this id; several's name is no one's.
 
         Unknown names are asked of their owner, once for all; if it is down, they stay unknown.
         """
-        found = self._found(session, values)
+        found = self._found(session, values) | ids_among(
+            session, self._present(self.visible.c.id), values
+        )
         unknown = [value for value in values if value not in found]
         if not unknown:
             return found
@@ -254,6 +257,19 @@ class KeptCopy:
         ]
         if rows:
             session.execute(insert(self.table).on_conflict_do_nothing(), rows)
+
+
+def ids_among(session: Session, ids: Select[Any], values: Sequence[str]) -> dict[str, str]:
+    """Those values that are ids of the records that these are the ids of, as files have them."""
+    meant = {value: str(UUID(value)) for value in values if _UUID.fullmatch(value)}
+    if not meant:
+        return {}
+    (id,) = ids.selected_columns
+    found = {str(one) for one in session.scalars(ids.where(id.in_(map(UUID, meant.values()))))}
+    return {value: one for value, one in meant.items() if one in found}
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
+from liaison_contacts.spread import SPREAD
 from liaison_kit import records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import Page
-from liaison_kit.resources import Resource
+from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
@@ -45,8 +46,8 @@ class Contacts(Service):
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
     resources = (
-        Resource(PEOPLE, "contact", NewContact, ContactChanges, people),
-        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies),
+        Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread=SPREAD),
+        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD),
     )
     copies = (OWNERS,)
     importables = (CONTACTS, COMPANIES_IMPORT)
@@ -54,6 +55,7 @@ class Contacts(Service):
         Told(COMPANIES, companies.tell, companies.tell_removed),
         Told(PEOPLE, people.tell, people.tell_removed),
     )
+    tidies = (*Service.tidies, *TIDIES)
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),

@@ -4,16 +4,17 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from liaison_kit import listing, records
+from liaison_kit import records
 from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.resources import Resource
+from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sales import opportunities, pipelines, products, references, telling
 from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.board import BY_STAGE
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
@@ -49,7 +50,15 @@ class Sales(Service):
     resources = (
         Resource(PRODUCTS, "product", NewProduct, ProductChanges, products.RULES),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
-        Resource(OPPORTUNITIES, "opportunity", None, OpportunityChanges, opportunities),
+        Resource(
+            OPPORTUNITIES,
+            "opportunity",
+            None,
+            OpportunityChanges,
+            opportunities,
+            boards=(BY_STAGE,),
+            asked=references.seen,
+        ),
     )
     copies = (REPS, ACCOUNTS)
     importables = IMPORTABLES
@@ -57,7 +66,7 @@ class Sales(Service):
         products.TOLD,
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = ("tidy", "empty_trash", "fold_opportunity_sums")
+    tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
@@ -96,13 +105,6 @@ class Sales(Service):
     )
 
     # --- opportunities ---------------------------------------------------------------------------
-
-    @get("/opportunities", allow="opportunities:read", record=OPPORTUNITIES)
-    def list_opportunities(
-        self, session: Session, query: ListQuery[Opportunity]
-    ) -> Raw[Page[Opportunity]]:
-        """Opportunities, filtered, searched and sorted."""
-        return Raw(listing.page(session, OPPORTUNITIES, references.seen(session, query)))
 
     @post("/opportunities", allow="opportunities:write", problems=[409])
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:
