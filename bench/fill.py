@@ -150,7 +150,8 @@ class Fill:
         tenant = self._values
         self._run(
             "contacts",
-            "INSERT INTO owners SELECT id, %(tenant)s, 'Rep ' || n, 'rep' || n || '@example.com', 1"
+            "INSERT INTO owners (id, tenant_id, name, folded, email, version)"
+            " SELECT id, %(tenant)s, 'Rep ' || n, 'rep ' || n, 'rep' || n || '@example.com', 1"
             " FROM bench_owners",
             tenant,
         )
