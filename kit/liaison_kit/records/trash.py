@@ -24,6 +24,7 @@ from liaison_kit.context import context
 from liaison_kit.database.migrations import Op, application_role, enable_tenancy
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.listing.row_rules import row_rule
+from liaison_kit.privacy.merging import where_now
 from liaison_kit.records.history import keep
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import external_id_taken
@@ -133,11 +134,10 @@ def restore(session: Session, kind: RecordType, id: UUID) -> None:
     if found is None:
         raise NotFound(f"There is no such record in the trash of {kind.name}")
     about = context(session)
-    unlinked = {
-        name: (found.held[name], None) for name in gone_references(session, kind, found.held)
-    }
+    held = found.held | _where_they_are(session, kind, found.held)
+    unlinked = {name: (held[name], None) for name in gone_references(session, kind, held)}
     version = found.version + 1
-    row = found.held | dict.fromkeys(unlinked)
+    row = held | dict.fromkeys(unlinked)
     row |= {"version": version, "updated_at": about.now, "updated_by": about.user}
     try:
         put_rows(session, kind.table.name, [row], kind.column_names)
@@ -181,6 +181,13 @@ def gone_references(session: Session, kind: RecordType, held: Mapping[str, Any])
 
 
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+def _where_they_are(session: Session, kind: RecordType, held: dict[str, Any]) -> dict[str, Any]:
+    """What it pointed at and was merged meanwhile: it points at the survivors."""
+    pointing = {name: UUID(held[name]) for name in kind.references if held.get(name)}
+    moved = where_now(session, list(pointing.values())) if pointing else {}
+    return {name: str(moved[id]) for name, id in pointing.items() if moved.get(id)}
 
 
 def put_rows(session: Session, table: str, rows: list[Any], names: Collection[str]) -> None:
