@@ -143,8 +143,10 @@ class World:
 
     def undo_all(self) -> None:
         while self.merges:
+            left = len(self.merges)
             for merge in reversed(list(self.merges)):
                 self.undo(merge)
+            assert len(self.merges) < left, self.merges
         self.hear()
 
     def everything(self) -> dict[str, Any]:

@@ -79,18 +79,20 @@ class Holdings:
     """
 
     pointers: Sequence[Pointer]
+    kinds: Mapping[str, RecordType]
     unsearched: Mapping[str, str]
 
     @classmethod
     def of(
         cls,
         models: Iterable[type[DeclarativeBase]],
-        kinds: Iterable[RecordType],
+        kinds: Sequence[RecordType],
         unsearched: Mapping[str, str],
     ) -> "Holdings":
         """What the marks of these models say."""
         by_table = {kind.table.name: kind for kind in kinds}
-        return cls(tuple(_pointers(models, by_table)), unsearched)
+        own = {kind.name: kind for kind in kinds}
+        return cls(tuple(_pointers(models, by_table)), own, unsearched)
 
     def at(self, record: str) -> list[Pointer]:
         """What points at records of a kind."""

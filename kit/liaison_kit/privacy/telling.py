@@ -16,9 +16,12 @@ _HIDDEN = "- 'tenant_id' - 'search' - 'keys' - 'folded' - 'fingerprint' - 'seale
 def held(
     session: Session, holdings: Holdings, record: str, ids: Sequence[UUID], traces: Traces
 ) -> dict[str, list[Any]]:
-    """By table, the rows that point at the subject or have their address, their history and what is
-    in the trash."""
+    """By table: the subject's own row, those that point at them or have their address, history and
+    what is in the trash."""
     found: dict[str, list[Any]] = {}
+    own = holdings.kinds.get(record)
+    if own is not None:
+        found[own.table.name] = _rows(session, own.table.name, "id = ANY(:ids)", ids, traces)
     for pointer in holdings.at(record):
         where = f"{pointer.column} = ANY(:ids)"
         for address in pointer.addresses:
