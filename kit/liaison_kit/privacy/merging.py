@@ -82,7 +82,7 @@ _WHERE_NOW = text("""
 WITH RECURSIVE way AS (
     SELECT id AS asked, into_id AS at, 1 AS steps FROM moved_ids WHERE id = ANY(:ids)
     UNION ALL
-    SELECT asked, m.into_id, steps + 1 FROM way JOIN moved_ids m ON m.id = way.at
+    SELECT asked, m.into_id, steps + 1 FROM way JOIN moved_ids m ON m.id = way.at WHERE steps < 1000
 )
 SELECT DISTINCT ON (asked) asked, at FROM way ORDER BY asked, steps DESC
 """)

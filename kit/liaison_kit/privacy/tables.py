@@ -61,12 +61,17 @@ def lands(
         CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
             moved record;
+            steps integer := 0;
         BEGIN
             PERFORM pg_advisory_xact_lock_shared(
                 {LOCK}, abs(hashtext(NEW.{column}\\:\\:text) % {SLOTS}));
             LOOP
                 SELECT into_id, request_id INTO moved FROM moved_ids WHERE id = NEW.{column};
                 EXIT WHEN NOT FOUND;
+                steps := steps + 1;
+                IF steps > 1000 THEN
+                    RAISE 'merged in a circle: %', NEW.{column};
+                END IF;
                 IF moved.into_id IS NULL THEN
                     {gone}
                 END IF;

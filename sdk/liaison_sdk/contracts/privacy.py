@@ -2,6 +2,9 @@
 
 A module that holds such data says so (`PersonsHeld`); from then on every merge, erasure and
 question of access waits for its answer, until an operator retires it.
+
+What is asked is heard in the order in which it was asked, of all of an organisation: merges build
+on each other, and an erasure on the merges before it. Hence the key.
 """
 
 from typing import ClassVar, Literal
@@ -17,8 +20,9 @@ class RecordsMerged(Event):
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "records_merged"
-    key_field: ClassVar[str | None] = "into_id"
+    key_field: ClassVar[str | None] = "tenant_id"
 
+    tenant_id: UUID
     request_id: UUID
     record: Party
     from_id: UUID
@@ -30,8 +34,9 @@ class RecordsUnmerged(Event):
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "records_unmerged"
-    key_field: ClassVar[str | None] = "into_id"
+    key_field: ClassVar[str | None] = "tenant_id"
 
+    tenant_id: UUID
     request_id: UUID
     merge_id: UUID
     record: Party
@@ -44,8 +49,9 @@ class ErasureAsked(Event):
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "erasure_asked"
-    key_field: ClassVar[str | None] = "subject_id"
+    key_field: ClassVar[str | None] = "tenant_id"
 
+    tenant_id: UUID
     request_id: UUID
     record: Party
     subject_id: UUID
@@ -58,8 +64,9 @@ class AccessAsked(Event):
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "access_asked"
-    key_field: ClassVar[str | None] = "subject_id"
+    key_field: ClassVar[str | None] = "tenant_id"
 
+    tenant_id: UUID
     request_id: UUID
     record: Party
     subject_id: UUID

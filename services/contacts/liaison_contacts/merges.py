@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -128,7 +128,13 @@ def merge(
     saved, removed = _TELL[kind.name]
     removed(session, [other.id])
     saved(session, [into.id])
-    return RecordsMerged(request_id=request, record=_name(kind), from_id=other.id, into_id=into.id)
+    return RecordsMerged(
+        tenant_id=context(session).tenant,
+        request_id=request,
+        record=_name(kind),
+        from_id=other.id,
+        into_id=into.id,
+    )
 
 
 def undo(session: Session, kind: RecordType, into_id: UUID, id: UUID) -> RecordsUnmerged:
@@ -161,9 +167,12 @@ def undo(session: Session, kind: RecordType, into_id: UUID, id: UUID) -> Records
     records.change(session, kind, into, values | found_by)
     _put_in(session, kind, done.held)
     done.undone = True
+    # Who has not heard of the merge yet hears of it before its undoing, and not again after it.
+    session.execute(update(PrivacyRequest).where(PrivacyRequest.id == id).values(asked=None))
     saved, _ = _TELL[kind.name]
     saved(session, [into_id, done.from_id])
     return RecordsUnmerged(
+        tenant_id=context(session).tenant,
         request_id=uuid7(),
         merge_id=done.id,
         record=_name(kind),

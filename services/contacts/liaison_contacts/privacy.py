@@ -348,6 +348,7 @@ def erase(session: Session, keys: Keyring, holdings: Holdings, id: UUID, reason:
     keep(session, PEOPLE, id, version, "removed", {})
     people.tell_removed(session, [id])
     asked = ErasureAsked(
+        tenant_id=context(session).tenant,
         request_id=request,
         record="contacts",
         subject_id=id,
@@ -362,6 +363,7 @@ def give(session: Session, keys: Keyring, id: UUID) -> UUID:
     subject = _subject(session, id)
     ids = merges.parts_of(session, id)
     asked = AccessAsked(
+        tenant_id=context(session).tenant,
         request_id=uuid7(),
         record="contacts",
         subject_id=id,

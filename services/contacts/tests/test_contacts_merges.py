@@ -127,6 +127,7 @@ def test_the_others_are_told(desk: Desk, contacts_db: Database, someone: Context
     last = told(contacts_db, someone.tenant)[-3:]
     assert [kind for kind, _ in last] == ["person_removed", "people_saved", "records_merged"]
     assert last[-1][1] == {
+        "tenant_id": str(someone.tenant),
         "request_id": request["id"],
         "record": "contacts",
         "from_id": lee["id"],
