@@ -1,6 +1,6 @@
 """What every service that holds data of persons does when contacts asks.
 
-    class Sales(HoldsPersons, Service):
+    class Sales(HoldsPersonalData, Service):
         holds = (models.Opportunity,)
 
 Merges are done as they are heard; what has to be searched for is a job. Answers are events, so that
@@ -32,7 +32,7 @@ from liaison_sdk.contracts.identity import TenantSaved
 from liaison_sdk.contracts.privacy import (
     AccessAsked,
     ErasureAsked,
-    PersonsHeld,
+    PersonalDataHeld,
     PrivacyAnswered,
     RecordsMerged,
     RecordsUnmerged,
@@ -47,7 +47,7 @@ PART_CHARS = 256_000
 """How much of what is held travels in one event."""
 
 
-class HoldsPersons:
+class HoldsPersonalData:
     """A service that holds data of persons.
 
     `holds` are the models with marked columns, `unsearched` the tables in whose texts nobody is
@@ -80,12 +80,12 @@ class HoldsPersons:
         self._say_so(session)
 
     @on_schedule(Daily(at=dt.time(3, 30)))
-    def say_that_persons_are_held(self, session: Session, occasion: Occasion) -> None:
+    def say_that_personal_data_is_held(self, session: Session, occasion: Occasion) -> None:
         """Say it again: contacts may have been installed later, or restored from a backup."""
         self._say_so(session)
 
     def _say_so(self, session: Session) -> None:
-        emit(session, PersonsHeld(module=self.name), source=self.name)
+        emit(session, PersonalDataHeld(module=self.name), source=self.name)
 
     # --- what contacts asks -----------------------------------------------------------------------
 

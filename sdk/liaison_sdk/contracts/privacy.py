@@ -1,6 +1,6 @@
 """What contacts asks the modules about the people and companies that they hold data of.
 
-A module that holds such data says so (`PersonsHeld`); from then on every merge, erasure and
+A module that holds such data says so (`PersonalDataHeld`); from then on every merge, erasure and
 question of access waits for its answer, until an operator retires it.
 
 What is asked is heard in the order in which it was asked, of all of an organisation: merges build
@@ -91,10 +91,10 @@ class PrivacyAnswered(Event):
     parts: int = 1
 
 
-class PersonsHeld(Event):
+class PersonalDataHeld(Event):
     """A module holds data of persons, and answers when they are merged or erased."""
 
-    type: ClassVar[str] = "persons_held"
+    type: ClassVar[str] = "personal_data_held"
 
     module: str
 

@@ -15,7 +15,7 @@ from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.jobs.loop import Loop
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.privacy.serving import HoldsPersons
+from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.service import Service
 from liaison_kit.settings import Settings
 from liaison_sdk.contracts import connect as contracts
@@ -30,7 +30,7 @@ from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
 
-class Connect(HoldsPersons, Service):
+class Connect(HoldsPersonalData, Service):
     """Every message out: what others hand in, the tenant's templates, and what became of each."""
 
     name = "connect"

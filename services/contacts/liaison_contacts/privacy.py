@@ -50,7 +50,7 @@ from liaison_sdk.contracts.privacy import (
     AccessAsked,
     ErasureAsked,
     ModuleRetired,
-    PersonsHeld,
+    PersonalDataHeld,
     PrivacyAnswered,
     RecordsMerged,
     RecordsUnmerged,
@@ -280,7 +280,7 @@ def _time(moment: dt.datetime | None) -> str | None:
 # --- modules --------------------------------------------------------------------------------------
 
 
-def holds(session: Session, event: PersonsHeld) -> None:
+def holds(session: Session, event: PersonalDataHeld) -> None:
     """A module holds data of persons: it is asked from now on."""
     now = context(session).now
     row = {

@@ -30,7 +30,7 @@ from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.privacy.serving import HoldsPersons
+from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_kit.service import Service
@@ -52,14 +52,14 @@ from liaison_sdk.contracts.contacts import (
     Note,
     TimelineEntry,
 )
-from liaison_sdk.contracts.privacy import PersonsHeld, PrivacyAnswered
+from liaison_sdk.contracts.privacy import PersonalDataHeld, PrivacyAnswered
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
 from liaison_sdk.labels import Label
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-class Contacts(HoldsPersons, Service):
+class Contacts(HoldsPersonalData, Service):
     """People and companies: the shared record."""
 
     name = "contacts"
@@ -323,25 +323,27 @@ class Contacts(HoldsPersons, Service):
         """What was handed out is not kept."""
         privacy.drop_file(session, timer.request_id)
 
-    @handles(PersonsHeld, PrivacyAnswered, source="contacts")
-    def on_own_answer(self, session: Session, event: PersonsHeld | PrivacyAnswered) -> None:
+    @handles(PersonalDataHeld, PrivacyAnswered, source="contacts")
+    def on_own_answer(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
         """Contacts itself holds data of persons, and has done its part of a request."""
         self._answered(session, event)
 
-    @handles(PersonsHeld, PrivacyAnswered, source="sales")
-    def on_sales_answer(self, session: Session, event: PersonsHeld | PrivacyAnswered) -> None:
+    @handles(PersonalDataHeld, PrivacyAnswered, source="sales")
+    def on_sales_answer(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
         """Sales holds data of persons, and has done its part of a request."""
         self._answered(session, event)
 
-    @handles(PersonsHeld, PrivacyAnswered, source="connect")
-    def on_connect_answer(self, session: Session, event: PersonsHeld | PrivacyAnswered) -> None:
+    @handles(PersonalDataHeld, PrivacyAnswered, source="connect")
+    def on_connect_answer(
+        self, session: Session, event: PersonalDataHeld | PrivacyAnswered
+    ) -> None:
         """Connect holds data of persons, and has done its part of a request."""
         self._answered(session, event)
 
-    def _answered(self, session: Session, event: PersonsHeld | PrivacyAnswered) -> None:
+    def _answered(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
         if event.module != event.envelope.source:
             raise ValueError("a module answers for itself only")
-        if isinstance(event, PersonsHeld):
+        if isinstance(event, PersonalDataHeld):
             privacy.holds(session, event)
         else:
             privacy.answered(session, self.keys, event)

@@ -12,7 +12,7 @@ from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.privacy.serving import HoldsPersons
+from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.resources import Resource
 from liaison_kit.service import Service
 from liaison_sales import models, opportunities, pipelines, products, references, telling
@@ -43,7 +43,7 @@ from liaison_sdk.contracts.sales import (
 from liaison_sdk.labels import Label
 
 
-class Sales(HoldsPersons, Service):
+class Sales(HoldsPersonalData, Service):
     """Sales force automation: products, pipelines, opportunities and what they add up to."""
 
     name = "sales"
