@@ -82,7 +82,9 @@ def planted(running: System, tenant: Tenant) -> dict[str, Any]:
     twin = api.make("/contacts", first_name=FIRST, last_name="Twin", emails=[{"address": EMAIL}])
     api.make(f"{path}/notes", body=f"{FIRST} {LAST} likes tea")
     other = api.make("/contacts", last_name="Other")
-    api.make(f"/contacts/{other['id']}/notes", body=f"Ask {FIRST} {LAST}, 06 98 76 54 32")
+    hint = {"body": f"Ask {FIRST} {LAST}, 06 98 76 54 32"}
+    again = {"Idempotency-Key": str(uuid4())}
+    assert api.post(f"/contacts/{other['id']}/notes", json=hint, headers=again).is_success
     files = {"file": ("canary-file-name.txt", b"canary file content", "text/plain")}
     assert api.post(f"{path}/attachments", files=files).status_code == 201
     deal = api.make(

@@ -227,8 +227,10 @@ def _special(table: str) -> str | None:
         ),
         "idempotency_keys": (
             "UPDATE idempotency_keys SET body = '{{}}' WHERE {within} AND status IS NOT NULL"
-            " AND body <> '{{}}' AND EXISTS (SELECT FROM unnest(CAST(:ids AS text[])) AS id"
+            " AND body <> '{{}}' AND (EXISTS (SELECT FROM unnest(CAST(:ids AS text[])) AS id"
             " WHERE position(convert_to(id, 'UTF8') IN body) > 0)"
+            " OR CASE WHEN headers ->> 'content-type' LIKE '%json%'"
+            " THEN convert_from(body, 'UTF8') ~* :pattern ELSE false END)"
         ),
         "import_changes": (
             "DELETE FROM import_changes WHERE {within} AND (record_id = ANY(CAST(:ids AS uuid[]))"

@@ -82,6 +82,14 @@ def upgrade() -> None:
     tables = ("merges", "privacy_requests", "privacy_receipts", "held_parts", "holding_modules")
     for table in tables:
         enable_tenancy(op, table)
+    # Who was there before is waited for from the start, and not only once it says so at night.
+    op.execute("""
+        INSERT INTO holding_modules (tenant_id, module, said_at)
+        SELECT tenant_id, module, now() FROM tenant_settings, unnest(ARRAY['connect', 'contacts'])
+               AS module
+        UNION
+        SELECT DISTINCT tenant_id, 'sales', now() FROM occurrences
+    """)
     lands(op, "people", "company_id")
     lands(op, "companies", "parent_id")
     lands(op, "notes", "about_id", goes_with=True, refused=True)
