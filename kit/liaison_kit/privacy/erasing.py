@@ -77,14 +77,16 @@ def _by_pointer(session: Session, pointer: Pointer, ids: Sequence[UUID], traces:
     table, column = pointer.table, pointer.column
     found = f"{column} = ANY(:ids)"
     if pointer.goes_with:
-        kept = pointer.file or column
-        rows = session.execute(
-            text(f"DELETE FROM {table.name} WHERE {found} RETURNING {kept}"), {"ids": list(ids)}
+        gone = session.scalars(
+            text(f"DELETE FROM {table.name} WHERE {found} RETURNING {pointer.keys[0]}"),
+            {"ids": list(ids)},
         ).all()
-        if pointer.file is not None:
-            for (file,) in rows:
+        # What it said before it was changed is in its history.
+        _run(session, _HISTORY, ids=list(gone))
+        if pointer.has_file:
+            for file in gone:
                 files.discard(session, file)
-        return len(rows)
+        return len(gone)
     for address in pointer.addresses:
         found += f" OR lower({address}) = ANY(:emails)"
     empty = "".join(f", {name} = {_emptied(pointer, name)}" for name in pointer.personal)

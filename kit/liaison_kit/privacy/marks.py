@@ -36,7 +36,7 @@ def personal(*types: Any, address: bool = False, **options: Any) -> Any:
 
 
 def names_a_file(**options: Any) -> Any:
-    """A column that names a stored file, which is deleted with the row."""
+    """A primary key that is a stored file's as well, which is deleted with the row."""
     return mapped_column(info={_FILE: True}, **options)
 
 
@@ -66,9 +66,9 @@ class Pointer:
         return tuple(c.name for c in self.table.c if c.info.get(_ADDRESS))
 
     @property
-    def file(self) -> str | None:
-        """The column that names a file."""
-        return next((c.name for c in self.table.c if c.info.get(_FILE)), None)
+    def has_file(self) -> bool:
+        """Whether a stored file is called as the row is."""
+        return any(column.info.get(_FILE) for column in self.table.primary_key)
 
 
 @dataclass(frozen=True)
