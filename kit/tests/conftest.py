@@ -24,6 +24,7 @@ from liaison_kit.database.migrations import (
     tenant_settings_table,
     timer_tables,
 )
+from liaison_kit.privacy.tables import privacy_tables
 from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
@@ -150,6 +151,7 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
         kit_tables(op)
         safer_events(op)
         trash_tables(op)
+        privacy_tables(op)
         timer_tables(op)
         tenant_settings_table(op)
         for statement in TABLES.split(";\n"):

@@ -89,7 +89,8 @@ def _value(name: str, hint: Any) -> Any:
     if origin is list:
         return [_value(name, typing.get_args(hint)[0])]
     if origin is dict:
-        return {name: f"Ünïcode {name}"}
+        kind = typing.get_args(hint)[1]
+        return {name: f"Ünïcode {name}" if kind is Any else _value(name, kind)}
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return {n: _value(n, f.annotation) for n, f in _fields(hint)}
     simple: dict[Any, Any] = {

@@ -21,6 +21,8 @@ ASK_THEMSELVES = {
     "contacts.delete_note",
     "contacts.get_attachment_content",
     "contacts.delete_attachment",
+    # Whoever asked it, or who may see all.
+    "contacts.get_privacy_request",
 }
 """Operations that declare no permission; a test of their service shows that they demand one."""
 

@@ -1,6 +1,6 @@
 """References: what a record points at has to be a row of the same tenant."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from uuid import UUID
 
@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
+from liaison_kit.privacy.merging import where_now
+from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import FieldError, InvalidInput
 
 
@@ -37,6 +39,19 @@ def unknown(paths: Iterable[str]) -> InvalidInput:
             for path in paths
         ],
     )
+
+
+def has_moved(session: Session, kind: RecordType, pointed: Mapping[str, UUID]) -> bool:
+    """Whether all that these columns name was merged into records that are there.
+
+    The database has written those in their place (`liaison_kit.privacy`).
+    """
+    moved = where_now(session, list(pointed.values()))
+    if any(moved.get(id) is None for id in pointed.values()):
+        return False
+    tables = tuple((name, kind.references[name]) for name in pointed)
+    (found,) = _look_up(tables).run(session, {name: moved[id] for name, id in pointed.items()})
+    return all(found)
 
 
 @cache

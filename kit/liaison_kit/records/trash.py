@@ -8,7 +8,7 @@ with what has become a column since at its default.
 import datetime as dt
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from liaison_kit.context import context
 from liaison_kit.database.migrations import Op, application_role, enable_tenancy
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.listing.row_rules import row_rule
+from liaison_kit.privacy.merging import where_now
 from liaison_kit.records.history import keep
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import external_id_taken
@@ -133,17 +134,18 @@ def restore(session: Session, kind: RecordType, id: UUID) -> None:
     if found is None:
         raise NotFound(f"There is no such record in the trash of {kind.name}")
     about = context(session)
-    unlinked = {name: (found.held[name], None) for name in _gone(session, kind, found.held)}
+    held = found.held | _where_they_are(session, kind, found.held)
+    unlinked = {name: (held[name], None) for name in gone_references(session, kind, held)}
     version = found.version + 1
-    row = found.held | dict.fromkeys(unlinked)
+    row = held | dict.fromkeys(unlinked)
     row |= {"version": version, "updated_at": about.now, "updated_by": about.user}
     try:
-        _insert(session, kind.table.name, [row], kind.column_names)
+        put_rows(session, kind.table.name, [row], kind.column_names)
         for table, rows in found.beside.items():
             if rows:
-                _insert(session, table, rows, rows[0].keys())
+                put_rows(session, table, rows, rows[0].keys())
     except IntegrityError as error:
-        raise _in_the_way(kind, error) from None
+        raise in_the_way(kind, error) from None
     keep(session, kind, id, version, "restored", unlinked)
     session.execute(delete(Trashed).where(Trashed.id == found.id))
 
@@ -165,7 +167,7 @@ def _shown(kind: RecordType, row: Trashed) -> InTrash:
     )
 
 
-def _gone(session: Session, kind: RecordType, held: dict[str, Any]) -> list[str]:
+def gone_references(session: Session, kind: RecordType, held: Mapping[str, Any]) -> list[str]:
     """The references that point at nothing any more."""
     pointing = {name: table for name, table in kind.references.items() if held.get(name)}
     if not pointing:
@@ -181,7 +183,14 @@ def _gone(session: Session, kind: RecordType, held: dict[str, Any]) -> list[str]
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-def _insert(session: Session, table: str, rows: list[Any], names: Collection[str]) -> None:
+def _where_they_are(session: Session, kind: RecordType, held: dict[str, Any]) -> dict[str, Any]:
+    """What it pointed at and was merged meanwhile: it points at the survivors."""
+    pointing = {name: UUID(held[name]) for name in kind.references if held.get(name)}
+    moved = where_now(session, list(pointing.values())) if pointing else {}
+    return {name: str(moved[id]) for name, id in pointing.items() if moved.get(id)}
+
+
+def put_rows(session: Session, table: str, rows: list[Any], names: Collection[str]) -> None:
     """Put rows back where they came from; their keys are its columns."""
     columns = ", ".join(name for name in names if name in rows[0] and _COLUMN.fullmatch(name))
     session.execute(
@@ -193,7 +202,8 @@ def _insert(session: Session, table: str, rows: list[Any], names: Collection[str
     )
 
 
-def _in_the_way(kind: RecordType, error: IntegrityError) -> Exception:
+def in_the_way(kind: RecordType, error: IntegrityError) -> Exception:
+    """Why a record can't be put back where it was."""
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or ""
     if constraint.endswith("external_id"):
         return external_id_taken(kind)

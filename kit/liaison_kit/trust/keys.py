@@ -163,6 +163,16 @@ def revoke(party: str, kid: str, trusted: Path) -> None:
     _write(public, [key.as_dict(private=False) for key in left], 0o644)
 
 
+def public_key(trusted: Path, party: str, kid: str) -> Ed25519PublicKey:
+    """A key that a party signs with, for who has the public halves only."""
+    if not party.isidentifier():
+        raise UnknownKey("a party's name is one word")
+    for key in _keys_in(trusted / f"{party}.json"):
+        if key.kid == kid and key.get("use") == "sig":
+            return cast(Ed25519PublicKey, key.public_key)
+    raise UnknownKey(f"{party} has no key {kid}")
+
+
 def age_s(own: Path) -> float:
     """How long ago the party's latest signing key began to be used."""
     return time.time() - max(_begins(key) for key in _keys_in(own) if key.get("use") == "sig")

@@ -381,3 +381,60 @@ class LifecycleMoved(Event):
     before: LifecycleStage
     after: LifecycleStage
     because: str
+
+
+# --- merges, erasures, questions of access -----------------------------------------------------
+
+
+class Merging(Closed):
+    """The other one of a merge, which becomes part of the one in the path.
+
+    `from_version` is the version at which the caller knows the other. Of the fields in `take` the
+    other's value is kept.
+    """
+
+    from_id: UUID = Field(alias="from")
+    from_version: int | None = None
+    take: Annotated[list[Name], Field(max_length=50)] = []
+
+
+Ground = Literal["asked", "consent_withdrawn", "objected", "unlawful", "not_needed", "obligation"]
+"""Why a person is erased, as article 17 of the GDPR has it."""
+
+
+class Erasing(Closed):
+    """Why a person is erased."""
+
+    reason: Ground
+
+
+class ModulesPart(BaseModel):
+    """What a module has to do with a request: whether it has answered, and how many rows it was."""
+
+    module: str
+    state: Literal["waiting", "done", "retired"]
+    counts: dict[str, int]
+    answered_at: dt.datetime | None
+
+
+class PrivacyRequest(BaseModel):
+    """A merge, its undoing, an erasure or a question of access, and how far the modules are.
+
+    `subject_id` is who it is about, of a merge the survivor, and `other_id` who was merged into
+    them. An erasure ends with a certificate, a question of access with a file.
+    """
+
+    id: UUID
+    kind: Literal["merge", "undo", "erasure", "access"] = field("Kind", "Type")
+    record: Literal["contacts", "companies"] = field("Record", "Fiche")
+    subject_id: UUID = field("About", "Objet")
+    other_id: UUID | None = field("Merged from", "Fusionné depuis")
+    reason: Ground | None = field("Reason", "Motif")
+    state: Literal["running", "done"] = field("State", "État")
+    modules: list[ModulesPart] = field("Modules", "Modules", filterable=False)
+    certificate: dict[str, Any] | None = field("Certificate", "Attestation", filterable=False)
+    has_file: bool = field("File", "Fichier", filterable=False)
+    finished_at: dt.datetime | None = field("Finished", "Terminée")
+    version: int = field("Version", "Version", filterable=False)
+    created_at: dt.datetime = field("Asked", "Demandée le", sortable=True)
+    created_by: UUID | None = field("Asked by", "Demandée par")

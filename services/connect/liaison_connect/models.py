@@ -4,9 +4,10 @@ import datetime as dt
 from uuid import UUID
 
 from sqlalchemy import LargeBinary
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped
 
 from liaison_kit.database.tables import Base, Record
+from liaison_kit.privacy.marks import personal, points_at
 
 
 class _Kept(Record):
@@ -16,24 +17,24 @@ class _Kept(Record):
     sender: Mapped[str]
     channel: Mapped[str]
     purpose: Mapped[str]
-    to_address: Mapped[str | None]
-    to_name: Mapped[str | None]
-    person_id: Mapped[UUID | None]
+    to_address: Mapped[str | None] = personal(address=True)
+    to_name: Mapped[str | None] = personal()
+    person_id: Mapped[UUID | None] = points_at("contacts")
     language: Mapped[str]
     template: Mapped[str | None]
-    subject: Mapped[str | None]
-    text: Mapped[str | None]
-    html: Mapped[str | None]
+    subject: Mapped[str | None] = personal()
+    text: Mapped[str | None] = personal()
+    html: Mapped[str | None] = personal()
     secret: Mapped[bool]
-    sealed: Mapped[str | None]
-    fingerprint: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed: Mapped[str | None] = personal()
+    fingerprint: Mapped[bytes] = personal(LargeBinary)
     about_record: Mapped[str | None]
-    about_id: Mapped[UUID | None]
+    about_id: Mapped[UUID | None] = points_at("contacts", "companies")
     owner_id: Mapped[UUID | None]
     urgent: Mapped[bool]
     state: Mapped[str]
     reason: Mapped[str | None]
-    answer: Mapped[str | None]
+    answer: Mapped[str | None] = personal()
     attempts: Mapped[int]
     not_before: Mapped[dt.datetime | None]
     expires_at: Mapped[dt.datetime | None]

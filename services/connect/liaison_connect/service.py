@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from liaison_connect import ledger, templates
+from liaison_connect import ledger, models, templates
 from liaison_connect.ledger import MESSAGES
 from liaison_connect.sending import Sender
 from liaison_connect.templates import TEMPLATES
@@ -15,6 +15,7 @@ from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.jobs.loop import Loop
 from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.service import Service
 from liaison_kit.settings import Settings
 from liaison_sdk.contracts import connect as contracts
@@ -29,12 +30,13 @@ from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
 
-class Connect(Service):
+class Connect(HoldsPersonalData, Service):
     """Every message out: what others hand in, the tenant's templates, and what became of each."""
 
     name = "connect"
     label = Label(en="Messages", fr="Messages")
     records = (MESSAGES, TEMPLATES)
+    holds = (models.Message,)
     permissions = {
         "messages:read": Label(en="See messages", fr="Voir les messages"),
         "messages:write": Label(en="Send messages again", fr="Renvoyer des messages"),

@@ -8,10 +8,11 @@ from sqlalchemy import exists, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
-from liaison_contacts.models import Company, Person
+from liaison_contacts.models import Company, Merge, Person
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import batches
+from liaison_kit.privacy.merging import where_now
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, money
 from liaison_sdk.contracts import contacts as contract
@@ -104,7 +105,24 @@ def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
     rows = session.execute(
         select(seen.name, seen.id).where(seen.name.in_(names)).order_by(seen.id.desc())
     )
-    return dict(rows.tuples().all())
+    found = dict(rows.tuples().all())
+    return _merged(session, [name for name in names if name not in found]) | found
+
+
+def _merged(session: Session, names: list[str]) -> dict[str, UUID]:
+    """The companies that those have become part of that had these names."""
+    if not names:
+        return {}
+    name = Merge.held["name"].astext
+    had = select(name, Merge.from_id).where(
+        Merge.record == COMPANIES.name, Merge.undone.is_(False), name.in_(names)
+    )
+    by_name: dict[str, UUID] = dict(session.execute(had.order_by(Merge.id)).tuples().all())
+    moved = where_now(session, list(by_name.values())) if by_name else {}
+    seen = parties.those_that_are(
+        session, parties.companies_seen, [into for into in moved.values() if into is not None]
+    )
+    return {name: into for name, id in by_name.items() if (into := moved.get(id)) in seen and into}
 
 
 def known(session: Session, ids: Sequence[UUID]) -> list[contract.CompanyRef]:

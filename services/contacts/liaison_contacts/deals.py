@@ -11,6 +11,7 @@ from liaison_contacts.companies import COMPANIES
 from liaison_contacts.lifecycle import Cause
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.timeline import Entry, Subject
+from liaison_kit.privacy.merging import where_now
 from liaison_sdk.contracts import sales
 
 Happened = sales.OpportunityOpened | sales.OpportunityMoved | sales.DealWon | sales.DealLost
@@ -19,10 +20,11 @@ Happened = sales.OpportunityOpened | sales.OpportunityMoved | sales.DealWon | sa
 def opened(session: Session, event: sales.OpportunityOpened) -> None:
     """An opportunity was opened: its company and contact are worked on now."""
     _tell(session, event, "opportunity_opened")
-    if event.company_id:
-        lifecycle.opened(session, COMPANIES, {event.company_id})
-    if event.contact_id:
-        lifecycle.opened(session, PEOPLE, {event.contact_id})
+    company, contact = _with(session, event)
+    if company:
+        lifecycle.opened(session, COMPANIES, {company})
+    if contact:
+        lifecycle.opened(session, PEOPLE, {contact})
 
 
 def changed(session: Session, event: sales.OpportunityChanged) -> None:
@@ -40,10 +42,11 @@ def won(session: Session, event: sales.DealWon) -> None:
     """A won deal makes its company and its contact customers from the day it was won."""
     _tell(session, event, "deal_won")
     deal = Cause(event.opportunity_id, event.name, event.won_on)
-    if event.company_id:
-        lifecycle.won(session, COMPANIES, {event.company_id: deal})
-    if event.contact_id:
-        lifecycle.won(session, PEOPLE, {event.contact_id: deal})
+    company, contact = _with(session, event)
+    if company:
+        lifecycle.won(session, COMPANIES, {company: deal})
+    if contact:
+        lifecycle.won(session, PEOPLE, {contact: deal})
 
 
 def lost(session: Session, event: sales.DealLost) -> None:
@@ -81,8 +84,11 @@ def imported(session: Session, event: sales.OpportunitiesImported) -> None:
             open_with.add(deal.company_id)
     timeline.belongs(session, [_subject(d.opportunity_id, d) for d in event.opportunities])
     timeline.tell(session, entries)
-    lifecycle.won(session, COMPANIES, first_won)
-    lifecycle.opened(session, COMPANIES, open_with - first_won.keys())
+    moved = where_now(session, [*first_won, *open_with])
+    won_with = {moved.get(id, id) or id: cause for id, cause in first_won.items()}
+    still_open = {moved.get(id, id) or id for id in open_with} - won_with.keys()
+    lifecycle.won(session, COMPANIES, won_with)
+    lifecycle.opened(session, COMPANIES, still_open)
 
 
 def kept(session: Session, event: sales.OpportunitiesSaved) -> None:
@@ -92,6 +98,14 @@ def kept(session: Session, event: sales.OpportunitiesSaved) -> None:
 
 
 _RECORD = "opportunities"
+
+
+def _with(session: Session, event: Happened) -> tuple[UUID | None, UUID | None]:
+    """The company and the person that a deal is with, by what they were merged into since."""
+    ids = [id for id in (event.company_id, event.contact_id) if id is not None]
+    moved = where_now(session, ids) if ids else {}
+    company, contact = event.company_id, event.contact_id
+    return company and moved.get(company, company), contact and moved.get(contact, contact)
 
 
 def _tell(session: Session, event: Happened, kind: str) -> None:

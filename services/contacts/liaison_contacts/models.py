@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
 from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.privacy.marks import names_a_file, personal, points_at
 
 
 class Party(Record):
@@ -38,7 +39,7 @@ class Person(Party, Base):
     first_name: Mapped[str]
     last_name: Mapped[str]
     title: Mapped[str | None]
-    company_id: Mapped[UUID | None]
+    company_id: Mapped[UUID | None] = points_at("companies")
 
 
 class Company(Party, Base):
@@ -47,7 +48,7 @@ class Company(Party, Base):
     __tablename__ = "companies"
 
     name: Mapped[str]
-    parent_id: Mapped[UUID | None]
+    parent_id: Mapped[UUID | None] = points_at("companies")
     industry: Mapped[str | None]
     website: Mapped[str | None]
     year_founded: Mapped[int | None]
@@ -62,8 +63,8 @@ class Note(Record, Base):
     __tablename__ = "notes"
 
     about: Mapped[str]
-    about_id: Mapped[UUID]
-    body: Mapped[str]
+    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
+    body: Mapped[str] = personal()
 
 
 class Attachment(TenantRow, Base):
@@ -71,10 +72,10 @@ class Attachment(TenantRow, Base):
 
     __tablename__ = "attachments"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = names_a_file(primary_key=True)
     about: Mapped[str]
-    about_id: Mapped[UUID]
-    name: Mapped[str]
+    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
+    name: Mapped[str] = personal()
     content_type: Mapped[str]
     size: Mapped[int]
     created_at: Mapped[dt.datetime]
@@ -87,3 +88,84 @@ class Owner(KeptRow, Base):
     __tablename__ = "owners"
 
     email: Mapped[str | None]
+
+
+class Occurrence(TenantRow, Base):
+    """Something that another service told of a person or a company."""
+
+    __tablename__ = "occurrences"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True, primary_key=True)
+    at: Mapped[dt.datetime]
+    kind: Mapped[str]
+    by: Mapped[UUID | None]
+    details: Mapped[dict[str, Any]] = personal()
+    subject_id: Mapped[UUID | None]
+
+
+class Merge(TenantRow, Base):
+    """One record that was merged into another: its row, and what the other took over from it."""
+
+    __tablename__ = "merges"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    record: Mapped[str]
+    from_id: Mapped[UUID]
+    into_id: Mapped[UUID]
+    held: Mapped[dict[str, Any]]
+    changed: Mapped[dict[str, Any]]
+    undone: Mapped[bool]
+
+
+class PrivacyRequest(Record, Base):
+    """A merge, its undoing, an erasure or a question of access, until every module has answered."""
+
+    __tablename__ = "privacy_requests"
+
+    kind: Mapped[str]
+    record: Mapped[str]
+    subject_id: Mapped[UUID]
+    other_id: Mapped[UUID | None]
+    reason: Mapped[str | None]
+    state: Mapped[str]
+    finished_at: Mapped[dt.datetime | None]
+    asked: Mapped[dict[str, Any] | None]
+    """What the modules are asked, to be asked again; nothing once they have answered."""
+    certificate: Mapped[dict[str, Any] | None]
+    file_id: Mapped[UUID | None]
+
+
+class PrivacyReceipt(TenantRow, Base):
+    """A module's part in a request."""
+
+    __tablename__ = "privacy_receipts"
+
+    request_id: Mapped[UUID] = mapped_column(primary_key=True)
+    module: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    counts: Mapped[dict[str, Any]]
+    answered_at: Mapped[dt.datetime | None]
+
+
+class HeldPart(TenantRow, Base):
+    """A part of what a module holds of who asks, sealed to contacts."""
+
+    __tablename__ = "held_parts"
+
+    request_id: Mapped[UUID] = mapped_column(primary_key=True)
+    module: Mapped[str] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True)
+    sealed: Mapped[str]
+
+
+class HoldingModule(TenantRow, Base):
+    """A module that has said that it holds data of persons."""
+
+    __tablename__ = "holding_modules"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    module: Mapped[str] = mapped_column(primary_key=True)
+    said_at: Mapped[dt.datetime]
+    retired_at: Mapped[dt.datetime | None]
+    retired_by: Mapped[UUID | None]

@@ -1,7 +1,7 @@
 """What people and companies share: how they are reached, and what they are found by."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +9,11 @@ import phonenumbers
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Text, Uuid, column, func, select, table
 from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.sql.expression import TableClause
 
 from liaison_contacts import models
+from liaison_kit.privacy.merging import where_now
 from liaison_kit.records.search import digits, fold, search_text
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
@@ -21,6 +23,16 @@ companies_seen = table(
     COMPANIES_SEEN.view, column("id", Uuid), column("name", Text), column("external_id", Text)
 )
 """The companies that the person who asks may see."""
+
+
+def those_that_are(session: Session, seen: TableClause, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these ids that there are in a view, or that stand for one that is there."""
+    found = set(session.scalars(select(seen.c.id).where(seen.c.id.in_(ids))))
+    if len(found) == len(set(ids)):
+        return list(found)
+    moved = where_now(session, [id for id in ids if id not in found])
+    there = set(session.scalars(select(seen.c.id).where(seen.c.id.in_(moved.values()))))
+    return [*found, *(id for id, into in moved.items() if into in there)]
 
 
 def company_name(id: InstrumentedAttribute[UUID | None]) -> ColumnElement[Any]:

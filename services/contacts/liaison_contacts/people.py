@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Uuid, column, select, table
+from sqlalchemy import Uuid, column, table
 from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
@@ -105,7 +105,7 @@ _seen = table("seen_people", column("id", Uuid))
 
 def known(session: Session, ids: Sequence[UUID]) -> list[UUID]:
     """Those of these people that there are, as far as who asks may see them."""
-    return list(session.scalars(select(_seen.c.id).where(_seen.c.id.in_(ids))))
+    return parties.those_that_are(session, _seen, ids)
 
 
 # An import tells of thousands, and objects of them cost ten times what JSON does.

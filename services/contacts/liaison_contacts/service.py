@@ -1,45 +1,66 @@
 """The wire of contacts: operations and event handlers; it decides nothing."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 from uuid import UUID
 
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from liaison_contacts import companies, deals, duplicates, notes, people, timeline
+from liaison_contacts import (
+    companies,
+    deals,
+    duplicates,
+    merges,
+    models,
+    notes,
+    people,
+    privacy,
+    timeline,
+)
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
+from liaison_contacts.privacy import REQUESTS, AskAgain, FileExpires
 from liaison_contacts.spread import SPREAD
-from liaison_kit import records
+from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.listing.asked import Page
+from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.privacy.serving import HoldsPersonalData
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
+from liaison_kit.timers.timer import on_timer
+from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
     Attachment,
+    Company,
     CompanyChanges,
+    Contact,
     ContactChanges,
     CreatedContact,
+    Erasing,
+    Merging,
     NewCompany,
     NewContact,
     NewNote,
     Note,
     TimelineEntry,
 )
+from liaison_sdk.contracts.privacy import PersonalDataHeld, PrivacyAnswered
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
 from liaison_sdk.labels import Label
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-class Contacts(Service):
+class Contacts(HoldsPersonalData, Service):
     """People and companies: the shared record."""
 
     name = "contacts"
@@ -50,6 +71,11 @@ class Contacts(Service):
         Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD),
     )
     copies = (OWNERS,)
+    holds = (models.Person, models.Company, models.Note, models.Attachment, models.Occurrence)
+    unsearched: ClassVar[Mapping[str, str]] = {
+        "owners": "users of Liaison, whom identity tells of",
+        "companies": "a company's own name and addresses are not a person's",
+    }
     importables = (CONTACTS, COMPANIES_IMPORT)
     tells = (
         Told(COMPANIES, companies.tell, companies.tell_removed),
@@ -61,6 +87,16 @@ class Contacts(Service):
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
         "companies:read": Label(en="See companies", fr="Voir les sociétés"),
         "companies:write": Label(en="Change companies", fr="Modifier les sociétés"),
+        "contacts:merge": Label(en="Merge contacts", fr="Fusionner des contacts"),
+        "companies:merge": Label(en="Merge companies", fr="Fusionner des sociétés"),
+        "privacy:read": Label(
+            en="See merges, erasures and access requests",
+            fr="Voir les fusions, effacements et demandes d'accès",
+        ),
+        "privacy:write": Label(
+            en="Erase people and hand out what is held of them",
+            fr="Effacer des personnes et remettre les données détenues",
+        ),
     }
     menu = (
         {"label": {"en": "Contacts", "fr": "Contacts"}, "path": "/contacts", "icon": "users"},
@@ -173,6 +209,146 @@ class Contacts(Service):
         Needs `contacts:write` or `companies:write`, whichever it hangs on.
         """
         notes.detach(session, id)
+
+    # --- merges, erasures, questions of access ---------------------------------------------------
+
+    @get("/contacts/{id}", allow="contacts:read", problems=[404])
+    def get_contact(self, session: Session, id: UUID) -> Raw[Contact]:
+        """One contact; of one that was merged, 404 with `merged_into`."""
+        return Raw(*self._one(session, PEOPLE, id))
+
+    @get("/companies/{id}", allow="companies:read", problems=[404])
+    def get_company(self, session: Session, id: UUID) -> Raw[Company]:
+        """One company; of one that was merged, 404 with `merged_into`."""
+        return Raw(*self._one(session, COMPANIES, id))
+
+    def _one(self, session: Session, kind: RecordType, id: UUID) -> tuple[bytes, int]:
+        found = listing.read(session, kind, id)
+        if found is None:
+            raise merges.missing(session, kind, id)
+        return found[0].encode(), found[1]
+
+    @post("/contacts/{id}/merge", allow="contacts:merge", problems=[404, 409])
+    def merge_contact(
+        self, session: Session, id: UUID, merging: Merging, version: Version
+    ) -> Raw[contract.PrivacyRequest]:
+        """Make another contact part of this one.
+
+        This one keeps its values and takes over what it lacks; lists are united. What points at
+        the other points at this one then, in every module.
+        """
+        return Raw(*self._merge(session, PEOPLE, id, version, merging))
+
+    @post("/companies/{id}/merge", allow="companies:merge", problems=[404, 409])
+    def merge_company(
+        self, session: Session, id: UUID, merging: Merging, version: Version
+    ) -> Raw[contract.PrivacyRequest]:
+        """Make another company part of this one.
+
+        This one keeps its values and takes over what it lacks; lists are united. What points at
+        the other points at this one then, in every module.
+        """
+        return Raw(*self._merge(session, COMPANIES, id, version, merging))
+
+    def _merge(
+        self, session: Session, kind: RecordType, id: UUID, version: int, merging: Merging
+    ) -> tuple[bytes, int]:
+        done = merges.merge(session, kind, id, version, merging)
+        counts = self.merged(session, done)
+        return privacy.read(session, privacy.begin(session, done, id, done.from_id, done=counts))
+
+    @post("/contacts/{id}/merges/{merge}/undo", allow="contacts:merge", problems=[404, 409])
+    def undo_contact_merge(
+        self, session: Session, id: UUID, merge: UUID
+    ) -> Raw[contract.PrivacyRequest]:
+        """Make two contacts again of one; what has been changed since the merge stays."""
+        return Raw(*self._undo(session, PEOPLE, id, merge))
+
+    @post("/companies/{id}/merges/{merge}/undo", allow="companies:merge", problems=[404, 409])
+    def undo_company_merge(
+        self, session: Session, id: UUID, merge: UUID
+    ) -> Raw[contract.PrivacyRequest]:
+        """Make two companies again of one; what has been changed since the merge stays."""
+        return Raw(*self._undo(session, COMPANIES, id, merge))
+
+    def _undo(self, session: Session, kind: RecordType, id: UUID, merge: UUID) -> tuple[bytes, int]:
+        done = merges.undo(session, kind, id, merge)
+        counts = self.unmerged(session, done)
+        return privacy.read(session, privacy.begin(session, done, id, done.from_id, done=counts))
+
+    @post("/contacts/{id}/erase", allow="privacy:write", problems=[404, 409])
+    def erase_contact(
+        self, session: Session, id: UUID, erasing: Erasing
+    ) -> Raw[contract.PrivacyRequest]:
+        """Erase a person in every module, for good; also one who is in the trash."""
+        reason = erasing.reason
+        asked = privacy.erase(session, self.keys, self.holdings(), id, reason)
+        return Raw(*privacy.read(session, asked))
+
+    @post("/contacts/{id}/access", allow="privacy:write", problems=[404, 409])
+    def give_access_to_contact(self, session: Session, id: UUID) -> Raw[contract.PrivacyRequest]:
+        """Put together what every module holds of a person, as a file for who asks this."""
+        return Raw(*privacy.read(session, privacy.give(session, self.keys, id)))
+
+    @get("/privacy-requests", allow="privacy:read", record=REQUESTS)
+    def list_privacy_requests(
+        self, session: Session, query: ListQuery[contract.PrivacyRequest]
+    ) -> Raw[Page[contract.PrivacyRequest]]:
+        """Merges, erasures and questions of access, latest first."""
+        return Raw(listing.page(session, REQUESTS, query))
+
+    @get("/privacy-requests/{id}", problems=[404])
+    def get_privacy_request(self, session: Session, id: UUID) -> Raw[contract.PrivacyRequest]:
+        """One request, and which modules it waits for.
+
+        For who has asked it; any other needs `privacy:read`.
+        """
+        return Raw(*privacy.read(session, id))
+
+    @get("/privacy-requests/{id}/file", allow="privacy:write", problems=[404])
+    def get_privacy_file(self, session: Session, id: UUID) -> Download:
+        """What is held of a person, for who has asked it; it is kept for a week."""
+        return privacy.file(session, id)
+
+    @post("/modules/{module}/retire", allow="operations:manage", status=200, problems=[404])
+    def retire_module(self, session: Session, module: str) -> None:
+        """Wait for a module no more, whose data is gone with it; it is back once it says so."""
+        privacy.retire(session, self.keys, module)
+
+    @on_timer(AskAgain)
+    def on_ask_again(self, session: Session, timer: AskAgain) -> None:
+        """Somebody has not answered for a while."""
+        privacy.ask_again(session, timer.request_id)
+
+    @on_timer(FileExpires)
+    def on_file_expires(self, session: Session, timer: FileExpires) -> None:
+        """What was handed out is not kept."""
+        privacy.drop_file(session, timer.request_id)
+
+    @handles(PersonalDataHeld, PrivacyAnswered, source="contacts")
+    def on_own_answer(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
+        """Contacts itself holds data of persons, and has done its part of a request."""
+        self._answered(session, event)
+
+    @handles(PersonalDataHeld, PrivacyAnswered, source="sales")
+    def on_sales_answer(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
+        """Sales holds data of persons, and has done its part of a request."""
+        self._answered(session, event)
+
+    @handles(PersonalDataHeld, PrivacyAnswered, source="connect")
+    def on_connect_answer(
+        self, session: Session, event: PersonalDataHeld | PrivacyAnswered
+    ) -> None:
+        """Connect holds data of persons, and has done its part of a request."""
+        self._answered(session, event)
+
+    def _answered(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
+        if event.module != event.envelope.source:
+            raise ValueError("a module answers for itself only")
+        if isinstance(event, PersonalDataHeld):
+            privacy.holds(session, event)
+        else:
+            privacy.answered(session, self.keys, event)
 
     # --- questions of other services -------------------------------------------------------------
 

@@ -20,8 +20,7 @@ Desk = Any
 @pytest.fixture
 def desk(contacts_db: Database, someone: Context) -> Desk:
     """What an operation answers: its status and its JSON."""
-    service = at_work(Contacts, contacts_db)
-    type(service).hooks = Hooks("contacts", 5.0)
+    service = at_work(Contacts, contacts_db, hooks=Hooks("contacts", 0.5))
 
     def ask(name: str, body: Any = None, **meta: Any) -> tuple[int, Any]:
         who = meta.pop("who", someone.principal)

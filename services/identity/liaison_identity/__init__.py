@@ -1,6 +1,6 @@
 """Tenants, users, teams, roles, tokens and the audit trail."""
 
-HEARS = ("identity",)
+HEARS = ("contacts", "identity")
 """Whose events its handlers take: the broker lets it hear no others."""
 
 ASKS = ("identity",)

@@ -13,6 +13,7 @@ from liaison_identity.standard_roles import (
     CATALOGUE,
     FIGURES,
     MARKETING,
+    MERGING,
     PEOPLE,
     SELLING,
     STAFF,
@@ -27,7 +28,8 @@ SHIPPED = frozenset(
         EVERYTHING,
         *ACCOUNT,
         *both(*PEOPLE, *SELLING, *CATALOGUE, *MARKETING, *SUPPORT, *FIGURES, *STAFF),
-        *both("roles", "tenant", "jobs", "imports", "custom_fields"),
+        *both("roles", "tenant", "jobs", "imports", "custom_fields", "privacy"),
+        *MERGING,
         *read("history", "audit"),
         "operations:manage",
     }

@@ -7,6 +7,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from liaison_identity import (
+    audit,
     guessing,
     new_passwords,
     passwords,
@@ -27,6 +28,7 @@ from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Call, Raw, Reply, Version, Visit
 from liaison_kit.context import Context, Principal
+from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.pages.serving import form, page
@@ -59,6 +61,7 @@ from liaison_sdk.contracts.identity import (
     User,
     UserChanges,
 )
+from liaison_sdk.contracts.privacy import ModuleRetired
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownUsers, Names
 from liaison_sdk.errors import InvalidInput, NotFound
 from liaison_sdk.labels import Label
@@ -374,6 +377,13 @@ class Identity(Service):
         else:
             users.demand_rights_of(session, owner)
         tokens.revoke(session, id)
+
+    @handles(ModuleRetired)
+    def on_module_retired(self, session: Session, event: ModuleRetired) -> None:
+        """An operator has taken a module out: the audit trail says who."""
+        audit.record(
+            session, "module_retired", "modules", module=event.module, by=event.envelope.actor
+        )
 
     # --- audit -----------------------------------------------------------------------------------
 

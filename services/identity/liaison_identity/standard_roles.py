@@ -15,6 +15,7 @@ def read(*records: str) -> list[str]:
 
 
 PEOPLE = ("contacts", "companies")
+MERGING = ("contacts:merge", "companies:merge")
 SELLING = ("opportunities", "leads", "activities", "quotes", "orders")
 CATALOGUE = ("products", "pipelines")
 MARKETING = ("segments", "templates", "campaigns", "journeys", "messages", "forms")
@@ -48,6 +49,7 @@ STANDARD = (
         "Responsable commercial",
         (
             *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports"),
+            *MERGING,
             *_EVERYDAY,
         ),
         _in_rows("team"),
@@ -65,6 +67,7 @@ STANDARD = (
         "Chargé de marketing",
         (
             *both(*PEOPLE, *MARKETING, "leads", "imports"),
+            *MERGING,
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,
         ),
@@ -77,6 +80,18 @@ STANDARD = (
         (
             *both(*SUPPORT, "contacts"),
             *read("companies", "opportunities", "orders", "products"),
+            *_EVERYDAY,
+        ),
+        {},
+    ),
+    Standard(
+        "privacy_officer",
+        "Privacy officer",
+        "Délégué à la protection des données",
+        (
+            *read(*PEOPLE, *SELLING, *MARKETING, *SUPPORT),
+            *both("privacy"),
+            *read("audit"),
             *_EVERYDAY,
         ),
         {},

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
 from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.privacy.marks import points_at
 
 
 class Product(Record, Base):
@@ -60,8 +61,8 @@ class Opportunity(Record, Base):
     stage_since: Mapped[dt.datetime]
     status: Mapped[str]
     product_id: Mapped[UUID | None]
-    company_id: Mapped[UUID | None]
-    contact_id: Mapped[UUID | None]
+    company_id: Mapped[UUID | None] = points_at("companies")
+    contact_id: Mapped[UUID | None] = points_at("contacts")
     owner_id: Mapped[UUID | None]
     owner_reason: Mapped[str | None]
     region: Mapped[str | None]

@@ -18,6 +18,7 @@ from liaison_kit.calls.outside import answer_to
 from liaison_kit.context import NOBODY, context
 from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import WHERE, ListQuery
+from liaison_kit.privacy.merging import where_it_is
 from liaison_kit.records.references import unknown
 from liaison_kit.sight import peers_of
 from liaison_sales.accounts import ACCOUNTS
@@ -54,6 +55,10 @@ def check(
     if contact is not None and not _is_known(session, contact):
         missing.append("contact_id")
     found, region = _found(session, product, company, owner)
+    if not found["company_id"]:
+        # It may have been merged: the database writes the survivor in its place.
+        company = where_it_is(session, company)
+        found, region = _found(session, product, company, owner)
     if not found["company_id"] and company is not None:
         ACCOUNTS.look_up(session, company)
     if not found["owner_id"] and owner is not None:

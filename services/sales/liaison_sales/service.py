@@ -1,5 +1,7 @@
 """The wire of sales: operations and event handlers; it decides nothing."""
 
+from collections.abc import Mapping
+from typing import ClassVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -10,9 +12,10 @@ from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
-from liaison_sales import opportunities, pipelines, products, references, telling
+from liaison_sales import models, opportunities, pipelines, products, references, telling
 from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.board import BY_STAGE
 from liaison_sales.importing import IMPORTABLES
@@ -41,7 +44,7 @@ from liaison_sdk.contracts.sales import (
 from liaison_sdk.labels import Label
 
 
-class Sales(Service):
+class Sales(HoldsPersonalData, Service):
     """Sales force automation: products, pipelines, opportunities and what they add up to."""
 
     name = "sales"
@@ -61,6 +64,11 @@ class Sales(Service):
         ),
     )
     copies = (REPS, ACCOUNTS)
+    holds = (models.Opportunity,)
+    unsearched: ClassVar[Mapping[str, str]] = {
+        "reps": "users of Liaison, whom identity tells of",
+        "accounts": "a company's own name is not a person's",
+    }
     importables = IMPORTABLES
     tells = (
         products.TOLD,
