@@ -60,6 +60,15 @@ def render(source: str, path: str, fields: Mapping[str, Any], *, html: bool = Fa
         raise _named(error, path) from None
 
 
+def names(source: str, path: str) -> set[tuple[Any, ...]]:
+    """What the template names of the fields that it is given: `deal.owner.name` as its parts."""
+    try:
+        found = _read(source, False).analyze().globals
+    except (LiquidError, RecursionError) as error:
+        raise _named(error, path) from None
+    return {tuple(variable.segments) for uses in found.values() for variable in uses}
+
+
 @lru_cache(maxsize=500)
 def _read(source: str, html: bool) -> BoundTemplate:
     return (_HTML if html else _TEXT).from_string(source)

@@ -1,6 +1,6 @@
 """People and companies: the shared record."""
 
-HEARS = ("identity", "sales")
+HEARS = ("connect", "contacts", "identity", "sales")
 """Whose events its handlers take: the broker lets it hear no others."""
 
 ASKS = ("identity",)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from liaison_contacts import companies, deals, duplicates, notes, people, timeline
 from liaison_contacts.companies import COMPANIES
+from liaison_contacts.flows import flows
 from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.owners import OWNERS
@@ -17,6 +18,7 @@ from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
+from liaison_kit.flows import PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import Page
 from liaison_kit.resources import Resource
 from liaison_kit.service import Service
@@ -38,18 +40,21 @@ from liaison_sdk.labels import Label
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-class Contacts(Service):
+_PEOPLE = Resource(PEOPLE, "contact", NewContact, ContactChanges, people)
+_COMPANIES = Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies)
+
+
+class Contacts(FlowOperations, Service):
     """People and companies: the shared record."""
 
     name = "contacts"
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
-    resources = (
-        Resource(PEOPLE, "contact", NewContact, ContactChanges, people),
-        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies),
-    )
+    resources = (_PEOPLE, _COMPANIES)
     copies = (OWNERS,)
     importables = (CONTACTS, COMPANIES_IMPORT)
+    flows = flows(_PEOPLE, _COMPANIES)
+    tidies = ("tidy", "empty_trash", "tidy_flows")
     tells = (
         Told(COMPANIES, companies.tell, companies.tell_removed),
         Told(PEOPLE, people.tell, people.tell_removed),
@@ -59,6 +64,7 @@ class Contacts(Service):
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
         "companies:read": Label(en="See companies", fr="Voir les sociétés"),
         "companies:write": Label(en="Change companies", fr="Modifier les sociétés"),
+        **PERMISSIONS,
     }
     menu = (
         {"label": {"en": "Contacts", "fr": "Contacts"}, "path": "/contacts", "icon": "users"},

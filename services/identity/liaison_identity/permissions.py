@@ -27,7 +27,7 @@ SHIPPED = frozenset(
         EVERYTHING,
         *ACCOUNT,
         *both(*PEOPLE, *SELLING, *CATALOGUE, *MARKETING, *SUPPORT, *FIGURES, *STAFF),
-        *both("roles", "tenant", "jobs", "imports", "custom_fields"),
+        *both("roles", "tenant", "jobs", "imports", "custom_fields", "flows"),
         *read("history", "audit"),
         "operations:manage",
     }

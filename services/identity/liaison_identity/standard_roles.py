@@ -47,7 +47,7 @@ STANDARD = (
         "Sales manager",
         "Responsable commercial",
         (
-            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports"),
+            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
             *_EVERYDAY,
         ),
         _in_rows("team"),
@@ -64,7 +64,7 @@ STANDARD = (
         "Marketer",
         "Chargé de marketing",
         (
-            *both(*PEOPLE, *MARKETING, "leads", "imports"),
+            *both(*PEOPLE, *MARKETING, "leads", "imports", "flows"),
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,
         ),

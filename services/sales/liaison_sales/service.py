@@ -9,11 +9,13 @@ from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
+from liaison_kit.flows import PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.resources import Resource
 from liaison_kit.service import Service
 from liaison_sales import opportunities, pipelines, products, references, telling
 from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.flows import flows
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
@@ -39,8 +41,10 @@ from liaison_sdk.contracts.sales import (
 )
 from liaison_sdk.labels import Label
 
+_OPPORTUNITIES = Resource(OPPORTUNITIES, "opportunity", None, OpportunityChanges, opportunities)
 
-class Sales(Service):
+
+class Sales(FlowOperations, Service):
     """Sales force automation: products, pipelines, opportunities and what they add up to."""
 
     name = "sales"
@@ -49,15 +53,16 @@ class Sales(Service):
     resources = (
         Resource(PRODUCTS, "product", NewProduct, ProductChanges, products),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
-        Resource(OPPORTUNITIES, "opportunity", None, OpportunityChanges, opportunities),
+        _OPPORTUNITIES,
     )
     copies = (REPS, ACCOUNTS)
     importables = IMPORTABLES
+    flows = flows(_OPPORTUNITIES)
     tells = (
         Told(PRODUCTS, products.tell, products.tell_removed),
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = ("tidy", "empty_trash", "fold_opportunity_sums")
+    tidies = ("tidy", "empty_trash", "fold_opportunity_sums", "tidy_flows")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
@@ -65,6 +70,7 @@ class Sales(Service):
         "pipelines:write": Label(en="Change pipelines", fr="Modifier les pipelines"),
         "products:read": Label(en="See products", fr="Voir les produits"),
         "products:write": Label(en="Change products", fr="Modifier les produits"),
+        **PERMISSIONS,
     }
     menu = (
         {
