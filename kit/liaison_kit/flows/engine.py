@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -25,7 +24,7 @@ from liaison_kit.context import Context, context
 from liaison_kit.database.faults import is_collision, is_database_away
 from liaison_kit.database.statements import Statement
 from liaison_kit.flows.frame import END
-from liaison_kit.flows.kinds import Did, Ends, Flows, Here, Waits, Went
+from liaison_kit.flows.kinds import Did, Ends, Flows, Here, Shown, Waits, Went
 from liaison_kit.flows.reading import CannotRun, Flow, Step, remembered
 from liaison_kit.flows.runs import Armed, arm, due, records_of
 from liaison_kit.settings import settings
@@ -133,13 +132,13 @@ def _versions(session: Session, flows: Flows, rows: Sequence[Any]) -> Versions:
 
 def _records(
     session: Session, flows: Flows, rows: Sequence[Any], versions: Versions
-) -> dict[UUID, BaseModel]:
+) -> dict[UUID, Shown]:
     by_kind: dict[str, set[UUID]] = {}
     for row in rows:
         flow = versions[(row.flow_id, row.version)]
         if isinstance(flow, Flow):
             by_kind.setdefault(flow.about.kind.name, set()).add(row.record_id)
-    found: dict[UUID, BaseModel] = {}
+    found: dict[UUID, Shown] = {}
     for name, ids in by_kind.items():
         found |= records_of(session, flows.records[name], ids)
     return found
@@ -161,7 +160,7 @@ def _moved(
     flows: Flows,
     flow: Flow,
     row: Any,
-    record: BaseModel | None,
+    record: Shown | None,
     happened: Mapping[int, str],
 ) -> Move:
     if record is None:
@@ -172,7 +171,7 @@ def _moved(
         return ended(row, GOAL)
     now, there = context(session).now, tenant_settings(session).zone
     for condition, outcome in flow.exits:
-        if matches(condition, dict(record), now, there):
+        if matches(condition, record, now, there):
             return ended(row, outcome)
     step = flow.steps[row.step]
     here = _here(session, flows, flow, row, record, step)
@@ -216,7 +215,7 @@ def went(row: Any, step: Step, did: Went, now: dt.datetime) -> Move:
     return Move(row, "active", target, row.number + 1, False, now, lines=[line])
 
 
-def _undone(session: Session, flows: Flows, flow: Flow, row: Any, record: BaseModel) -> Move:
+def _undone(session: Session, flows: Flows, flow: Flow, row: Any, record: Shown) -> Move:
     """One step back: what the latest step did that has not been undone."""
     undoing = [name for name, step in flow.steps.items() if step.undo is not None]
     found = session.execute(_TO_UNDO, {"run": row.id, "steps": undoing}).one_or_none()
@@ -235,9 +234,7 @@ def _undone(session: Session, flows: Flows, flow: Flow, row: Any, record: BaseMo
     return Move(row, "active", found.step, row.number + 1, False, here.now, lines=[line])
 
 
-def _here(
-    session: Session, flows: Flows, flow: Flow, row: Any, record: BaseModel, step: Step
-) -> Here:
+def _here(session: Session, flows: Flows, flow: Flow, row: Any, record: Shown, step: Step) -> Here:
     return Here(session, flows, flow, row.id, step.name, row.number, record, row.begun_at)
 
 

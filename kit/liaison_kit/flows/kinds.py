@@ -13,7 +13,7 @@ and what leaves it carries `here.key`. It waits for nothing: it says what is to 
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,6 +35,10 @@ from liaison_sdk.types import Closed
 
 if TYPE_CHECKING:
     from liaison_kit.flows.reading import Checking, Flow
+
+
+Shown = Mapping[str, Any]
+"""A record as its readers get it: its JSON."""
 
 
 # --- what a step comes to -------------------------------------------------------------------------
@@ -82,7 +86,7 @@ class Here:
     run_id: UUID
     step: str
     number: int
-    record: BaseModel
+    record: Shown
     begun_at: dt.datetime
 
     @property
@@ -98,8 +102,7 @@ class Here:
     @property
     def record_id(self) -> UUID:
         """The run's record."""
-        found: UUID = self.record.id  # type: ignore[attr-defined]
-        return found
+        return UUID(self.record["id"])
 
     @property
     def now(self) -> dt.datetime:
@@ -118,7 +121,7 @@ class Here:
 
     def fields(self) -> dict[str, Any]:
         """What templates see: the record under its name, as readers get it."""
-        return {self.about.resource.one: self.record.model_dump(mode="json")}
+        return {self.about.resource.one: self.record}
 
 
 _ENTERED = Statement("""
@@ -198,19 +201,23 @@ class Heard:
     name: str
     event: type[Event]
     ids: Callable[[Any], Sequence[UUID]]
-    is_news: Callable[[Any, dt.datetime], bool] = lambda _record, _at: True
+    is_news: Callable[[Shown, dt.datetime], bool] = lambda _record, _at: True
     wakes_only: bool = False
     """Whether `ids` are not the record's but the keys of a step: it can't start anything."""
 
 
-def just_made(record: Any, at: dt.datetime) -> bool:
+def just_made(record: Shown, at: dt.datetime) -> bool:
     """Whether the record was made by what is told."""
-    return bool(record.created_at >= at)
+    return dt.datetime.fromisoformat(record["created_at"]) >= at
 
 
-def just_changed(record: Any, at: dt.datetime) -> bool:
+def just_changed(record: Shown, at: dt.datetime) -> bool:
     """Whether the record was changed by what is told, and not made by it."""
-    return bool(record.created_at < at <= record.updated_at)
+    made, changed = (dt.datetime.fromisoformat(record[f"{when}_at"]) for when in _DATES)
+    return made < at <= changed
+
+
+_DATES = ("created", "updated")
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +229,7 @@ class FlowRecord:
 
     resource: Resource
     events: Sequence[Heard]
-    reaches: Callable[[Session, Any], Recipient | None] | None = None
+    reaches: Callable[[Session, Shown], Recipient | None] | None = None
 
     @property
     def kind(self) -> RecordType:

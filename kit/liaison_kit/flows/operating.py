@@ -70,7 +70,7 @@ def begin_by_hand(session: Session, flows: Flows, id: UUID, ids: Sequence[UUID])
     _, peers = row_rule(session, about.kind)
     if peers is not None and about.kind.owner is not None:
         owner = about.kind.owner.key
-        found = {id: r for id, r in found.items() if str(getattr(r, owner)) in peers}
+        found = {id: r for id, r in found.items() if r[owner] in peers}
     if missing := [id for id in ids if id not in found]:
         raise NotFound(f"There is no record {missing[0]} in {row.record}")
     begun = begin(session, id, row.active, flow, list(dict.fromkeys(ids)))

@@ -5,17 +5,17 @@ run's timer be due now; the steps are the timers' (`engine`).
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from liaison_kit.conditions import matches
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
-from liaison_kit.flows.kinds import FlowRecord, Flows, Heard
+from liaison_kit.flows.kinds import FlowRecord, Flows, Heard, Shown
 from liaison_kit.flows.reading import Flow, remembered
 from liaison_kit.ids import uuid7
 from liaison_kit.records.recordtype import as_json
@@ -73,11 +73,11 @@ def begin(
     return runs
 
 
-def records_of(session: Session, about: FlowRecord, ids: Iterable[UUID]) -> dict[UUID, BaseModel]:
+def records_of(session: Session, about: FlowRecord, ids: Iterable[UUID]) -> dict[UUID, Shown]:
     """These records as readers get them, those that there are."""
     kind = about.kind
     rows = session.execute(as_json(kind.select().where(kind.model.id.in_(list(ids))), "id"))
-    return {UUID(id): kind.shape.model_validate_json(body) for body, id in rows}
+    return {UUID(id): json.loads(body) for body, id in rows}
 
 
 # --- what happens ---------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def _heard(session: Session, flows: Flows, about: FlowRecord, one: Heard, event:
 
 
 def _starting(
-    session: Session, flow: Flow, event: str, records: Mapping[UUID, BaseModel]
+    session: Session, flow: Flow, event: str, records: Mapping[UUID, Shown]
 ) -> list[UUID]:
     """The records on which this event starts the flow."""
     now, there = context(session).now, tenant_settings(session).zone
@@ -130,7 +130,7 @@ def _starting(
         where = getattr(start.settings, "where", None)
         condition = None if where is None else flow.condition(session, where)
         for id, record in records.items():
-            if condition is None or matches(condition, dict(record), now, there):
+            if condition is None or matches(condition, record, now, there):
                 found[id] = None
     return list(found)
 

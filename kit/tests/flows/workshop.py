@@ -207,7 +207,7 @@ def leave(session: Session, record_id: UUID, key: UUID, said: str) -> None:
 
 
 def _recipient(_session: Session, work: Any) -> Recipient | None:
-    return Recipient(address=f"{work.name}@example.com") if "@" not in work.name else None
+    return Recipient(address=f"{work['name']}@example.com")
 
 
 RESOURCE = Resource(WORKS, "work", None, WorkChanges, Rules())

@@ -14,6 +14,7 @@ from liaison_kit.flows import (
     FlowRecord,
     Flows,
     Heard,
+    Shown,
     just_changed,
     just_made,
 )
@@ -71,13 +72,13 @@ def _ours(event: connect.MessageSent | connect.MessageFailed) -> list[UUID]:
     return [event.intent_id] if event.sender == "contacts" else []
 
 
-def _recipient(session: Session, person: contacts.Contact) -> connect.Recipient | None:
+def _recipient(session: Session, person: Shown) -> connect.Recipient | None:
     """The first address that the person has."""
-    if not person.emails:
+    if not person["emails"]:
         return None
     return connect.Recipient(
-        address=person.emails[0].address,
-        name=full_name(person.first_name, person.last_name),
-        person_id=person.id,
+        address=person["emails"][0]["address"],
+        name=full_name(person["first_name"], person["last_name"]),
+        person_id=person["id"],
         language=tenant_settings(session).language,
     )
