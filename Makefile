@@ -38,7 +38,8 @@ test: counterparts ## Run every test, on a real PostgreSQL and a real RabbitMQ
 chaos: $(READY) ## Run the tests that kill things and try orders, at length: half an hour
 	@LIAISON_KILLS=200 LIAISON_STATES=300 $(BIN)/python -m pytest --timeout 3600 \
 		kit/tests/events/test_kills.py kit/tests/events/test_states.py \
-		kit/tests/timers/test_kills.py kit/tests/timers/test_states.py
+		kit/tests/timers/test_kills.py kit/tests/timers/test_states.py \
+		kit/tests/flows/test_kills.py
 
 check: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .

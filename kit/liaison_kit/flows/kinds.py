@@ -119,6 +119,11 @@ class Here:
         found = _ENTERED.run(self.session, {"run": self.run_id, "step": step})
         return found[0][0] if found else self.begun_at
 
+    def left(self, steps: Sequence[str], way: str) -> dt.datetime | None:
+        """When the run last went on from one of these steps by this way."""
+        found = _LEFT.run(self.session, {"run": self.run_id, "steps": list(steps), "way": way})
+        return found[0][0] if found else None
+
     def fields(self) -> dict[str, Any]:
         """What templates see: the record under its name, as readers get it."""
         return {self.about.resource.one: self.record}
@@ -127,6 +132,13 @@ class Here:
 _ENTERED = Statement("""
 SELECT at FROM flow_log WHERE run_id = %(run)s::uuid AND undoes IS NULL
     AND (%(step)s::text IS NULL OR step = %(step)s::text)
+ORDER BY number DESC LIMIT 1
+""")
+
+
+_LEFT = Statement("""
+SELECT left_at FROM flow_log WHERE run_id = %(run)s::uuid AND undoes IS NULL
+    AND step = ANY(%(steps)s::text[]) AND way = %(way)s::text
 ORDER BY number DESC LIMIT 1
 """)
 

@@ -160,7 +160,11 @@ class Checking:
 
 def measured(definition: Any) -> str:
     """The definition as JSON; `TooLargeFlow` where nobody should keep it."""
-    text = json.dumps(definition, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps(definition, allow_nan=False)
+    except (ValueError, RecursionError):
+        said = "It is JSON: nested no deeper than anybody reads, and its numbers are finite"
+        raise InvalidInput.field("definition", "json", said) from None
     if len(text) > LONGEST:
         said = f"A definition has at most {LONGEST} characters"
         raise TooLargeFlow(said, [FieldError("definition", "too_long", said)])

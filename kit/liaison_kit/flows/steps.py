@@ -98,7 +98,7 @@ class WaitUntil(Kind):
     """Something is to happen with the record; if it does not, that is a way, too.
 
     What has happened since the run came to the step before counts, or to the one that `since`
-    names: it may have come early.
+    names: it may have come early. What has taken the run on once does not do so again.
     """
 
     name = "wait_until"
@@ -120,7 +120,14 @@ class WaitUntil(Kind):
         """Wait for it."""
         until = lasting(settings.at_most).after(here.now, tenant_settings(here.session))
         event = here.about.event(settings.event)
-        return Waits(until, [(event, str(here.record_id))], here.entered(settings.since))
+        since = here.entered(settings.since)
+        alike = [
+            step.name
+            for step in here.flow.steps.values()
+            if step.kind is self and step.settings.event == settings.event
+        ]
+        taken = here.left(alike, "happened")
+        return Waits(until, [(event, str(here.record_id))], max(since, taken or since))
 
     def woken(self, here: Here, settings: WaitUntilSettings, happened: str | None) -> Went:
         """Whichever came first."""

@@ -38,17 +38,29 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return found
 
 
-def _types() -> dict[str, list[tuple[str, Any]]]:
-    kept = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-    return {
-        first: [(tag, shape) for tag, shape in rules if tag in kept]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+_NUMBER = "-?(?:0|[1-9][0-9]*)"
+_SCALARS = {
+    "null": "null|~|",
+    "bool": "true|false",
+    "int": _NUMBER,
+    "float": _NUMBER + r"(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?",
+}
+"""What a plain word or number stands for, where it is no text: as JSON writes them."""
+
+_KINDS = ("str", "seq", "map", *_SCALARS)
 
 
-_Loader.yaml_implicit_resolvers = _types()
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(?:true|false)$"), list("tf"))
-_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping)
+def _tag(name: str) -> str:
+    return f"tag:yaml.org,2002:{name}"
+
+
+_Loader.add_constructor(_tag("map"), _Loader.construct_mapping)
+_Loader.yaml_constructors = {tag: _Loader.yaml_constructors[tag] for tag in map(_tag, _KINDS)} | {
+    None: yaml.SafeLoader.construct_undefined
+}
+_Loader.yaml_implicit_resolvers = {}
+for _name, _shape in _SCALARS.items():
+    _Loader.add_implicit_resolver(_tag(_name), re.compile(f"^(?:{_shape})$"), None)
 
 
 def load(text: str) -> Any:

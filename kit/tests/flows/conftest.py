@@ -72,6 +72,11 @@ class Workshop:
         with self.db.writing(Context(tenant=asking.tenant, principal=asking)) as session:
             yield session
 
+    def empty(self) -> None:
+        """Nothing is there any more."""
+        self.ground.look("; ".join(f"DELETE FROM {table}" for table in EMPTIED))
+        self.ground.look("DELETE FROM timers; DELETE FROM outbox")
+
     # --- what there is ----------------------------------------------------------------------------
 
     def work(self, **values: Any) -> UUID:
@@ -200,7 +205,8 @@ class Workshop:
 @pytest.fixture
 def shop(ground: Ground, workshop_roles: Roles) -> Workshop:
     """The workshop, with nothing in it."""
-    ground.look("; ".join(f"DELETE FROM {table}" for table in EMPTIED))
     db = ground.open(4)
     db.keys = keyring("sales")
-    return Workshop(ground, db)
+    made = Workshop(ground, db)
+    made.empty()
+    return made
