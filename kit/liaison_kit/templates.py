@@ -60,13 +60,12 @@ def render(source: str, path: str, fields: Mapping[str, Any], *, html: bool = Fa
         raise _named(error, path) from None
 
 
-def names(source: str, path: str) -> set[tuple[Any, ...]]:
-    """What the template names of the fields that it is given: `deal.owner.name` as its parts."""
+def names(source: str, path: str) -> list[str]:
+    """What the template names of the fields that it is given, as in `deal.owner.name`."""
     try:
-        found = _read(source, False).analyze().globals
+        return list(_read(source, False).global_variable_paths())
     except (LiquidError, RecursionError) as error:
         raise _named(error, path) from None
-    return {tuple(variable.segments) for uses in found.values() for variable in uses}
 
 
 @lru_cache(maxsize=500)

@@ -258,9 +258,9 @@ class FlowOperations:
         return tracing.shape(session, self.flows, id)
 
     def _dealt_with(
-        self, session: Session, id: UUID, deal: Callable[[Session, Flows, UUID], None]
+        self, session: Session, id: UUID, act: Callable[[Session, Flows, UUID], None]
     ) -> RunWithLog:
-        deal(session, self.flows, id)
+        act(session, self.flows, id)
         return tracing.shape(session, self.flows, id)
 
 

@@ -127,12 +127,12 @@ class Checking:
                 self.wrong(path, wrong.code, wrong.message)
             return
         one, fields = self.about.resource.one, self.record.fields
-        for parts in named:
+        for parts in (name.split(".") for name in named):
             if parts[0] != one:
                 said = f"A template sees {{{{ {one}.… }}}} and nothing else; {parts[0]} is unknown"
                 self.wrong(path, "unknown_name", said)
-            elif len(parts) > 1 and parts[1] not in fields:
-                said = f"{self.record.name} have no field {str(parts[1])[:80]!r}"
+            elif len(parts) > 1 and (field := parts[1].partition("[")[0]) not in fields:
+                said = f"{self.record.name} have no field {field[:80]!r}"
                 self.wrong(path, "unknown_field", said)
 
     def event(self, path: str, name: str) -> None:
