@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Counter
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -32,6 +33,13 @@ from liaison_kit.telemetry import log
 from liaison_kit.tenants import tenant_settings
 from liaison_kit.timers.setting import NotMine
 from liaison_sdk.errors import LiaisonError
+
+STEPS = Counter(
+    "liaison_flow_steps_total",
+    "Steps of flows, by kind and by what became of them: done, waits, failed.",
+    ["service", "kind", "outcome"],
+)
+ENDED = Counter("liaison_flow_runs_ended_total", "Runs of flows that have ended.", ["service"])
 
 GONE, GOAL, DONE, CANCELLED = "gone", "goal", "done", "cancelled"
 """What has become of a run whose record is no more, whose goal was met, and so on."""
@@ -96,6 +104,7 @@ def take_on(session: Session, flows: Flows, run_ids: Sequence[UUID]) -> None:
         session.flush()
     session.info["context"] = whose
     _write(session, moves)
+    _count(flows, versions, moves)
 
 
 def _context(whose: Context, row: Any) -> Context:
@@ -150,6 +159,17 @@ def _happened(session: Session, rows: Sequence[Any]) -> dict[UUID, dict[int, str
     for row in session.execute(_EVENTS, {"ids": [row.id for row in rows]}):
         found.setdefault(row.run_id, {})[row.number] = row.event
     return found
+
+
+def _count(flows: Flows, versions: Versions, moves: Sequence[Move]) -> None:
+    """What is rolled back after all is counted twice; figures of machines bear that."""
+    for move in moves:
+        if move.state == "ended":
+            ENDED.labels(flows.service).inc()
+        flow = versions[(move.row.flow_id, move.row.version)]
+        if isinstance(flow, Flow) and move.row.step in flow.steps:
+            outcome = "failed" if move.error else "waits" if move.standing else "done"
+            STEPS.labels(flows.service, flow.steps[move.row.step].kind.name, outcome).inc()
 
 
 # --- one run --------------------------------------------------------------------------------------

@@ -265,6 +265,7 @@ class Flows:
     `answers` are events that tell what became of what a step handed to another service.
     """
 
+    service: str
     about: Sequence[FlowRecord]
     users: KeptCopy
     kinds_of_step: Sequence[Kind]

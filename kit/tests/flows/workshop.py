@@ -221,6 +221,7 @@ ABOUT = FlowRecord(
     reaches=_recipient,
 )
 FLOWS = Flows(
+    "ground",
     (ABOUT,),
     WORKERS,
     (*KINDS, Mark(), Ask()),

@@ -27,6 +27,7 @@ from liaison_sdk.contracts import connect, contacts
 def flows(people: Resource, companies: Resource) -> Flows:
     """What contacts says of its flows."""
     return Flows(
+        "contacts",
         about=(
             FlowRecord(
                 people,

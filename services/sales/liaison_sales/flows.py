@@ -18,4 +18,4 @@ def flows(opportunities: Resource) -> Flows:
             Heard("lost", sales.DealLost, lambda event: [event.opportunity_id]),
         ),
     )
-    return Flows((about,), REPS, KINDS, STARTS)
+    return Flows("sales", (about,), REPS, KINDS, STARTS)
