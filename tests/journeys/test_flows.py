@@ -173,3 +173,42 @@ def test_who_sees_no_deal_of_others_sees_no_run_about_one(running: System, tenan
     )
     assert [c["standing"] for c in theirs.see(f"{path}/steps", version=1)["items"]] == [1]
     assert theirs.act(f"/runs/{begun[own]}/end", 1)["outcome"] == "ended_by_hand"
+
+
+def test_another_module_does_what_a_step_calls_for_and_its_answer_takes_the_run_on(
+    running: System, tenant: Tenant
+) -> None:
+    api = tenant.api
+    definition = {
+        "key": f"note_{uuid4().hex[:8]}",
+        "record": "opportunities",
+        "start": [{"kind": "by_hand"}],
+        "steps": {
+            "note": {
+                "kind": "call",
+                "module": "contacts",
+                "operation": "add_note",
+                "with": {
+                    "record": "contacts",
+                    "id": "{{ opportunity.contact_id }}",
+                    "body": "{{ opportunity.name }} is ours to win",
+                },
+                "next": {"done": "sure", "refused": "end"},
+            },
+            "sure": {"kind": "set", "field": "probability", "value": 90, "next": "end"},
+        },
+    }
+    flow = activated(api, "opportunities", definition=definition)
+    person = api.make("/contacts", last_name="Noted")
+    deal = api.make("/opportunities", name="Noted", contact_id=person["id"])
+    nobody = api.make("/opportunities", name="Nobody's")
+
+    begun = api.make(f"/flows/{flow['id']}/runs", records=[deal["id"], nobody["id"]])["begun"]
+
+    ended(api, flow["id"])
+    (note,) = api.see(f"/contacts/{person['id']}/notes")["items"]
+    assert note["body"] == "Noted is ours to win"
+    log = {id: api.see(f"/runs/{run}")["log"] for id, run in begun.items()}
+    assert [line["way"] for line in log[deal["id"]]] == ["done", "done"]
+    assert [line["way"] for line in log[nobody["id"]]] == ["refused"]
+    assert api.see(f"/opportunities/{deal['id']}")["probability"] == 90

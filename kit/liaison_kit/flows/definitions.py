@@ -224,12 +224,12 @@ def _listen(session: Session, id: UUID, flow: Flow) -> None:
 
 def _demand(principal: Principal, flow: Flow) -> None:
     """Whoever lets a flow run may do all that it does, and sees all that it sees."""
-    for step in flow.steps.values():
-        for one in (step, step.undo):
-            for permission in () if one is None else one.kind.needs(flow.about, one.settings):
-                principal.demand(permission)
-    for kind in _shown(flow.about):
-        principal.demand(f"{kind}:read")
+    steps = [s for step in flow.steps.values() for s in (step, step.undo) if s is not None]
+    needed = {p for step in steps for p in step.kind.needs(flow.about, step.settings)}
+    needed |= {f"{kind}:read" for kind in _shown(flow.about)}
+    for permission in sorted(needed):
+        principal.demand(permission)
+        kind = permission.partition(":")[0]
         if peers_of(principal, kind) is not None:
             said = f"It acts on everybody's {kind}, and your role shows you some owners' only"
             raise SeesTooLittle(f"{said}: ask somebody who sees all of them to activate it")

@@ -214,8 +214,13 @@ class Heard:
     event: type[Event]
     ids: Callable[[Any], Sequence[UUID]]
     is_news: Callable[[Shown, dt.datetime], bool] = lambda _record, _at: True
-    wakes_only: bool = False
-    """Whether `ids` are not the record's but the keys of a step: it can't start anything."""
+    source: str | None = None
+    """Who tells it, if several do, each in its own name."""
+
+    @property
+    def told_by(self) -> str:
+        """The service whose event it is."""
+        return self.source or self.event.source
 
 
 def just_made(record: Shown, at: dt.datetime) -> bool:
@@ -291,5 +296,5 @@ class Flows:
         """The events that are listened to, by the service that tells them."""
         found: dict[str, dict[type[Event], None]] = {}
         for heard in (*(h for about in self.about for h in about.events), *self.answers):
-            found.setdefault(heard.event.source, {})[heard.event] = None
+            found.setdefault(heard.told_by, {})[heard.event] = None
         return {source: list(events) for source, events in found.items()}

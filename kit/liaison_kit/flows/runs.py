@@ -7,6 +7,7 @@ run's timer be due now; the steps are the timers' (`engine`).
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -16,9 +17,10 @@ from liaison_kit.conditions import matches
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.flows.kinds import FlowRecord, Flows, Heard, Shown
-from liaison_kit.flows.reading import Flow, remembered
+from liaison_kit.flows.reading import CannotRun, Flow, remembered
 from liaison_kit.ids import uuid7
 from liaison_kit.records.recordtype import as_json
+from liaison_kit.telemetry import log
 from liaison_kit.tenants import tenant_settings
 from liaison_kit.timers import Timer, at
 from liaison_sdk.events import Event
@@ -110,12 +112,27 @@ def _heard(session: Session, flows: Flows, about: FlowRecord, one: Heard, event:
         happened(session, name, [str(id) for id in sorted(records)], when)
     for row in listening:
         if row.starts and row.active is not None:
-            flow = remembered(
-                session, flows, row.flow_id, row.active, about.kind.name, row.definition
-            )
-            found = _starting(session, flow, one.name, records)
-            if found:
-                begin(session, row.flow_id, row.active, flow, found)
+            _start(session, flows, about, one.name, row, records)
+
+
+def _start(
+    session: Session,
+    flows: Flows,
+    about: FlowRecord,
+    event: str,
+    row: Any,
+    records: Mapping[UUID, Shown],
+) -> None:
+    name = about.kind.name
+    try:
+        flow = remembered(session, flows, row.flow_id, row.active, name, row.definition)
+    except CannotRun as error:
+        # As when a field of its conditions was taken away; the other flows start all the same.
+        log.warning("flow can't start", flow=str(row.flow_id), error=error.detail)
+        return
+    found = _starting(session, flow, event, records)
+    if found:
+        begin(session, row.flow_id, row.active, flow, found)
 
 
 def _starting(

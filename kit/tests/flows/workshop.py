@@ -3,10 +3,10 @@
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import text
 from sqlalchemy.orm import Mapped, Session
 
@@ -29,6 +29,7 @@ from liaison_kit.flows import (
     just_changed,
     just_made,
 )
+from liaison_kit.flows.calling import Call, Offer, answers
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_sdk.contracts.connect import Recipient
@@ -157,6 +158,13 @@ class MarkSettings(Closed):
     fails: int = 0
 
 
+class Errand(Closed):
+    """What another service does."""
+
+    errand: Annotated[str, Field(max_length=10)]
+    times: int = 1
+
+
 class Mark(Kind):
     """Leaves a mark, perhaps after it has failed a few times."""
 
@@ -224,8 +232,11 @@ FLOWS = Flows(
     "ground",
     (ABOUT,),
     WORKERS,
-    (*KINDS, Mark(), Ask()),
+    (*KINDS, Mark(), Ask(), Call({"other": {"run": Offer(Errand, ("works:write",))}})),
     STARTS,
-    answers=(Heard("answered", Answered, lambda event: [event.key_of_step]),),
+    answers=(
+        Heard("answered", Answered, lambda event: [event.key_of_step]),
+        *answers("other"),
+    ),
 )
 UNREACHED = replace(FLOWS, about=(replace(ABOUT, reaches=None),))

@@ -18,7 +18,7 @@ from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.flows import PERMISSIONS, FlowOperations
+from liaison_kit.flows import PERMISSIONS, FlowOperations, calling
 from liaison_kit.listing.asked import Page
 from liaison_kit.resources import Resource
 from liaison_kit.service import Service
@@ -34,6 +34,7 @@ from liaison_sdk.contracts.contacts import (
     Note,
     TimelineEntry,
 )
+from liaison_sdk.contracts.flows import NoteAsked, OperationAsked
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
 from liaison_sdk.labels import Label
 
@@ -194,6 +195,13 @@ class Contacts(FlowOperations, Service):
     def known_people(self, session: Session, asked: Ids) -> Ids:
         """Which of these people there are."""
         return Ids(ids=people.known(session, asked.ids))
+
+    # --- what flows of others ask for ------------------------------------------------------------
+
+    @handles(OperationAsked, source="sales")
+    def on_sales_call(self, session: Session, event: OperationAsked) -> None:
+        """A flow about opportunities wants something to be done here."""
+        calling.answer(session, "contacts", event, {"add_note": (NoteAsked, notes.add_asked)})
 
     # --- what sales tells ------------------------------------------------------------------------
 
