@@ -33,7 +33,7 @@ counterparts: $(READY) ## Install the real systems that the tests run against
 	@$(BIN)/python -m liaison_kit.run --install-only
 
 test: counterparts ## Run every test, on a real PostgreSQL and a real RabbitMQ
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 chaos: $(READY) ## Run the tests that kill things and try orders, at length: half an hour
 	@LIAISON_KILLS=200 LIAISON_STATES=300 $(BIN)/python -m pytest --timeout 3600 \

@@ -83,6 +83,7 @@ class Bench:
         part("floor", self._floor)
         part("operations", self._operations)
         part("operations", self._summary, 100_000)
+        part("operations", self._board, 100_000)
         part("processes", self._processes)
         part("scale", self._scale, 100_000)
         part("events", self._events)
@@ -210,6 +211,16 @@ class Bench:
         by = {c: self.meter.run(self.requests.summary(), c, self.seconds) for c in (1, 16)}
         self.report.raw[f"summary of {size} opportunities"] = {c: f.plain() for c, f in by.items()}
         self._shown("summary", f"Value by stage of {size:,} opportunities", by)
+
+    def _board(self, size: int) -> None:
+        progress(f"board of {size} opportunities")
+        ways = {"board": self.requests.board, "list": self.requests.deals}
+        found = {name: self.meter.run(make(), 16, self.seconds) for name, make in ways.items()}
+        self.report.raw[f"board of {size} opportunities"] = {n: f.plain() for n, f in found.items()}
+        section = f"Board by stage of {size:,} opportunities"
+        self._shown("board", section, {16: found["board"]})
+        ratio = found["board"].cpu_total / found["list"].cpu_total
+        self.report.add(section, "CPU of a board / CPU of a list of 50", ratio, "×", most=3)
 
     def _shown(self, what: str, section: str, by: dict[int, Figures]) -> None:
         add = self.report.add

@@ -91,6 +91,15 @@ class Requests:
         """The value of all opportunities by stage."""
         return [self._get("/sales/summary?by=stage")]
 
+    def deals(self) -> list[bytes]:
+        """Pages of 50 opportunities: one stage's, by last change."""
+        stages = self._ids("sales", "SELECT id::text FROM bench_stages")
+        return [self._get(f"/opportunities?stage_id={stage}&limit=50") for stage in stages]
+
+    def board(self) -> list[bytes]:
+        """All opportunities by stage, with the first twenty cards of each."""
+        return [self._get("/opportunities/board?by=stage_id")]
+
     # --- writing ---------------------------------------------------------------------------------
 
     def creates(self, count: int = MANY) -> list[bytes]:

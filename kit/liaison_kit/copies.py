@@ -14,8 +14,8 @@ itself; one that has more to do declares the handler (`on_companies_saved`) and 
 has not come yet is asked of its owner.
 """
 
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn
@@ -32,6 +32,7 @@ from liaison_kit.calls.outside import answer_if_any, answer_to
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
+from liaison_kit.events.resend import records_told
 from liaison_kit.imports.fields import CannotCreate
 from liaison_kit.records.search import fold
 from liaison_kit.sight import Seen
@@ -101,7 +102,7 @@ class KeptCopy:
         """What is kept of what the event tells."""
         ours = {"tenant_id", "folded", "removed"}
         kept = tuple(name for name in self.table.c.keys() if name not in ours)  # noqa: SIM118
-        _, told = _told(self.saved)
+        _, told = records_told(self.saved)
         if strangers := set(kept) - set(told.model_fields):
             raise TypeError(f"{self.saved.__name__} tells nothing of {', '.join(strangers)}")
         return kept
@@ -110,7 +111,7 @@ class KeptCopy:
 
     def keep(self, session: Session, event: Event) -> None:
         """Keep what was told, unless as much or more is known."""
-        self.learn(session, getattr(event, _told(self.saved)[0]))
+        self.learn(session, getattr(event, records_told(self.saved)[0]))
 
     def learn(self, session: Session, records: Sequence[BaseModel]) -> None:
         """Keep these records; what is not newer than what is known is left out."""
@@ -178,11 +179,13 @@ class KeptCopy:
         self.learn(session, getattr(known, self.record))
 
     def resolve(self, session: Session, values: Sequence[str]) -> dict[str, str]:
-        """The ids of the records that are called so; what several are called is no one's name.
+        """The ids of the records that are called so, or have this id; several's name is no one's.
 
         Unknown names are asked of their owner, once for all; if it is down, they stay unknown.
         """
-        found = self._found(session, values)
+        found = self._found(session, values) | ids_among(
+            session, self._present(self.visible.c.id), values
+        )
         unknown = [value for value in values if value not in found]
         if not unknown:
             return found
@@ -256,6 +259,19 @@ class KeptCopy:
             session.execute(insert(self.table).on_conflict_do_nothing(), rows)
 
 
+def ids_among(session: Session, ids: Select[Any], values: Sequence[str]) -> dict[str, str]:
+    """Those values that are ids of the records that these are the ids of, as files have them."""
+    meant = {value: str(UUID(value)) for value in values if _UUID.fullmatch(value)}
+    if not meant:
+        return {}
+    (id,) = ids.selected_columns
+    found = {str(one) for one in session.scalars(ids.where(id.in_(map(UUID, meant.values()))))}
+    return {value: one for value, one in meant.items() if one in found}
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     """A column that records are named by: ids as they are, addresses in any case, names folded."""
@@ -278,15 +294,3 @@ def _only_one(those: Sequence[tuple[str, bool]]) -> str | None:
     active = [id for id, is_active in those if is_active]
     ids = active or [id for id, _ in those]
     return ids[0] if len(ids) == 1 else None
-
-
-def _told(event: type[Event]) -> tuple[str, type[BaseModel]]:
-    """The field by which an event tells of records, and their shape."""
-    ((name, shape),) = _lists(event)
-    return name, shape
-
-
-def _lists(event: type[Event]) -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, declared in event.model_fields.items():
-        if typing.get_origin(declared.annotation) is list:
-            yield name, typing.get_args(declared.annotation)[0]

@@ -6,26 +6,39 @@
         )
 
 makes `list_products`, `create_product`, `get_product`, `change_product`, `delete_product` and
-`restore_product`, under `/products`. A service that has an operation of that name of its own keeps
-it: it does something more.
+`restore_product`, under `/products`, `export_products`, `change_many_products`, and where the kind
+has boards `show_products_board` and `move_product_card`. A service that has an operation of that
+name of its own keeps it: it does something more.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints, create_model
 from sqlalchemy.orm import Session
 
-from liaison_kit import listing, records
+from liaison_kit import boards, listing, records
+from liaison_kit.boards import Board
+from liaison_kit.bulk import api as bulk
 from liaison_kit.calls.operations import delete, get, patch, post
-from liaison_kit.calls.wire import Raw, Version
+from liaison_kit.calls.wire import Accepted, Raw, Version
 from liaison_kit.events.resend import Told
+from liaison_kit.exports import api as exporting
+from liaison_kit.exports.api import NewExport
+from liaison_kit.exports.columns import Spread
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.records import trash
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import NotFound
+from liaison_sdk.types import WITHOUT_NUL, Closed
+
+TIDIES = ("tidy_exports", "tidy_bulk_changes")
+"""What clears up behind the operations of resources; their services' migrations make it."""
+
+BoardKey = Annotated[str, StringConstraints(max_length=200, pattern=WITHOUT_NUL)]
 
 
 class Rules(Protocol):
@@ -48,7 +61,10 @@ class Resource:
     """A kind of record with its operations; `one` is what a single record is called in English.
 
     `new` and `changes` are what is sent to add and to change one; a service that adds them by an
-    operation of its own says None. `<kind>:read` and `<kind>:write` are the permissions.
+    operation of its own says None. `<kind>:read` and `<kind>:write` are the permissions. `asked` is
+    what becomes of a list's parameters before they are looked at. A kind has a board by each field
+    with choices that may be changed; `boards` are its others. `spread` are the columns of files
+    for fields which take several.
     """
 
     kind: RecordType
@@ -56,6 +72,9 @@ class Resource:
     new: type[BaseModel] | None
     changes: type[BaseModel]
     rules: Rules
+    boards: tuple[Board, ...] = ()
+    asked: Callable[[Session, ListQuery[Any]], ListQuery[Any]] = lambda _session, query: query
+    spread: Spread = field(default_factory=dict)
 
     def operations(self, tells: tuple[Told, ...]) -> Iterator[Callable[..., Any]]:
         """The operations that follow from the declaration."""
@@ -71,12 +90,34 @@ class Resource:
         if self.kind.restorable:
             back = post(f"{one}/restore", allow=write, status=200, problems=[404, 409])
             yield back(self._restore(tells))
+        yield post(f"{path}/exports", allow=read)(self._export())
+        yield post(f"{path}/bulk", allow=write)(self._bulk())
+        if self.all_boards:
+            board = f"{path}/board"
+            yield get(board, allow=read, record=self.kind)(self._board())
+            yield post(board, allow=write, status=200, problems=[404, 409])(self._move_card())
+
+    @cached_property
+    def all_boards(self) -> dict[str, Board]:
+        """The boards by their field: those declared, and one for each field that has choices."""
+        found = {
+            name: boards.by_choice(self.kind, name, self._changed(name))
+            for name, info in self.kind.fields.items()
+            if info.choices and info.filterable and name in self.changes.model_fields
+        }
+        return found | {board.by: board for board in self.boards}
+
+    def _changed(self, name: str) -> Callable[..., Any]:
+        def changed(session: Session, id: UUID, version: int, key: str | None) -> Any:
+            return self.rules.change(session, id, version, self.changes(**{name: key}))
+
+        return changed
 
     def _list(self) -> Callable[..., Any]:
-        kind, shape = self.kind, self.kind.shape
+        kind, shape, asked = self.kind, self.kind.shape, self.asked
 
         def operation(_service: Any, session: Session, query: ListQuery[shape]) -> Raw[Page[shape]]:  # type: ignore[valid-type]
-            return Raw(listing.page(session, kind, query))
+            return Raw(listing.page(session, kind, asked(session, query)))
 
         title = kind.name.capitalize()
         return _named(operation, f"list_{kind.name}", f"{title}, filtered, searched and sorted.")
@@ -129,16 +170,78 @@ class Resource:
 
     def _restore(self, tells: tuple[Told, ...]) -> Callable[..., Any]:
         kind, shape = self.kind, self.kind.shape
-        told = next((each.saved for each in tells if each.kind is kind), None)
+        told = next((each for each in tells if each.kind is kind), None)
 
         def operation(_service: Any, session: Session, id: UUID) -> Raw[shape]:  # type: ignore[valid-type]
-            trash.restore(session, kind, id)
-            if told is not None:
-                told(session, [id])
+            self.bring_back(session, id, told)
             return Raw(*records.answer(session, kind, id))
 
         said = f"Bring a deleted {self.one} back, with all that went with it."
         return _named(operation, f"restore_{self.one}", said)
+
+    def _export(self) -> Callable[..., Any]:
+        kind, spread, asked = self.kind, self.spread, self.asked
+
+        def operation(_service: Any, session: Session, new: NewExport) -> Accepted:
+            return Accepted(exporting.start(session, kind, spread, asked, new))
+
+        said = f"Make a CSV or XLSX file of {kind.name}.\n\nWhen the job has ended, the file is at"
+        return _named(operation, f"export_{kind.name}", f"{said} `/exports/{{id}}/content`.")
+
+    def _bulk(self) -> Callable[..., Any]:
+        sent = bulk.body_of(self)
+
+        def operation(_service: Any, session: Session, new: sent) -> Accepted:  # type: ignore[valid-type]
+            return Accepted(bulk.start(session, self, new))
+
+        name = self.kind.name
+        said = f"Do the same to many {name}, each by its own rules.\n\n"
+        said += "What became of them is at `/bulk/{id}`, and `/bulk/{id}/undo` takes it back."
+        return _named(operation, f"change_many_{name}", said)
+
+    def bring_back(self, session: Session, id: UUID, told: Told | None) -> None:
+        """Restore a deleted record, and have it told to who keeps copies."""
+        trash.restore(session, self.kind, id)
+        if told is not None:
+            told.saved(session, [id])
+
+    def _board(self) -> Callable[..., Any]:
+        kind, shape, asked, known = self.kind, self.kind.shape, self.asked, self.all_boards
+        By = Literal[tuple(known)]  # type: ignore[valid-type]  # noqa: N806
+
+        def operation(
+            _service: Any,
+            session: Session,
+            query: ListQuery[shape],  # type: ignore[valid-type]
+            by: By,  # type: ignore[valid-type]
+            limit: boards.Cards = 20,
+        ) -> Raw[boards.BoardShape[shape]]:  # type: ignore[valid-type]
+            return Raw(boards.show(session, kind, known[by], asked(session, query), limit))
+
+        said = f"{kind.name.capitalize()} in columns, each with its first cards.\n\n"
+        said += "Takes the filters, search and order of the list; so goes a column on after `next`."
+        return _named(operation, f"show_{kind.name}_board", said)
+
+    def _move_card(self) -> Callable[..., Any]:
+        kind, shape, known = self.kind, self.kind.shape, self.all_boards
+        By: Any = Literal[tuple(known)]  # noqa: N806
+        Card: Any = create_model(  # noqa: N806
+            f"{shape.__name__}Card",
+            __base__=Closed,
+            __doc__="A card to move: which, on the board by what, and the key of its new column.",
+            id=(UUID, ...),
+            by=(By, ...),
+            to=(BoardKey | None, ...),
+        )
+
+        def operation(_service: Any, session: Session, card: Card, version: Version) -> Raw[shape]:  # type: ignore[valid-type]
+            moved = known[card.by].move(session, card.id, version, card.to)
+            return Raw(*records.answer(session, kind, moved))
+
+        said = (
+            f"Move {_a(self.one)} to another column of a board.\n\nIt is changed by its own rules."
+        )
+        return _named(operation, f"move_{self.one}_card", said)
 
 
 def _named(operation: Callable[..., Any], name: str, said: str) -> Callable[..., Any]:

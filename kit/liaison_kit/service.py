@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy.orm import Session
 
+from liaison_kit.bulk.api import BulkOperations
 from liaison_kit.calls.announcing import Announcer
 from liaison_kit.calls.answering import answer
 from liaison_kit.calls.asking import Caller
@@ -18,6 +19,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.events import handles
 from liaison_kit.events.relay import Relay
 from liaison_kit.events.resend import Told
+from liaison_kit.exports.api import ExportOperations
 from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
@@ -34,7 +36,7 @@ from liaison_sdk.labels import Label
 from liaison_sdk.version import VERSION
 
 
-class Service(CommonOperations, ImportOperations):
+class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperations):
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `resources` those of them that have the usual

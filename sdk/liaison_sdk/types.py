@@ -3,6 +3,7 @@
 Limits are part of the contract: they appear in the OpenAPI document as well.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any
@@ -98,13 +99,15 @@ def field(
     searchable: bool = False,
     filterable: bool = True,
     sortable: bool = False,
+    choices: Mapping[str, Label] | None = None,
     **options: Any,
 ) -> Any:
     """A record's field: its label in English and French, and what may be done with it.
 
     `personal` marks personal data (export, erasure, retention and redaction follow the mark);
     `searchable` fields are found by `q`, `filterable` ones are list filters, `sortable` ones may be
-    given to `sort`. Other options go to `pydantic.Field`.
+    given to `sort`. `choices` are what people call the values of a field that has few. Other
+    options go to `pydantic.Field`.
     """
     return Field(
         title=en,
@@ -115,6 +118,7 @@ def field(
                 "searchable": searchable,
                 "filterable": filterable,
                 "sortable": sortable,
+                "choices": {name: said.model_dump() for name, said in (choices or {}).items()},
             }
         },
         **options,

@@ -19,6 +19,7 @@ SERVICES = sorted(
 )
 KIT = sorted((ROOT / "kit" / "liaison_kit").rglob("*.py"))
 ASKS = {
+    "bulk/api.py": "hands the question's means to `doing`",
     "calls/answering.py": "hands the question's means to `doing`, which holds nothing",
     "calls/asking.py": "is the means",
     "calls/outside.py": "asks with nothing in hand",

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from liaison_kit.boards import BoardShape
 from liaison_kit.calls.operations import Operation
 from liaison_kit.conditions.schema import schemas as condition_schemas
 from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, WHERE, Page
@@ -118,9 +119,11 @@ def _digest(value: Any) -> str:
 
 
 def _offered(service: type[Any], operation: Operation) -> bool:
-    """An operation about imports or kinds of record is offered by services that have such only."""
+    """An operation about files or kinds of record is offered by services that have such only."""
     if operation.path.startswith("/imports"):
         return bool(service.importables)
+    if operation.path.startswith(("/exports", "/bulk")):
+        return bool(service.resources)
     if operation.shared != "record":
         return True
     return bool(service.records_of(operation.name))
@@ -230,6 +233,8 @@ def _page(service: type[Any], operation: Operation) -> dict[str, Any]:
 def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]:
     paged = _is_model(operation.response) and issubclass(operation.response, Page)
     params = _page_params(kind) if paged else []
+    if _is_model(operation.response) and issubclass(operation.response, BoardShape):
+        params = [_sort_param(kind)]
     if kind.search is not None:
         params.append(_query("q", _TEXT, "Search: parts of words, accents ignored."))
     params.append(_query(WHERE, _CONDITION, "A condition: rules joined by and, or and not."))
@@ -243,15 +248,19 @@ def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]
     return params
 
 
-def _page_params(kind: RecordType) -> list[dict[str, Any]]:
+def _sort_param(kind: RecordType) -> dict[str, Any]:
     sortable = [
         name
         for name, info in kind.fields.items()
         if info.sortable or name in ("id", "updated_at", "created_at")
     ]
     orders = [*sortable, *(f"-{name}" for name in sortable)]
+    return _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round.")
+
+
+def _page_params(kind: RecordType) -> list[dict[str, Any]]:
     return [
-        _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round."),
+        _sort_param(kind),
         _query(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
@@ -302,6 +311,7 @@ def _record(kind: RecordType) -> dict[str, Any]:
                 "sortable": info.sortable,
                 "required": info.required,
                 "choices": list(info.choices),
+                "choice_labels": {n: said.model_dump() for n, said in info.choice_labels.items()},
                 "operators": list(info.operators),
             }
             for info in kind.fields.values()

@@ -120,6 +120,11 @@ class Condition:
         return self.root.identity
 
     @property
+    def dated(self) -> bool:
+        """Whether it depends on where a day begins."""
+        return any(rule.field.kind in ("date", "datetime") for rule in self.rules)
+
+    @property
     def rules(self) -> Iterator[Rule]:
         """Its rules, in their order."""
         return _rules(self.root)

@@ -8,17 +8,23 @@ events as when they were changed; receivers know by the versions what is new to 
 (docs/decisions/telling-again.md).
 """
 
+import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
+from liaison_kit.database.tables import Record
+from liaison_kit.events.outbox import emit
 from liaison_kit.jobs import Run
-from liaison_kit.records.history import History
+from liaison_kit.records.held import Held, values_of
+from liaison_kit.records.history import History, removals
 from liaison_kit.records.recordtype import RecordType
+from liaison_sdk.events import Event
 
 BATCH = 500
 """Of how many records one event tells."""
@@ -30,12 +36,50 @@ Tell = Callable[[Session, Sequence[UUID]], None]
 class Told:
     """A kind of record of which others keep something, and how they are told of some of them.
 
-    `saved` tells what there is of them now; `removed` tells that they are gone.
+    `saved` tells what there is of them now; `removed` tells that they are gone. `one` tells of a
+    record in hand, where that needs no looking up.
     """
 
     kind: RecordType
     saved: Tell
     removed: Tell
+    one: Callable[[Session, Held[Record]], None] | None = None
+
+
+def records_told(event: type[Event]) -> tuple[str, type[BaseModel]]:
+    """The field by which an event tells of several records, and their shape."""
+    ((name, declared),) = (
+        (name, declared)
+        for name, declared in event.model_fields.items()
+        if typing.get_origin(declared.annotation) is list
+    )
+    return name, typing.get_args(declared.annotation)[0]
+
+
+def told_by(kind: RecordType, saved: type[Event], removed: type[Event]) -> Told:
+    """How records are told of by events whose fields are called like the table's columns."""
+    field, shape = records_told(saved)
+    key = removed.key_field
+    assert key is not None
+    kept = [kind.table.c[name] for name in shape.model_fields]
+
+    def tell_of(session: Session, row: Held[Record]) -> None:
+        known = values_of(row)
+        ref = shape.model_validate({name: known[name] for name in shape.model_fields})
+        emit(session, saved.model_validate({field: [ref]}))
+
+    def tell(session: Session, ids: Sequence[UUID]) -> None:
+        for some in batches(ids):
+            rows = session.execute(select(*kept).where(kind.table.c.id == func.any(list(some))))
+            refs = [shape.model_construct(**row._mapping) for row in rows]
+            emit(session, saved.model_validate({field: refs}))
+
+    def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
+        versions = removals(session, kind, ids)
+        for id in ids:
+            emit(session, removed.model_validate({key: id, "record_version": versions.get(id)}))
+
+    return Told(kind, tell, tell_removed, tell_of)
 
 
 def batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

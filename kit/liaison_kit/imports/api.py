@@ -516,7 +516,7 @@ def _describe(
                 "label": dict(spec.label),
                 "kind": spec.kind,
                 "required": spec.required,
-                "key": spec.name in importable.keys,
+                "key": spec.name in importable.met_by,
             }
             for spec in fields
         ],

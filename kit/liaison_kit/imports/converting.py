@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Literal
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from liaison_kit.imports.fields import ImportField
@@ -97,6 +98,8 @@ def converter(spec: ImportField, formats: Formats) -> Convert:
     match spec.kind:
         case "text":
             return _text(spec)
+        case "id":
+            return Memo(_id)
         case "email":
             return _checked(spec, PLAIN_EMAIL, _email)
         case "phone":
@@ -107,6 +110,8 @@ def converter(spec: ImportField, formats: Formats) -> Convert:
             return Memo(_nothing(lambda text: _integer(text, spec, formats)))
         case "decimal":
             return Memo(_nothing(lambda text: _decimal(text, spec, formats)))
+        case "currency":
+            return Memo(_nothing(_currency))
         case "money":
             return _money(spec, formats)
         case "date":
@@ -186,6 +191,13 @@ def _checked(
         return Converted(values, problems)
 
     return convert
+
+
+def _id(text: str) -> str | Invalid:
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return Invalid("bad_id", f"{shown(text)} is not an id of Liaison's")
 
 
 def _email(text: str) -> str | Invalid:
@@ -340,6 +352,13 @@ def _money(spec: ImportField, formats: Formats) -> Convert:
         return converted
 
     return convert
+
+
+def _currency(text: str) -> str | Invalid:
+    code = SIGNS.get(text.upper(), text.upper())
+    if re.fullmatch("[A-Z]{3}", code):
+        return code
+    return Invalid("bad_currency", f"{shown(text)} is not a currency, as EUR is")
 
 
 MONTHS = {

@@ -12,18 +12,21 @@ from sqlalchemy import Table
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import Principal
+from liaison_kit.exports.columns import LIAISON_ID
 from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 
 Kind = Literal[
     "text",
+    "id",
     "email",
     "phone",
     "url",
     "integer",
     "decimal",
     "money",
+    "currency",
     "date",
     "datetime",
     "boolean",
@@ -114,6 +117,9 @@ class Batch:
         return list(zip(*(self.get(name) for name in names), strict=True))
 
 
+USUAL = "{usual}"
+"""What stands in the SQL of a merge for the value that an update would have without it."""
+
 Columns = Callable[[Batch], Mapping[str, Sequence[str]]]
 
 
@@ -144,13 +150,18 @@ class Importable:
     covers: frozenset[str] = frozenset()
     """Fields that `columns` takes care of."""
     merge: Mapping[str, str] = field(default_factory=dict)
-    """By column: SQL of an update's new value, where it isn't the incoming one."""
+    """By column: SQL of an update's new value, where it isn't the incoming one; `USUAL` in it."""
     on_insert: Mapping[str, str] = field(default_factory=dict)
     """By column: SQL of what a new record has that no file gives."""
     after_chunk: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
     """Told the created and the updated records of each chunk, in its transaction: emits events."""
     after_rollback: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
     """Told the deleted and the restored records of each chunk of a rollback."""
+
+    @property
+    def met_by(self) -> tuple[str, ...]:
+        """The keys, the record's own id before all others."""
+        return self.keys if self.kind is None else (LIAISON_ID, *self.keys)
 
     def readable(self, principal: Principal) -> bool:
         """Whether somebody may see imports of this kind at all."""
@@ -163,9 +174,24 @@ class Importable:
     def all_fields(self, session: Session) -> list[ImportField]:
         """The declared fields, numbered copies, and the tenant's own."""
         found = [copy for spec in self.fields for copy in spec.expanded()]
+        found += [_currency_of(spec) for spec in found if spec.kind == "money"]
+        if self.kind is not None:
+            found.append(_LIAISON_ID)
         if "custom" in self.table.c:
             found += [_custom_field(row) for row in custom.fields(session, self.record)]
         return found
+
+
+_LIAISON_ID = ImportField(
+    LIAISON_ID, {"en": "Liaison id", "fr": "Identifiant Liaison"}, "id", column="id"
+)
+"""By which an exported record is met again; one without is a new one."""
+
+
+def _currency_of(money: ImportField) -> ImportField:
+    """The field of an amount's currency, where a file has a column for it."""
+    label = {"en": f"{money.label['en']}: currency", "fr": f"{money.label['fr']} : devise"}
+    return ImportField(f"{money.name}_currency", label, "currency")
 
 
 def _custom_field(row: custom.CustomField) -> ImportField:
@@ -190,7 +216,7 @@ def table_columns(
     for spec in specs:
         if spec.custom:
             own.append(spec)
-        elif spec.name in importable.covers:
+        elif spec.name in importable.covers or spec.kind == "currency":
             continue
         elif spec.kind == "money":
             column = spec.column or spec.name

@@ -115,10 +115,10 @@ def check(
         ZoneInfo(options.timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         errors.append(FieldError("options.timezone", "unknown", f"No zone {options.timezone}"))
-    key = next((key for key in importable.keys if key in fed), None)
+    key = next((key for key in importable.met_by if key in fed), None)
     if options.key is not None:
         key = options.key
-        if key not in importable.keys or key not in fed:
+        if key not in importable.met_by or key not in fed:
             errors.append(FieldError("options.key", "not_a_key", f"{key} is no key or not fed"))
     given = {
         name: dataclasses.replace(spec, default=options.defaults.get(name, spec.default))

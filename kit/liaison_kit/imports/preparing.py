@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import Any, NamedTuple
 
+from liaison_kit.exports.columns import LIAISON_ID
 from liaison_kit.imports.converting import Invalid
 from liaison_kit.imports.fields import Batch, table_columns
 from liaison_kit.imports.planning import Feed, Plan
@@ -73,6 +74,9 @@ class Preparing:
             values[spec.name] = column
             if converted.currencies is not None:
                 values[f"{spec.name} currency"] = converted.currencies
+        for feed in found.feeds:
+            if feed.spec.kind == "currency":
+                _take_currencies(values, feed.spec.name)
         for spec in found.constants:
             values[spec.name] = [spec.default] * size
         if found.key is not None:
@@ -133,6 +137,9 @@ class Preparing:
         for place, (key, number) in enumerate(zip(folded, chunk.numbers, strict=True)):
             if place in skipped:
                 continue
+            if not key and name == LIAISON_ID:
+                # Somebody who was added to an exported file.
+                continue
             if not key:
                 failed.setdefault(place, []).append(
                     Problem(column, "missing_key", "The row has no key to recognise it by")
@@ -141,6 +148,14 @@ class Preparing:
                 failed.setdefault(place, []).append(
                     Problem(column, "duplicate_key", f"Row {first} has the same {column}")
                 )
+
+
+def _take_currencies(values: dict[str, Sequence[str]], name: str) -> None:
+    """The currencies of amounts, from the column that has them."""
+    usual = f"{name.removesuffix('_currency')} currency"
+    if usual in values:
+        pairs = zip(values[name], values[usual], strict=True)
+        values[usual] = [(given or was) if was else "" for given, was in pairs]
 
 
 def show(found: Plan, chunk: Chunk) -> list[tuple[int, dict[str, str], list[dict[str, Any]]]]:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
+from liaison_kit.exports.formulas import MARK, unmarked
 from liaison_kit.imports.files import (
     DEFAULT_LIMITS,
     BadFile,
@@ -109,6 +110,8 @@ class Table:
     announced: bool = False
     """The first line is Excel's `sep=;` and belongs to no row."""
     kind: str = "csv"
+    marked: bool = False
+    """Some cells begin with an apostrophe that keeps spreadsheets from taking them for formulas."""
 
     def chunks(self, after: int = 0, size: int = CHUNK) -> Iterator[Chunk]:
         """The rows after row number `after`, `size` at a time."""
@@ -188,6 +191,8 @@ class Table:
                     bad.append(BadRow(number, [UNSTORABLE.sub("\ufffd", c) for c in row], *problem))
             rows, numbers = kept, kept_numbers
         columns: list[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [()] * width
+        if self.marked:
+            columns = [list(map(unmarked, column)) for column in columns]
         return Chunk(numbers, columns, bad, last)
 
     def _problem(self, number: int, row: list[str]) -> tuple[str, str] | None:
@@ -242,7 +247,11 @@ def open_table(path: Path, limits: Limits = DEFAULT_LIMITS) -> Table:
         if sample.startswith(magic):
             raise NotASpreadsheet(f"The file is {what}")
     encoding, suspicious = detect_encoding(path, sample)
-    return _open_csv(path, encoding, suspicious, limits)
+    table = _open_csv(path, encoding, suspicious, limits)
+    table.marked = _has_marks(path, encoding)
+    if table.marked:
+        table.header = [unmarked(name) for name in table.header]
+    return table
 
 
 def _open_csv(path: Path, encoding: str, suspicious: bool, limits: Limits) -> Table:
@@ -433,6 +442,18 @@ def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool]:
     if binary > len(sample) // 20:
         raise NotASpreadsheet("The file is binary data, not text")
     return _legacy_encoding(sample), controls
+
+
+def _has_marks(path: Path, encoding: str) -> bool:
+    if encoding.startswith(("utf-16", "utf-32")):
+        return True
+    with path.open("rb") as start:
+        end = b""
+        while block := start.read(1 << 20):
+            if MARK.search(end + block):
+                return True
+            end = block[-1:]
+    return False
 
 
 def _legacy_encoding(sample: bytes) -> str:

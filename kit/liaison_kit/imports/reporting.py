@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from liaison_kit.exports.formulas import marked
 from liaison_kit.imports.preparing import Prepared, Problem
 from liaison_kit.imports.writing import Outcome
 from liaison_kit.records import files
@@ -83,7 +84,7 @@ def keep_errors(
     width = len(header)
     for number, cells, told in failed:
         padded = [*cells, *[""] * (width - len(cells))]
-        lines.writerow([number, *padded[:width], told])
+        lines.writerow([number, *map(marked, padded[:width]), told])
     body = out.getvalue().encode()
     for start in range(0, len(body), files.PART_BYTES):
         files.put(session, errors_file, part, body[start : start + files.PART_BYTES])

@@ -18,13 +18,15 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from liaison_kit.context import context
-from liaison_kit.imports.fields import Importable
+from liaison_kit.exports.columns import LIAISON_ID
+from liaison_kit.imports.fields import USUAL, Importable
 from liaison_kit.listing.row_rules import OUT_OF_SIGHT
 from liaison_sdk.errors import InvalidInput
 
 SEPARATOR = "\x1f"
 # Halving finds a few bad rows fast; a file that is bad throughout is not worth it.
 REFUSALS = 1000
+_UNKNOWN = ("unknown_id", "No record has this id; leave it blank to add one")
 _TAKEN = ("taken", "Another record has a value that must be unique")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -77,7 +79,8 @@ class Writer:
         self.clashes = False
         """Some rows have what must be unique: from then on each is looked up before it is written,
         which costs a tenth of the insert."""
-        indexed = key is None or key in importable.unique_keys
+        self.own_id = key == LIAISON_ID
+        indexed = key is None or self.own_id or key in importable.unique_keys
         self.ways = _BY_INDEX if indexed else _BY_HASH
 
     def write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
@@ -108,6 +111,8 @@ class Writer:
     def _write(self, session: Session, columns: dict[str, Sequence[str]], size: int) -> Outcome:
         about = context(session)
         connection = session.connection()
+        if not self.own_id:
+            columns = {name: values for name, values in columns.items() if name != "id"}
         names = list(columns)
         parameters: dict[str, object] = {
             "sep": SEPARATOR,
@@ -123,8 +128,15 @@ class Writer:
         connection.exec_driver_sql(
             _off(self.ways) + self._stage(session, names, parameters) + _on(self.ways), parameters
         )
+        # It is what a record is met by, and nothing to write.
+        names = [name for name in names if name != "id"]
         outcome = Outcome()
-        if self.key is not None and self.key not in self.importable.unique_keys:
+        if self.own_id:
+            unknown = connection.exec_driver_sql(
+                "DELETE FROM import_stage WHERE _action = 'm' RETURNING _place"
+            ).scalars()
+            outcome.failed |= dict.fromkeys(unknown, _UNKNOWN)
+        elif self.key is not None and self.key not in self.importable.unique_keys:
             several = connection.exec_driver_sql(
                 "DELETE FROM import_stage WHERE _place IN (SELECT _place FROM import_stage"
                 " GROUP BY _place HAVING count(*) > 1) RETURNING _place"
@@ -170,6 +182,10 @@ class Writer:
             f"SELECT _place::int AS _place, _new_id::uuid AS _new_id, {typed}"
             f" FROM unnest({arrays}) AS r(_place, _new_id, {raw})"
         )
+        if self.own_id:
+            # A cast may tell of its value what it fails on: within it, the policy would keep the id
+            # out of the index.
+            incoming += " OFFSET 0"
         peers = parameters["peers"] = self._peers(session)
         if self.key is None:
             action = "'c'"
@@ -180,20 +196,26 @@ class Writer:
                 " SELECT s.*, NULL::uuid AS _old_id,"
                 f" NULL::bigint AS _old_version, {action} AS _action FROM ({incoming}) s; "
             )
-        column = self.key_column
+        column = "id" if self.own_id else self.key_column
         met = self.importable.match.get(
             self.key, f"t.{_quoted(column)} = s.{_quoted(column)}"
         ).replace("%", "%%")
-        after = ", ".join(self._new_value(name) for name in names)
-        before = ", ".join(f"t.{_quoted(name)}" for name in names)
+        told = self._told(names)
+        after = ", ".join(self._new_value(name) for name in told)
+        before = ", ".join(f"t.{_quoted(name)}" for name in told)
+        changed = f"ROW({after}) IS DISTINCT FROM ROW({before})" if told else "false"
         source = _quoted(table.name)
         met = f"t.tenant_id = %(tenant)s::uuid AND {met}"
         new = old = seen = ""
+        if self.own_id:
+            new = " WHEN t.id IS NULL AND s.id IS NOT NULL THEN 'm'"
         if peers is not None:
             # A record that the importer may not see is not there; but what must be unique is taken.
             seen = f" AND {self._owner('t')} = ANY(%(peers)s::uuid[])"
             if self.key in self.importable.unique_keys:
-                new = f" WHEN t.id IS NULL AND EXISTS (SELECT FROM {source} t WHERE {met}) THEN 'h'"
+                new += (
+                    f" WHEN t.id IS NULL AND EXISTS (SELECT FROM {source} t WHERE {met}) THEN 'h'"
+                )
             new += (
                 f" WHEN t.id IS NULL THEN CASE {self._out_of_sight(names, new=True)} ELSE 'c' END"
             )
@@ -203,9 +225,15 @@ class Writer:
             "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
             " SELECT s.*, t.id AS _old_id, t.version AS _old_version,"
             f" CASE{new} WHEN t.id IS NULL THEN 'c'{old}"
-            f" WHEN ROW({after}) IS DISTINCT FROM ROW({before}) THEN 'u' ELSE 'n' END AS _action"
+            f" WHEN {changed} THEN 'u' ELSE 'n' END AS _action"
             f" FROM ({incoming}) s LEFT JOIN {source} t ON {met}{seen}; "
         )
+
+    def _told(self, names: Sequence[str]) -> list[str]:
+        """The columns that say whether a record changes; the others follow from these."""
+        kind = self.importable.kind
+        derived = frozenset() if kind is None else kind.derived
+        return [name for name in names if name != "id" and name not in derived]
 
     @property
     def owner(self) -> str:
@@ -235,9 +263,13 @@ class Writer:
 
     def _new_value(self, name: str) -> str:
         if name in self.importable.merge:
-            return self.importable.merge[name].replace("%", "%%")
+            merged = self.importable.merge[name].replace("%", "%%")
+            return merged.replace(USUAL, self._usual_value(name))
         if name == "custom":
             return "t.custom || coalesce(s.custom, '{}'::jsonb)"
+        return self._usual_value(name)
+
+    def _usual_value(self, name: str) -> str:
         column = _quoted(name)
         if self.clear_blanks and self.table.c[name].nullable:
             return f"s.{column}"
@@ -320,7 +352,7 @@ class Writer:
             parameters,
         )
         connection.exec_driver_sql(
-            _HISTORY.format(table=table, after=self._image(names, "t")),
+            _HISTORY.format(table=table, after=self._image(self._told(names), "t")),
             {**parameters, "record": self.importable.record},
         )
         if kept != outcome.updated:

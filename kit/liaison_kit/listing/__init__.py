@@ -5,7 +5,7 @@ records are seen.
 """
 
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.listing.pages import aggregate, page, read
+from liaison_kit.listing.pages import aggregate, page, read, some
 from liaison_kit.listing.row_rules import row_rule
 
-__all__ = ["ListQuery", "Page", "aggregate", "page", "read", "row_rule"]
+__all__ = ["ListQuery", "Page", "aggregate", "page", "read", "row_rule", "some"]

@@ -2,8 +2,8 @@
 
 import datetime as dt
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import patterns
 from liaison_kit.records.values import TEXT_LENGTH, boolean, convert
+from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
 
 if TYPE_CHECKING:
@@ -75,12 +76,14 @@ class Filter:
 class Plan:
     """A list as it is asked for, checked: what it shows, in which order, from where on.
 
-    `where` is a condition beside the filters; what in it is relative is so to `now`.
+    `where` is a condition beside the filters; what in it is relative is so to `now`, and its days
+    are those of `zone`, the tenant's.
     """
 
     filters: tuple[Filter, ...]
     where: "Condition | None"
     now: dt.datetime
+    zone: dt.tzinfo
     terms: tuple[str, ...]
     sort: str
     descending: bool
@@ -89,6 +92,12 @@ class Plan:
     count: bool
     identity: tuple[Any, ...]
     """What makes it another list: its cursors are of no use to any other."""
+
+    def narrowed(self, by: Filter) -> "Plan":
+        """The same list with one filter more."""
+        filters = _in_order((*self.filters, by))
+        list_of, _filters, *others = self.identity
+        return replace(self, filters=filters, identity=(list_of, _told(filters), *others))
 
     @property
     def narrowing(self) -> tuple[Any, ...]:
@@ -123,16 +132,9 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
     count = given.get("count", "false").lower()
     if count not in ("true", "false"):
         errors.append(FieldError("count", "boolean", "count is true or false"))
-    filters.sort(key=lambda f: (f.field, f.operator))
-    identity = (
-        str(context(session).tenant),
-        kind.name,
-        sort,
-        descending,
-        [(f.field, f.operator, f.value) for f in filters],
-        None if where is None else where.identity,
-        terms,
-    )
+    ordered = _in_order(filters)
+    list_of = (str(context(session).tenant), kind.name, sort, descending)
+    identity = (list_of, _told(ordered), None if where is None else where.identity, terms)
     after = None
     if "cursor" in given:
         try:
@@ -145,9 +147,10 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
     if errors:
         raise InvalidInput("Some list parameters need another look", errors)
     return Plan(
-        filters=tuple(filters),
+        filters=ordered,
         where=where,
         now=context(session).now,
+        zone=tenant_settings(session).zone if where is not None and where.dated else dt.UTC,
         terms=terms,
         sort=sort,
         descending=descending,
@@ -156,6 +159,14 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
         count=count == "true",
         identity=identity,
     )
+
+
+def _in_order(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+    return tuple(sorted(filters, key=lambda f: (f.field, f.operator)))
+
+
+def _told(filters: Iterable[Filter]) -> list[tuple[str, str, Any]]:
+    return [(f.field, f.operator, f.value) for f in filters]
 
 
 def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
@@ -206,7 +217,7 @@ def _where(
 
 
 def _sort(kind: RecordType, raw: str | None, errors: list[FieldError]) -> tuple[str, bool]:
-    asked = raw or kind.default_sort
+    asked = kind.default_sort if raw is None else raw
     name = asked.removeprefix("-")
     info = kind.fields.get(name)
     if info is None or not (info.sortable or name in ("id", "updated_at", "created_at")):

@@ -18,7 +18,9 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
     tuple_,
+    union_all,
 )
 from sqlalchemy import column as sql_column
 from sqlalchemy import table as named
@@ -118,17 +120,10 @@ def page_of(
     kind: RecordType, plan: Plan, rule: tuple[str, Any], extra: Sequence[ColumnElement[bool]]
 ) -> Rows:
     """One page, each record as JSON with the value that it is sorted by."""
-    key = kind.order(plan.sort)
-    id = kind.model.id
     rows = kind.select().where(*conditions_of(kind, plan, rule, extra))
     if plan.after is not None:
-        rows = rows.where(_beyond(kind, plan, key))
-    nullable = _nullable(kind, plan.sort)
-    way = key.desc() if plan.descending else key.asc()
-    order = (
-        way.nulls_last() if nullable else way,
-        id.desc() if plan.descending else id.asc(),
-    )
+        rows = rows.where(_beyond(kind, plan, kind.order(plan.sort)))
+    order = order_of(kind, plan)
     rows = rows.order_by(*order).limit(cast(bindparam("limit"), postgresql.BIGINT))
     if kind.fields[plan.sort].kind == "money":
         # No index keeps amounts in order, and PostgreSQL would sort what it has built the JSON of:
@@ -136,6 +131,67 @@ def page_of(
         picked = rows.with_only_columns(*kind.table.c).subquery(kind.table.name)
         rows = read_from(kind.select().order_by(*order), kind.table, picked)
     return as_json(rows, plan.sort, "id")
+
+
+def order_of(kind: RecordType, plan: Plan) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """What a list is sorted by: its field and, of those that are alike, the id."""
+    key, id = kind.order(plan.sort), kind.model.id
+    way = key.desc() if plan.descending else key.asc()
+    return (
+        way.nulls_last() if _nullable(kind, plan.sort) else way,
+        id.desc() if plan.descending else id.asc(),
+    )
+
+
+def some_records(kind: RecordType, rule: tuple[str, Any]) -> Rows:
+    """The records of these `ids`, as far as their rows may be seen, each as JSON with its id."""
+    rows = kind.select().where(any_of(kind.model.id, "ids"))
+    if rule[1] is not None:
+        assert kind.owner is not None
+        rows = rows.where(any_of(kind.owner, "peers"))
+    return as_json(rows, "id")
+
+
+def board_of(kind: RecordType, plan: Plan, rule: tuple[str, Any], by: str, unset: bool) -> Rows:
+    """The first page of each of the `keys` of a field, with the key's place; `unset`: of none."""
+
+    def page_where(condition: ColumnElement[bool]) -> Any:
+        return page_of(kind, plan, rule, [condition]).lateral("p")
+
+    return _each_key(kind, by, unset, page_where)
+
+
+def board_counts_of(
+    kind: RecordType, plan: Plan, rule: tuple[str, Any], by: str, unset: bool, most: int
+) -> Rows:
+    """How many records have each of the `keys` of a field, counted up to one more than `most`."""
+
+    def counted_where(condition: ColumnElement[bool]) -> Any:
+        some: Any = select(literal_column("1")).select_from(kind.model)
+        some = some.where(*conditions_of(kind, plan, rule, [condition])).limit(most + 1)
+        return select(func.count().label("n")).select_from(some.subquery("some")).lateral("c")
+
+    return _each_key(kind, by, unset, counted_where)
+
+
+UNSET = 0
+"""The place of the column of records whose field is not set; keys count from 1."""
+
+
+def _each_key(
+    kind: RecordType, by: str, unset: bool, part: Callable[[ColumnElement[bool]], Any]
+) -> Rows:
+    """What `part` finds for each of the keys, behind the key's place."""
+    column = kind.order(by)
+    given = func.unnest(cast(bindparam("keys"), ARRAY(column.type)))
+    keys = given.table_valued("key", with_ordinality="place").render_derived(name="k")
+    # By its name: it stands in a part of the query that is not of its making.
+    found = part(column == literal_column("k.key", column.type))
+    rows: Any = select(keys.c.place, found).select_from(keys.join(found, true()))
+    if unset:
+        none = part(column.is_(None))
+        rows = union_all(rows, select(literal_column(str(UNSET)), none))
+    return rows  # type: ignore[no-any-return]
 
 
 def count_of(
@@ -238,7 +294,7 @@ def values_of(plan: Plan, rule: tuple[str, list[str] | None]) -> dict[str, Any]:
         else:
             values[f"f{i}"] = f.value
     if plan.where is not None:
-        values |= conditions.values(plan.where, plan.now)
+        values |= conditions.values(plan.where, plan.now, plan.zone)
     values |= {f"t{i}": term for i, term in enumerate(plan.terms)}
     values["limit"] = plan.limit + 1
     values["peers"] = rule[1]

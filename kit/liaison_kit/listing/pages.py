@@ -15,13 +15,14 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from liaison_kit.database.queries import Rows
-from liaison_kit.listing.asked import ListQuery, cursor_at, parse
+from liaison_kit.listing.asked import ListQuery, Plan, cursor_at, parse
 from liaison_kit.listing.composing import (
     conditions_of,
     count_of,
     is_search,
     one_record,
     page_of,
+    some_records,
     statement_of,
     values_of,
 )
@@ -63,10 +64,7 @@ def page(
     after = None
     if len(rows) > plan.limit:
         rows = rows[: plan.limit]
-        last = rows[-1][1]
-        if last is not None and kind.fields[plan.sort].kind == "money":
-            last = json.loads(last)["amount"]
-        after = cursor_at(plan, last, rows[-1][2])
+        after = behind(kind, plan, rows[-1])
     counted = b""
     if plan.count:
         statement = statement_of(
@@ -78,6 +76,14 @@ def page(
         counted = b',"count":%d' % statement.run(session, values)[0][0]
     items = ",".join([row[0] for row in rows])
     return b'{"items":[%b],"next":%b%b}' % (items.encode(), json.dumps(after).encode(), counted)
+
+
+def behind(kind: RecordType, plan: Plan, row: Sequence[Any]) -> str:
+    """The cursor of what follows a row: its JSON, the value that it is sorted by, its id."""
+    _, last, id = row
+    if last is not None and kind.fields[plan.sort].kind == "money":
+        last = json.loads(last)["amount"]
+    return cursor_at(plan, last, id)
 
 
 Build = Callable[[Sequence[ColumnElement[bool]]], Rows]
@@ -98,6 +104,14 @@ def aggregate(
         shape, lambda: build(conditions_of(kind, plan, rule, [])), where=plan.where
     )
     return statement.run(session, values_of(plan, rule))
+
+
+def some(session: Session, kind: RecordType, ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Those of these records that the caller may see, as JSON."""
+    rule = row_rule(session, kind)
+    statement = statement_of(("some", kind.name, rule[0]), lambda: some_records(kind, rule))
+    rows = statement.run(session, {"ids": list(ids), "peers": rule[1]})
+    return {UUID(id): record for record, id in rows}
 
 
 def read(session: Session, kind: RecordType, id: UUID) -> tuple[str, int] | None:

@@ -63,15 +63,15 @@ def receive(session: Session, file_id: UUID, part: int, body: bytes) -> None:
     put(session, file_id, part, body)
 
 
-def put(session: Session, file_id: UUID, part: int, body: bytes) -> None:
-    """Store a part; the same part again replaces it."""
+def put(session: Session, file_id: UUID, part: int, body: bytes, *, claimed: bool = False) -> None:
+    """Store a part, `claimed` if a record has it already; the same part again replaces it."""
     about = context(session)
     row = {
         "tenant_id": about.tenant,
         "file_id": file_id,
         "part": part,
         "body": body,
-        "claimed": False,
+        "claimed": claimed,
         "created_at": about.now,
     }
     session.execute(

@@ -70,6 +70,7 @@ class FieldInfo:
     sortable: bool
     required: bool
     choices: tuple[str, ...] = ()
+    choice_labels: Mapping[str, Label] = field(default_factory=dict)
     operators: tuple[str, ...] = ()
 
 
@@ -130,6 +131,7 @@ class RecordType:
             sortable=marks.get("sortable", False),
             required=declared.is_required(),
             choices=choices,
+            choice_labels={n: Label(**said) for n, said in marks.get("choices", {}).items()},
             operators=operators_of(kind, bool(choices)) if asked else (),
         )
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, EmailStr, Field, StringConstraints, model_validator
 
 from liaison_sdk.events import Event
+from liaison_sdk.labels import Label
 from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
@@ -20,6 +21,14 @@ from liaison_sdk.types import (
 
 LifecycleStage = Literal["subscriber", "lead", "opportunity", "customer", "former_customer"]
 """How far the relation has come."""
+
+LIFECYCLE_STAGES = {
+    "subscriber": Label(en="Subscriber", fr="Abonné"),
+    "lead": Label(en="Lead", fr="Prospect"),
+    "opportunity": Label(en="Opportunity", fr="Opportunité"),
+    "customer": Label(en="Customer", fr="Client"),
+    "former_customer": Label(en="Former customer", fr="Ancien client"),
+}
 
 Industry = Literal[
     "agriculture",
@@ -152,7 +161,9 @@ class Contact(BaseModel):
     )
     addresses: list[Address] = field("Addresses", "Adresses", personal=True, filterable=False)
     tags: list[str] = field("Tags", "Étiquettes")
-    stage: LifecycleStage = field("Lifecycle stage", "Étape de la relation")
+    stage: LifecycleStage = field(
+        "Lifecycle stage", "Étape de la relation", choices=LIFECYCLE_STAGES
+    )
     customer_since: dt.date | None = field("Customer since", "Client depuis")
     customer_because: str | None = field("Customer because of", "Client grâce à", filterable=False)
     external_id: str | None = field("External id", "Identifiant externe")
@@ -238,7 +249,9 @@ class Company(BaseModel):
     phones: list[PhoneNumber] = field("Phones", "Téléphones", searchable=True, filterable=False)
     addresses: list[Address] = field("Addresses", "Adresses", filterable=False)
     tags: list[str] = field("Tags", "Étiquettes")
-    stage: LifecycleStage = field("Lifecycle stage", "Étape de la relation")
+    stage: LifecycleStage = field(
+        "Lifecycle stage", "Étape de la relation", choices=LIFECYCLE_STAGES
+    )
     customer_since: dt.date | None = field("Customer since", "Cliente depuis")
     customer_because: str | None = field("Customer because of", "Cliente grâce à", filterable=False)
     external_id: str | None = field("External id", "Identifiant externe")

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from json.encoder import encode_basestring as encoded
-from typing import Any, get_args
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Table, Text, bindparam, func, insert, select, text
@@ -16,8 +15,10 @@ from liaison_contacts.models import Company, Person
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
 from liaison_kit.context import context
+from liaison_kit.copies import ids_among
 from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
+from liaison_kit.imports.drawing import Drawn
 from liaison_kit.imports.fields import Batch, Importable, ImportField
 from liaison_kit.listing import row_rule
 from liaison_kit.records.search import digits, fold
@@ -53,14 +54,10 @@ _INDUSTRIES: Mapping[str, Sequence[str]] = {
     "telecommunications": ("telecom", "télécoms"),
     "other": ("autre",),
 }
-_STAGES: Mapping[str, Sequence[str]] = {
-    "subscriber": ("abonné",),
-    "lead": ("prospect",),
-    "opportunity": ("opportunité",),
-    "customer": ("client",),
-    "former_customer": ("ancien client", "former customer"),
-}
-assert set(_INDUSTRIES) == set(get_args(contract.Industry))
+
+
+_person = Drawn(PEOPLE, contract.NewContact)
+_company = Drawn(COMPANIES, contract.NewCompany)
 
 
 def _field(name: str, en: str, fr: str, kind: Any = "text", **options: Any) -> ImportField:
@@ -105,16 +102,8 @@ _SHARED = (
         "region", "Region", "Région", max_length=200, aliases=("state", "province", "département")
     ),
     _field("country", "Country", "Pays", max_length=60, aliases=("office location", "nation")),
-    _field("tags", "Tags", "Étiquettes", "tags", aliases=("labels", "keywords", "mots-clés")),
-    _field(
-        "stage",
-        "Lifecycle stage",
-        "Étape de la relation",
-        "choice",
-        choices=_STAGES,
-        default="lead",
-        aliases=("lifecycle", "status", "statut"),
-    ),
+    _person("tags", "labels", "keywords", "mots-clés"),
+    _person("stage", "lifecycle", "status", "statut", default="lead"),
 )
 _EMAILS = ("email", "email_2", "email_3")
 _PHONES = {"phone": "work", "phone_2": "work", "phone_3": "work", "fax": "other"}
@@ -202,11 +191,33 @@ def _addresses(batch: Batch) -> list[str]:
     ]
 
 
+def _unless_the_same(column: str, told: str) -> str:
+    """SQL of a list after an update; one that begins with what the file says stays as it is.
+
+    Files have no room for the kinds of addresses and numbers, nor for more than a few.
+    """
+
+    def begins(row: str) -> str:
+        elements = f"jsonb_array_elements({row}.{column}) WITH ORDINALITY AS x(e, n)"
+        few = f"n <= jsonb_array_length(s.{column})"
+        return f"(SELECT jsonb_agg({told} ORDER BY n) FROM {elements} WHERE {few})"
+
+    same = f"s.{column} IS NULL OR {begins('t')} = {begins('s')}"
+    return f"CASE WHEN {same} THEN t.{column} ELSE s.{column} END"
+
+
+_MERGED = {
+    "emails": _unless_the_same("emails", "e -> 'address'"),
+    "phones": _unless_the_same("phones", "e -> 'number'"),
+    "addresses": _unless_the_same("addresses", "e - 'kind'"),
+}
+
+
 class CompaniesByName:
     """Finds, or makes, the company that a file names."""
 
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """The ids of the companies with these names or external ids."""
+        """The companies with these names, external ids or ids."""
         seen = parties.companies_seen.c
         rows = session.execute(
             select(seen.id, seen.name, seen.external_id)
@@ -223,7 +234,7 @@ class CompaniesByName:
             for known in (external_id, name):
                 if known in wanted:
                     found[known] = str(id)
-        return found
+        return found | ids_among(session, select(seen.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names to suggest from."""
@@ -334,26 +345,21 @@ CONTACTS = Importable(
         "first_name": "CASE WHEN s.last_name IS NOT NULL THEN '' END",
         "last_name": "CASE WHEN s.first_name IS NOT NULL THEN '' END",
     },
+    merge=_MERGED,
     after_chunk=_people_saved,
     after_rollback=_people_taken_back,
     fields=(
-        _field(
+        _person(
             "external_id",
-            "External id",
-            "Identifiant externe",
-            max_length=200,
-            aliases=("id", "contact id", "customer id", "employee id", "reference", "référence"),
+            "id",
+            "contact id",
+            "customer id",
+            "employee id",
+            "reference",
+            "référence",
         ),
-        _field(
-            "first_name", "First name", "Prénom", max_length=200, aliases=("given name", "forename")
-        ),
-        _field(
-            "last_name",
-            "Last name",
-            "Nom",
-            max_length=200,
-            aliases=("surname", "family name", "nom de famille"),
-        ),
+        _person("first_name", "given name", "forename"),
+        _person("last_name", "surname", "family name", "nom de famille"),
         _field(
             "full_name",
             "Full name",
@@ -361,13 +367,7 @@ CONTACTS = Importable(
             max_length=400,
             aliases=("name", "contact name", "contact", "nom et prénom"),
         ),
-        _field(
-            "title",
-            "Job title",
-            "Fonction",
-            max_length=200,
-            aliases=("contact title", "position", "poste"),
-        ),
+        _person("title", "contact title", "position", "poste"),
         _field(
             "company",
             "Company",
@@ -392,40 +392,30 @@ COMPANIES_IMPORT = Importable(
     columns=_company_columns,
     covers=_COVERED,
     on_insert=_EMPTY,
+    merge=_MERGED,
     after_chunk=_companies_saved,
     after_rollback=_companies_taken_back,
     fields=(
-        _field(
+        _company(
             "external_id",
-            "External id",
-            "Identifiant externe",
-            max_length=200,
-            aliases=(
-                "id",
-                "company id",
-                "customer id",
-                "account id",
-                "reference",
-                "référence",
-                "siren",
-                "siret",
-            ),
+            "id",
+            "company id",
+            "customer id",
+            "account id",
+            "reference",
+            "référence",
+            "siren",
+            "siret",
         ),
-        _field(
+        _company(
             "name",
-            "Name",
-            "Nom",
-            required=True,
-            max_length=200,
-            aliases=(
-                "company",
-                "company name",
-                "account",
-                "account name",
-                "société",
-                "entreprise",
-                "raison sociale",
-            ),
+            "company",
+            "company name",
+            "account",
+            "account name",
+            "société",
+            "entreprise",
+            "raison sociale",
         ),
         _field(
             "parent",
@@ -436,48 +426,12 @@ COMPANIES_IMPORT = Importable(
             column="parent_id",
             aliases=("subsidiary of", "parent account", "maison mère", "filiale de"),
         ),
-        _field(
-            "industry",
-            "Industry",
-            "Secteur",
-            "choice",
-            choices=_INDUSTRIES,
-            aliases=("sector", "secteur d'activité"),
-        ),
-        _field(
-            "website",
-            "Website",
-            "Site web",
-            "url",
-            max_length=200,
-            aliases=("url", "web", "domain"),
-        ),
-        _field(
-            "year_founded",
-            "Founded in",
-            "Fondée en",
-            "integer",
-            minimum=Decimal(1000),
-            maximum=Decimal(2200),
-            aliases=("year established", "founded", "année de création"),
-        ),
-        _field(
-            "employees",
-            "Employees",
-            "Effectif",
-            "integer",
-            minimum=Decimal(0),
-            maximum=Decimal(10_000_000),
-            aliases=("headcount", "number of employees", "salariés"),
-        ),
-        _field(
-            "annual_revenue",
-            "Annual revenue",
-            "Chiffre d'affaires annuel",
-            "money",
-            minimum=Decimal(0),
-            currency_column="annual_revenue_currency",
-            aliases=("revenue", "turnover", "CA"),
+        _company("industry", "sector", "secteur d'activité", spellings=_INDUSTRIES),
+        _company("website", "url", "web", "domain", kind="url"),
+        _company("year_founded", "year established", "founded", "année de création"),
+        _company("employees", "headcount", "number of employees", "salariés"),
+        _company(
+            "annual_revenue", "revenue", "turnover", "CA", currency_column="annual_revenue_currency"
         ),
         *_SHARED,
     ),

@@ -13,6 +13,7 @@ from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
+from liaison_contacts.spread import SPREAD
 from liaison_kit import records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
@@ -20,7 +21,7 @@ from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.flows import PERMISSIONS, FlowOperations, calling
 from liaison_kit.listing.asked import Page
-from liaison_kit.resources import Resource
+from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
@@ -41,8 +42,8 @@ from liaison_sdk.labels import Label
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-_PEOPLE = Resource(PEOPLE, "contact", NewContact, ContactChanges, people)
-_COMPANIES = Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies)
+_PEOPLE = Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread=SPREAD)
+_COMPANIES = Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD)
 
 
 class Contacts(FlowOperations, Service):
@@ -55,11 +56,11 @@ class Contacts(FlowOperations, Service):
     copies = (OWNERS,)
     importables = (CONTACTS, COMPANIES_IMPORT)
     flows = flows(_PEOPLE, _COMPANIES)
-    tidies = ("tidy", "empty_trash", "tidy_flows")
     tells = (
         Told(COMPANIES, companies.tell, companies.tell_removed),
         Told(PEOPLE, people.tell, people.tell_removed),
     )
+    tidies = (*Service.tidies, *TIDIES, "tidy_flows")
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from liaison_contacts import companies, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
-from liaison_kit import listing
+from liaison_kit import listing, tenants
 from liaison_kit.conditions import matches, parse, said
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
@@ -21,7 +22,7 @@ from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.testing import about, principal, statements
 from liaison_sdk.contracts.contacts import NewCompany, NewContact
-from liaison_sdk.contracts.identity import UserRef, UsersSaved
+from liaison_sdk.contracts.identity import TenantRef, TenantSaved, UserRef, UsersSaved
 
 
 def add(db: Database, who: Context, **fields: Any) -> UUID:
@@ -168,3 +169,19 @@ def test_a_condition_on_people_is_said_in_both_languages(
 
     assert said(asked, "en") == "Lifecycle stage is customer and tags has vip"
     assert said(asked, "fr") == "Étape de la relation est customer et étiquettes : avec vip"
+
+
+def test_a_day_is_a_day_where_the_tenant_is(contacts_db: Database, someone: Context) -> None:
+    """Half past eight in the evening in New York is tomorrow in Greenwich."""
+    evening = dt.datetime(2026, 3, 2, 1, 30, tzinfo=dt.UTC)
+    add(contacts_db, replace(someone, now=evening), last_name="Lee")
+    rule = ("created_at", "=", "2026-03-01")
+    assert found(contacts_db, someone, rule) == []
+
+    with contacts_db.writing(someone) as session:
+        there = {"time_zone": "America/New_York", "country": "US", "currency": "USD"}
+        told = there | {"name": "Ours", "language": "en", "version": 1}
+        ours = TenantRef.model_validate(told)
+        tenants.keep(session, TenantSaved(tenant_id=someone.tenant, tenant=ours))
+
+    assert found(contacts_db, someone, rule) == ["Lee"]

@@ -10,6 +10,7 @@ from liaison_contacts.service import Contacts
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
+from liaison_kit.plugins import Hooks
 from liaison_kit.records import files
 from liaison_kit.testing import about, at_work, call, principal, told
 
@@ -20,6 +21,7 @@ Desk = Any
 def desk(contacts_db: Database, someone: Context) -> Desk:
     """What an operation answers: its status and its JSON."""
     service = at_work(Contacts, contacts_db)
+    type(service).hooks = Hooks("contacts", 5.0)
 
     def ask(name: str, body: Any = None, **meta: Any) -> tuple[int, Any]:
         who = meta.pop("who", someone.principal)

@@ -114,7 +114,7 @@ class Gateway:
         assert b"request failed" not in err, err.decode()
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 20) -> Any:
+def eventually(holds: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until something is so."""
     until = time.monotonic() + seconds
     while True:

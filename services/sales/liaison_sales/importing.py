@@ -5,7 +5,6 @@ Users and companies are found in what is kept here of them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,14 +12,16 @@ from sqlalchemy import Table, select, text
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
+from liaison_kit.copies import ids_among
 from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
-from liaison_kit.imports.fields import Batch, CannotCreate, Importable, ImportField
+from liaison_kit.imports.drawing import Drawn
+from liaison_kit.imports.fields import USUAL, Batch, CannotCreate, Importable, ImportField
 from liaison_kit.records.search import fold
 from liaison_sales import metrics, pipelines, products, telling
 from liaison_sales.accounts import ACCOUNTS
-from liaison_sales.models import Opportunity, Product
+from liaison_sales.models import Opportunity, Product, Stage
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.products import PRODUCTS
 from liaison_sales.reps import REPS
@@ -36,7 +37,7 @@ class Stages:
 
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """Ids of the stages that are named."""
-        return pipelines.resolve(session, values)
+        return pipelines.resolve(session, values) | ids_among(session, select(Stage.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names that a misspelt one may have meant."""
@@ -61,7 +62,8 @@ class Products:
             for row in rows:
                 if getattr(row, spelling):
                     known.setdefault(fold(getattr(row, spelling)), str(row.id))
-        return {value: known[fold(value)] for value in values if fold(value) in known}
+        named = {value: known[fold(value)] for value in values if fold(value) in known}
+        return named | ids_among(session, select(Product.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names that a misspelt one may have meant."""
@@ -70,13 +72,18 @@ class Products:
     def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """New products of these names; their prices are to be added."""
         made = {
-            value: products.create(session, contract.NewProduct(name=value)) for value in values
+            value: products.RULES.create(session, contract.NewProduct(name=value))
+            for value in values
         }
         session.flush()
         return {value: str(product.id) for value, product in made.items()}
 
 
 # --- products -----------------------------------------------------------------------------------
+
+
+_product = Drawn(PRODUCTS, contract.NewProduct)
+_opportunity = Drawn(OPPORTUNITIES, contract.NewOpportunity)
 
 
 def _field(name: str, en: str, fr: str, kind: Any = "text", **options: Any) -> ImportField:
@@ -121,12 +128,12 @@ def _product_columns(batch: Batch) -> dict[str, Sequence[str]]:
 
 
 def _products_told(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
-    products.tell(session, [*created, *updated])
+    products.TOLD.saved(session, [*created, *updated])
 
 
 def _products_untold(session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]) -> None:
-    products.tell_removed(session, deleted)
-    products.tell(session, restored)
+    products.TOLD.removed(session, deleted)
+    products.TOLD.saved(session, restored)
 
 
 _PRODUCTS = Importable(
@@ -138,38 +145,12 @@ _PRODUCTS = Importable(
     keys=("external_id", "name"),
     match={"name": "lower(t.name) = lower(s.name)"},
     fields=(
-        _field(
-            "external_id",
-            "External id",
-            "Identifiant externe",
-            max_length=200,
-            aliases=("product id", "id", "id produit"),
-        ),
-        _field(
-            "name",
-            "Name",
-            "Nom",
-            required=True,
-            max_length=200,
-            aliases=("product", "product name", "produit", "désignation"),
-        ),
-        _field("code", "Code", "Référence", max_length=200, aliases=("sku", "product code", "ref")),
-        _field(
-            "family",
-            "Family",
-            "Gamme",
-            max_length=200,
-            aliases=("series", "category", "product line", "catégorie", "famille"),
-        ),
-        _field(
-            "list_price",
-            "List price",
-            "Prix catalogue",
-            "money",
-            minimum=Decimal(0),
-            aliases=("price", "sales price", "unit price", "prix", "tarif"),
-        ),
-        _field("active", "Active", "Actif", "boolean", aliases=("enabled", "en vente")),
+        _product("external_id", "product id", "id", "id produit"),
+        _product("name", "product", "product name", "produit", "désignation"),
+        _product("code", "sku", "product code", "ref"),
+        _product("family", "series", "category", "product line", "catégorie", "famille"),
+        _product("list_price", "price", "sales price", "unit price", "prix", "tarif"),
+        _product("active", "enabled", "en vente"),
     ),
     columns=_product_columns,
     on_insert={"active": "true", "search": _PRODUCT_SEARCH["insert"]},
@@ -285,19 +266,16 @@ _OPPORTUNITIES = Importable(
     kind=OPPORTUNITIES,
     table=_table(Opportunity),
     fields=(
-        _field(
-            "external_id",
-            "External id",
-            "Identifiant externe",
-            max_length=200,
-            aliases=("opportunity id", "deal id", "id", "id opportunité"),
-        ),
-        _field(
+        _opportunity("external_id", "opportunity id", "deal id", "id", "id opportunité"),
+        _opportunity(
             "name",
-            "Name",
-            "Nom",
-            max_length=200,
-            aliases=("opportunity", "deal", "title", "opportunity name", "opportunité", "affaire"),
+            "opportunity",
+            "deal",
+            "title",
+            "opportunity name",
+            "opportunité",
+            "affaire",
+            required=False,
         ),
         _field(
             "owner",
@@ -335,46 +313,16 @@ _OPPORTUNITIES = Importable(
             column="stage_id",
             aliases=("deal stage", "status", "étape de vente", "statut"),
         ),
-        _field(
-            "amount",
-            "Amount",
-            "Montant",
-            "money",
-            minimum=Decimal(0),
-            aliases=("close value", "value", "deal value", "revenue", "valeur", "ca"),
+        _opportunity("amount", "close value", "value", "deal value", "revenue", "valeur", "ca"),
+        _opportunity("probability"),
+        _opportunity("engaged_on", "engage date", "start date", "date d'engagement"),
+        _opportunity(
+            "expected_close", "expected close date", "forecast date", "date de clôture prévue"
         ),
-        _field(
-            "probability",
-            "Probability",
-            "Probabilité",
-            "integer",
-            minimum=Decimal(0),
-            maximum=Decimal(100),
-        ),
-        _field(
-            "engaged_on",
-            "Engaged on",
-            "Engagée le",
-            "date",
-            aliases=("engage date", "start date", "date d'engagement"),
-        ),
-        _field(
-            "expected_close",
-            "Expected close",
-            "Clôture prévue",
-            "date",
-            aliases=("expected close date", "forecast date", "date de clôture prévue"),
-        ),
-        _field(
-            "closed_on",
-            "Closed on",
-            "Clôturée le",
-            "date",
-            aliases=("close date", "closed date", "date de clôture"),
-        ),
-        _field("region", "Region", "Région", max_length=200, aliases=("territory", "territoire")),
-        _field("win_reason", "Reason of the win", "Raison du gain", max_length=200),
-        _field("lost_reason", "Reason of the loss", "Raison de la perte", max_length=200),
+        _opportunity("closed_on", "close date", "closed date", "date de clôture"),
+        _opportunity("region", "territory", "territoire"),
+        _opportunity("win_reason"),
+        _opportunity("lost_reason"),
     ),
     references={
         "users": REPS,
@@ -401,6 +349,12 @@ _OPPORTUNITIES = Importable(
         # What a file opens again has not ended.
         "closed_on": f"CASE WHEN s.closed_on IS NULL AND NOT ({_SAME_STAGE}) AND {_KIND} = 'open'"
         " THEN NULL ELSE coalesce(s.closed_on, t.closed_on) END",
+        # Readers are shown the stage's probability and the owner's region where a deal has none of
+        # its own; a file that says the same gives it none.
+        "probability": "CASE WHEN t.probability IS NULL AND s.probability = (SELECT st.probability"
+        f" FROM stages st WHERE st.id = t.stage_id) THEN NULL ELSE {USUAL} END",
+        "region": "CASE WHEN s.region = (SELECT r.region FROM reps r WHERE r.id = t.owner_id)"
+        f" THEN t.region ELSE {USUAL} END",
         "search": _OPPORTUNITY_SEARCH["merge"],
     },
     after_chunk=_opportunities_told,

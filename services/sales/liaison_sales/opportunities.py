@@ -17,6 +17,7 @@ from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import Held
+from liaison_kit.records.plain import CENT, refuse_nulls
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
 from liaison_sales import moves, owners, pipelines, references, telling
@@ -30,7 +31,6 @@ from liaison_sales.models import (
     StageChange,
 )
 from liaison_sales.pipelines import Step, Steps
-from liaison_sales.products import CENT, refuse_nulls
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.errors import NotFound
 from liaison_sdk.hooks import OpportunityFacts

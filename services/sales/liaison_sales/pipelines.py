@@ -15,10 +15,10 @@ from liaison_kit import records
 from liaison_kit.context import context
 from liaison_kit.events.outbox import emit
 from liaison_kit.ids import uuid7
+from liaison_kit.records.plain import refuse_nulls
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import fold
 from liaison_sales.models import Opportunity, Pipeline, Stage
-from liaison_sales.products import refuse_nulls
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.contracts.sales import StageKind
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput

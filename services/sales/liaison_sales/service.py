@@ -4,17 +4,18 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from liaison_kit import listing, records
+from liaison_kit import records
 from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.flows import PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.resources import Resource
+from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sales import opportunities, pipelines, products, references, telling
 from liaison_sales.accounts import ACCOUNTS
+from liaison_sales.board import BY_STAGE
 from liaison_sales.flows import flows
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
@@ -41,7 +42,15 @@ from liaison_sdk.contracts.sales import (
 )
 from liaison_sdk.labels import Label
 
-_OPPORTUNITIES = Resource(OPPORTUNITIES, "opportunity", None, OpportunityChanges, opportunities)
+_OPPORTUNITIES = Resource(
+    OPPORTUNITIES,
+    "opportunity",
+    None,
+    OpportunityChanges,
+    opportunities,
+    boards=(BY_STAGE,),
+    asked=references.seen,
+)
 
 
 class Sales(FlowOperations, Service):
@@ -51,7 +60,7 @@ class Sales(FlowOperations, Service):
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
     resources = (
-        Resource(PRODUCTS, "product", NewProduct, ProductChanges, products),
+        Resource(PRODUCTS, "product", NewProduct, ProductChanges, products.RULES),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
         _OPPORTUNITIES,
     )
@@ -59,10 +68,10 @@ class Sales(FlowOperations, Service):
     importables = IMPORTABLES
     flows = flows(_OPPORTUNITIES)
     tells = (
-        Told(PRODUCTS, products.tell, products.tell_removed),
+        products.TOLD,
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = ("tidy", "empty_trash", "fold_opportunity_sums", "tidy_flows")
+    tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums", "tidy_flows")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
@@ -102,13 +111,6 @@ class Sales(FlowOperations, Service):
     )
 
     # --- opportunities ---------------------------------------------------------------------------
-
-    @get("/opportunities", allow="opportunities:read", record=OPPORTUNITIES)
-    def list_opportunities(
-        self, session: Session, query: ListQuery[Opportunity]
-    ) -> Raw[Page[Opportunity]]:
-        """Opportunities, filtered, searched and sorted."""
-        return Raw(listing.page(session, OPPORTUNITIES, references.seen(session, query)))
 
     @post("/opportunities", allow="opportunities:write", problems=[409])
     def create_opportunity(self, session: Session, opportunity: NewOpportunity) -> Raw[Opportunity]:

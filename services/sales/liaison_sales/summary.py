@@ -9,7 +9,7 @@ rounding are done on those, in exact decimals (docs/decisions/kept-sums.md).
 import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
@@ -43,7 +43,7 @@ RATE: Final = Decimal("0.0001")
 SUMMARISED: Final = dataclasses.replace(OPPORTUNITIES, search=None)
 """Opportunities with their filters; a summary of what a search finds would be a riddle."""
 
-_KEPT: Final = dataclasses.replace(
+KEPT: Final = dataclasses.replace(
     SUMMARISED,
     # Not a record, but what the filters below ask for it has.
     model=cast_type("type[Record]", OpportunitySum),
@@ -59,10 +59,9 @@ _KEPT_BY: Final = frozenset(
 
 def summary(session: Session, by: SummaryBy, query: ListQuery[contract.Opportunity]) -> bytes:
     """The opportunities that the filters leave, added up, as JSON."""
-    filtered = {name.partition("[")[0] for name, _ in query.pairs}
-    if by != "month" and filtered <= _KEPT_BY:
+    if by != "month" and are_kept(query):
         build = _statement(by, OpportunitySum)
-        rows = listing.aggregate(session, _KEPT, query, f"kept sums by {by}", build)
+        rows = listing.aggregate(session, KEPT, query, f"kept sums by {by}", build)
     else:
         build = _statement(by, Opportunity)
         rows = listing.aggregate(session, SUMMARISED, query, f"sums by {by}", build)
@@ -77,6 +76,11 @@ def summary(session: Session, by: SummaryBy, query: ListQuery[contract.Opportuni
     ordered = sorted(tallies.values(), key=Tally.place)
     answer = {"by": by, "rows": [t.shown() for t in ordered], "total": total.shown()}
     return json.dumps(answer, ensure_ascii=False).encode()
+
+
+def are_kept(query: ListQuery[contract.Opportunity]) -> bool:
+    """Whether the kept sums tell what the list's filters leave."""
+    return {name.partition("[")[0] for name, _ in query.pairs} <= _KEPT_BY
 
 
 @dataclass(slots=True)
@@ -131,7 +135,7 @@ class Tally:
             "open_amounts": self._money("open"),
             "won_amounts": self._money("won"),
             "lost_amounts": self._money("lost"),
-            "weighted": _monies(self.weighted),
+            "weighted": monies(self.weighted),
             "win_rate": _rounded(Decimal(won) / closed, RATE) if closed else None,
             "mean_cycle_days": _rounded(Decimal(self.days) / self.dated, CENT)
             if self.dated
@@ -143,10 +147,11 @@ class Tally:
         for (kind, currency), amount in self.amounts.items():
             if kind in kinds:
                 found[currency] += amount
-        return _monies(found)
+        return monies(found)
 
 
-def _monies(amounts: dict[str, Decimal]) -> list[dict[str, str]]:
+def monies(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
+    """Amounts by currency as `Money`."""
     return [
         {"amount": _rounded(amount, CENT), "currency": currency}
         for currency, amount in sorted(amounts.items())

@@ -1,0 +1,77 @@
+"""Import fields drawn from a kind of record: its labels, limits and choices are declared once.
+
+    product = Drawn(PRODUCTS, contract.NewProduct)
+    fields = (product("name", "product", "désignation"), product("list_price", "price", "prix"))
+
+What files call a field otherwise is all that is left to say.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from liaison_kit.imports.fields import ImportField, Kind
+from liaison_kit.records.recordtype import FieldKind, RecordType
+from liaison_sdk.labels import Label
+
+_KINDS: Mapping[FieldKind, Kind] = {"list": "tags"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The fields of a kind of record, as what is sent to add one limits them."""
+
+    kind: RecordType
+    new: type[BaseModel]
+
+    def __call__(
+        self,
+        name: str,
+        *aliases: str,
+        spellings: Mapping[str, Sequence[str]] | None = None,
+        **options: Any,
+    ) -> ImportField:
+        """A field, with what files call it besides; `spellings` are other words for its choices."""
+        info, limits = self.kind.fields[name], self._limits(name)
+        found: dict[str, Any] = {
+            "label": info.label.model_dump(),
+            "kind": "choice" if info.choices else _KINDS.get(info.kind, info.kind),
+            "required": name in self._schema.get("required", ()),
+            "aliases": aliases,
+        }
+        if info.choices:
+            others = spellings or {}
+            found["choices"] = {
+                choice: (*_said(info.choice_labels.get(choice)), *others.get(choice, ()))
+                for choice in info.choices
+            }
+        if "maxLength" in limits:
+            found["max_length"] = limits["maxLength"]
+        for limit in ("minimum", "maximum"):
+            if limit in limits:
+                found[limit] = Decimal(str(limits[limit]))
+        return ImportField(name, **found | options)
+
+    @cached_property
+    def _schema(self) -> Mapping[str, Any]:
+        return self.new.model_json_schema()
+
+    def _limits(self, name: str) -> Mapping[str, Any]:
+        """What the JSON schema says of a value that is there."""
+        declared = self._schema["properties"][name]
+        several = declared.get("anyOf", [declared])
+        found = next(one for one in several if one.get("type") != "null")
+        if "$ref" in found:
+            # Money: what limits it limits its amount.
+            referred = self._schema["$defs"][found["$ref"].rpartition("/")[2]]["properties"]
+            amount = referred.get("amount", {})
+            return next((o for o in amount.get("anyOf", [amount]) if "minimum" in o), {})
+        return cast(Mapping[str, Any], found)
+
+
+def _said(label: Label | None) -> tuple[str, ...]:
+    return () if label is None else (label.en, label.fr)
