@@ -60,6 +60,14 @@ def render(source: str, path: str, fields: Mapping[str, Any], *, html: bool = Fa
         raise _named(error, path) from None
 
 
+def names(source: str, path: str) -> list[str]:
+    """What the template names of the fields that it is given, as in `deal.owner.name`."""
+    try:
+        return list(_read(source, False).global_variable_paths())
+    except (LiquidError, RecursionError) as error:
+        raise _named(error, path) from None
+
+
 @lru_cache(maxsize=500)
 def _read(source: str, html: bool) -> BoundTemplate:
     return (_HTML if html else _TEXT).from_string(source)

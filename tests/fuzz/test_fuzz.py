@@ -41,6 +41,14 @@ CHECKS = [
 ]
 
 
+FLOW = {
+    "key": "fuzz",
+    "record": "companies",
+    "start": [{"kind": "by_hand"}],
+    "steps": {"calm": {"kind": "wait", "for": "3 days", "next": "end"}},
+}
+
+
 @pytest.fixture(scope="module")
 def fuzzed(running: System) -> Tenant:
     """A tenant whose records nobody else needs."""
@@ -61,6 +69,10 @@ def known(fuzzed: Tenant) -> dict[str, str]:
     ).json()
     tried = api.post(f"/imports/{imported['id']}/dry-run").json()
     wait_for("the dry run", lambda: _ended(api, tried["job"]))
+    company = api.make("/companies", name="Fuzz")
+    flow = api.post("/flows", params={"record": "companies"}, json={"definition": FLOW}).json()
+    api.act(f"/flows/{flow['id']}/activate", flow["version"])
+    begun = api.make(f"/flows/{flow['id']}/runs", records=[company["id"]])["begun"]
     exported = api.post("/companies/exports", json={}).json()
     many = {"ids": [contact["id"]], "add_tags": ["Fuzz"]}
     changed = api.post("/contacts/bulk", json=many).json()
@@ -68,7 +80,9 @@ def known(fuzzed: Tenant) -> dict[str, str]:
     wait_for("the bulk change", lambda: _ended(api, changed["job"]))
     return {
         "contacts": contact["id"],
-        "companies": api.make("/companies", name="Fuzz")["id"],
+        "companies": company["id"],
+        "flows": flow["id"],
+        "runs": begun[company["id"]],
         "opportunities": api.make("/opportunities", name="Fuzz")["id"],
         "products": api.make("/products", name="Fuzz")["id"],
         "pipelines": api.make("/pipelines", name="Fuzz")["id"],
@@ -164,6 +178,14 @@ def _fuzz(
             case.path_parameters["id"] = there
             if versions and "If-Match" in (case.headers or {}):
                 case.headers["If-Match"] = versions()
+        elif aimed and "record" in (case.query or {}):
+            # Operations that modules share are told by the kind of record whose they are.
+            about = {
+                "record": "companies",
+                "record_id": known["companies"],
+                "id": known["companies"],
+            }
+            case.query |= {name: about[name] for name in about.keys() & case.query.keys()}
         elif mode is GenerationMode.NEGATIVE:
             # An aimed one may have been mended by its aim.
             checks.append(negative_data_rejection)

@@ -1,6 +1,6 @@
 """Every message out: the ledger, templates, and the way to the mail server."""
 
-HEARS = ("contacts", "identity")
+HEARS = ("contacts", "identity", "sales")
 """Who may hand it messages, by their events: the broker lets it hear no others."""
 
 ASKS = ("identity",)

@@ -124,3 +124,13 @@ class Connect(HoldsPersonalData, Service):
     def on_identity_message(self, session: Session, event: MessageIntended) -> None:
         """Identity wants somebody to get a message: an invitation, a link to a new password."""
         ledger.accept(session, self.keys, "identity", event)
+
+    @handles(MessageIntended, source="contacts")
+    def on_contacts_message(self, session: Session, event: MessageIntended) -> None:
+        """A flow about people or companies wants somebody to get a message."""
+        ledger.accept(session, self.keys, "contacts", event)
+
+    @handles(MessageIntended, source="sales")
+    def on_sales_message(self, session: Session, event: MessageIntended) -> None:
+        """A flow about opportunities wants somebody to get a message."""
+        ledger.accept(session, self.keys, "sales", event)

@@ -15,6 +15,7 @@ from liaison_kit.context import context
 from liaison_kit.records import Held, files
 from liaison_kit.records.recordtype import RecordType, as_json
 from liaison_sdk.contracts import contacts as contract
+from liaison_sdk.contracts.flows import NoteAsked
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
 
@@ -34,6 +35,12 @@ def add(session: Session, kind: RecordType, id: UUID, new: contract.NewNote) -> 
     """Add a note about a record."""
     _demand(session, kind, id)
     return records.create(session, NOTES, Note, about=kind.name, about_id=id, body=new.body)
+
+
+def add_asked(session: Session, asked: NoteAsked) -> Held[Note]:
+    """Add a note that a flow of another module asks for."""
+    kind = _KINDS[asked.record]
+    return add(session, kind, asked.id, contract.NewNote(body=asked.body))
 
 
 def change(session: Session, id: UUID, version: int, new: contract.NewNote) -> Held[Note]:

@@ -19,6 +19,7 @@ from liaison_contacts import (
     timeline,
 )
 from liaison_contacts.companies import COMPANIES
+from liaison_contacts.flows import flows
 from liaison_contacts.importing import COMPANIES_IMPORT, CONTACTS
 from liaison_contacts.notes import NOTES
 from liaison_contacts.owners import OWNERS
@@ -30,6 +31,7 @@ from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
+from liaison_kit.flows import PERMISSIONS, FlowOperations, calling
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.records.recordtype import RecordType
@@ -53,6 +55,7 @@ from liaison_sdk.contracts.contacts import (
     Note,
     TimelineEntry,
 )
+from liaison_sdk.contracts.flows import NoteAsked, OperationAsked
 from liaison_sdk.contracts.privacy import PersonalDataHeld, PrivacyAnswered
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
 from liaison_sdk.labels import Label
@@ -60,16 +63,17 @@ from liaison_sdk.labels import Label
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-class Contacts(HoldsPersonalData, Service):
+_PEOPLE = Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread=SPREAD)
+_COMPANIES = Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD)
+
+
+class Contacts(HoldsPersonalData, FlowOperations, Service):
     """People and companies: the shared record."""
 
     name = "contacts"
     label = Label(en="Contacts", fr="Contacts")
     records = (PEOPLE, COMPANIES)
-    resources = (
-        Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread=SPREAD),
-        Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD),
-    )
+    resources = (_PEOPLE, _COMPANIES)
     copies = (OWNERS,)
     holds = (models.Person, models.Company, models.Note, models.Attachment, models.Occurrence)
     unsearched: ClassVar[Mapping[str, str]] = {
@@ -77,11 +81,12 @@ class Contacts(HoldsPersonalData, Service):
         "companies": "a company's own name and addresses are not a person's",
     }
     importables = (CONTACTS, COMPANIES_IMPORT)
+    flows = flows(_PEOPLE, _COMPANIES)
     tells = (
         Told(COMPANIES, companies.tell, companies.tell_removed),
         Told(PEOPLE, people.tell, people.tell_removed),
     )
-    tidies = (*Service.tidies, *TIDIES)
+    tidies = (*Service.tidies, *TIDIES, "tidy_flows")
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
@@ -97,6 +102,7 @@ class Contacts(HoldsPersonalData, Service):
             en="Erase people and hand out what is held of them",
             fr="Effacer des personnes et remettre les données détenues",
         ),
+        **PERMISSIONS,
     }
     menu = (
         {"label": {"en": "Contacts", "fr": "Contacts"}, "path": "/contacts", "icon": "users"},
@@ -366,6 +372,13 @@ class Contacts(HoldsPersonalData, Service):
     def known_people(self, session: Session, asked: Ids) -> Ids:
         """Which of these people there are."""
         return Ids(ids=people.known(session, asked.ids))
+
+    # --- what flows of others ask for ------------------------------------------------------------
+
+    @handles(OperationAsked, source="sales")
+    def on_sales_call(self, session: Session, event: OperationAsked) -> None:
+        """A flow about opportunities wants something to be done here."""
+        calling.answer(session, "contacts", event, {"add_note": (NoteAsked, notes.add_asked)})
 
     # --- what sales tells ------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ SHIPPED = frozenset(
         EVERYTHING,
         *ACCOUNT,
         *both(*PEOPLE, *SELLING, *CATALOGUE, *MARKETING, *SUPPORT, *FIGURES, *STAFF),
-        *both("roles", "tenant", "jobs", "imports", "custom_fields", "privacy"),
+        *both("roles", "tenant", "jobs", "imports", "custom_fields", "privacy", "flows"),
         *MERGING,
         *read("history", "audit"),
         "operations:manage",

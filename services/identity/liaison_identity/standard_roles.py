@@ -48,7 +48,7 @@ STANDARD = (
         "Sales manager",
         "Responsable commercial",
         (
-            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports"),
+            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
             *MERGING,
             *_EVERYDAY,
         ),
@@ -66,7 +66,7 @@ STANDARD = (
         "Marketer",
         "Chargé de marketing",
         (
-            *both(*PEOPLE, *MARKETING, "leads", "imports"),
+            *both(*PEOPLE, *MARKETING, "leads", "imports", "flows"),
             *MERGING,
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,

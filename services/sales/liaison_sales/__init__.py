@@ -1,6 +1,6 @@
 """Sales force automation: products, pipelines, opportunities."""
 
-HEARS = ("contacts", "identity")
+HEARS = ("contacts", "identity", "sales")
 """Whose events its handlers take: the broker lets it hear no others."""
 
 ASKS = ("contacts", "identity")

@@ -11,6 +11,7 @@ from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
+from liaison_kit.flows import PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.resources import TIDIES, Resource
@@ -18,6 +19,7 @@ from liaison_kit.service import Service
 from liaison_sales import models, opportunities, pipelines, products, references, telling
 from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.board import BY_STAGE
+from liaison_sales.flows import flows
 from liaison_sales.importing import IMPORTABLES
 from liaison_sales.opportunities import OPPORTUNITIES
 from liaison_sales.pipelines import PIPELINES
@@ -43,8 +45,18 @@ from liaison_sdk.contracts.sales import (
 )
 from liaison_sdk.labels import Label
 
+_OPPORTUNITIES = Resource(
+    OPPORTUNITIES,
+    "opportunity",
+    None,
+    OpportunityChanges,
+    opportunities,
+    boards=(BY_STAGE,),
+    asked=references.seen,
+)
 
-class Sales(HoldsPersonalData, Service):
+
+class Sales(HoldsPersonalData, FlowOperations, Service):
     """Sales force automation: products, pipelines, opportunities and what they add up to."""
 
     name = "sales"
@@ -53,15 +65,7 @@ class Sales(HoldsPersonalData, Service):
     resources = (
         Resource(PRODUCTS, "product", NewProduct, ProductChanges, products.RULES),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
-        Resource(
-            OPPORTUNITIES,
-            "opportunity",
-            None,
-            OpportunityChanges,
-            opportunities,
-            boards=(BY_STAGE,),
-            asked=references.seen,
-        ),
+        _OPPORTUNITIES,
     )
     copies = (REPS, ACCOUNTS)
     holds = (models.Opportunity,)
@@ -70,11 +74,12 @@ class Sales(HoldsPersonalData, Service):
         "accounts": "a company's own name is not a person's",
     }
     importables = IMPORTABLES
+    flows = flows(_OPPORTUNITIES)
     tells = (
         products.TOLD,
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
-    tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums")
+    tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums", "tidy_flows")
     permissions = {
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
@@ -82,6 +87,7 @@ class Sales(HoldsPersonalData, Service):
         "pipelines:write": Label(en="Change pipelines", fr="Modifier les pipelines"),
         "products:read": Label(en="See products", fr="Voir les produits"),
         "products:write": Label(en="Change products", fr="Modifier les produits"),
+        **PERMISSIONS,
     }
     menu = (
         {
