@@ -102,6 +102,7 @@ def planted(running: System, tenant: Tenant) -> dict[str, Any]:
     merged = api.post(f"{path}/merge", json={"from": twin["id"]}, headers=merging)
     assert merged.status_code == 201, merged.text
     _hand_in_a_file(api)
+    _take_files_out(api)
     _plant_rows(running, tenant, person["id"])
     return {"person": person, "deal": deal, "twin": twin, "other": other}
 
@@ -111,6 +112,14 @@ def _hand_in_a_file(api: Api) -> None:
     files = {"file": (f"{EMAIL}.csv", content.encode(), "text/csv")}
     answer = api.post("/imports", params={"record": "contacts"}, files=files)
     assert answer.status_code in (200, 201), answer.text
+
+
+def _take_files_out(api: Api) -> None:
+    for format in ("csv", "xlsx"):
+        started = api.post("/contacts/exports", json={"format": format})
+        assert started.status_code == 202, started.text
+        job = started.headers["location"].removeprefix("/api/v1")
+        wait_for("the export", lambda job=job: api.see(job)["status"] == "done")
 
 
 def _plant_rows(running: System, tenant: Tenant, person: str) -> None:

@@ -246,22 +246,35 @@ def _special(table: str) -> str | None:
 _AHEAD = 400
 """Characters of the chunk before that are searched again: a trace may lie across two."""
 
-_IMPORTS = text("""
-SELECT DISTINCT f.file_id FROM imports i, unnest(ARRAY[i.file_id, i.errors_file]) AS f (file_id)
- WHERE f.file_id IS NOT NULL
-""")
+_FILES = {
+    "imports": text("""
+        SELECT DISTINCT f.file_id
+          FROM imports i, unnest(ARRAY[i.file_id, i.errors_file]) AS f (file_id)
+         WHERE f.file_id IS NOT NULL
+    """),
+    # The rows of a workbook lie in a file of their own until it is made of them.
+    "exports": text("SELECT unnest(ARRAY[id, rows_id]) FROM exports"),
+}
+"""By table, the files that may tell of anybody."""
 
 
 def _search_files(session: Session, pattern: str) -> int:
-    """Delete the files of imports in which the pattern is found."""
-    if session.scalar(text("SELECT to_regclass('imports')")) is None:
-        return 0
+    """Delete the files of imports and exports in which the pattern is found."""
     found = re.compile(pattern, re.IGNORECASE)
     number = 0
-    for file in session.scalars(_IMPORTS).all():
-        if _is_in(session, file, found):
+    for table, listed in _FILES.items():
+        if session.scalar(text("SELECT to_regclass(:table)"), {"table": table}) is None:
+            continue
+        gone = [file for file in session.scalars(listed).all() if _is_in(session, file, found)]
+        for file in gone:
             files.discard(session, file)
-            number += 1
+        if gone and table == "exports":
+            # What is left of it would be taken for the whole list.
+            session.execute(
+                text("DELETE FROM exports WHERE id = ANY(:files) OR rows_id = ANY(:files)"),
+                {"files": gone},
+            )
+        number += len(gone)
     return number
 
 
