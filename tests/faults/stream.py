@@ -123,7 +123,8 @@ class Stream:
             waiting = self._system.rows(
                 service,
                 "SELECT (SELECT count(*) FROM outbox) AS unsent,"
-                " (SELECT count(*) FROM failed_events) AS failed",
+                " (SELECT count(*) FROM failed_events WHERE tenant_id = %s) AS failed",
+                (str(self._tenant.id),),
             )
             if any(waiting[0].values()):
                 return False
