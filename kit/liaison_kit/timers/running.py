@@ -53,7 +53,7 @@ SECONDS = Histogram(
     buckets=BUCKETS,
 )
 
-BEGUN_MOST = 5
+BEGUN_MOST = 8
 """How often a timer may be begun and not ended, by a process or a database that went away.
 
 It takes so many, because what was in hand beside one that is at fault, or when processes are killed
