@@ -5,8 +5,8 @@ somebody works on it. Where its process dies it ends, and whoever looks next tak
 spares work: whose transaction takes the timer away, or on to its next moment, has run it.
 
 How often a timer was claimed and its claim not ended is counted with it: one that ends its process
-each time would do so for ever. What was claimed before is claimed alone, so that it is known which
-one it was.
+each time would do so for ever. What was claimed before is a suspect: it is claimed alone, and a
+process has one suspect in hand at a time, so that it is known which one it was.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,8 @@ class Claim:
     id: UUID
     kind: str
     timers: dict[UUID, list[UUID]]
+    suspect: bool = False
+    """Whether it is one timer that was begun before, and not ended."""
     begun: set[UUID] = field(default_factory=set)
     """Those of them whose handler was called, or was about to be."""
 
@@ -47,15 +49,26 @@ def due_in(db: Database, kinds: Sequence[str]) -> dict[str, float]:
     return {kind: float(seconds) for kind, seconds in rows if seconds is not None}
 
 
-def claim(db: Database, kind: str) -> Claim | None:
-    """Take timers of a kind that are due, if there are some that nobody else is at."""
-    made = Claim(uuid4(), kind, {})
+def claim(db: Database, kind: str, *, suspects: bool = True) -> Claim | None:
+    """Take timers of a kind that are due, if there are some that nobody else is at.
+
+    Without `suspects`, only such as were never begun.
+    """
+    claim = uuid4()
+    values = {
+        "kind": kind,
+        "claim": claim,
+        "batch": BATCH,
+        "lease": LEASE_S,
+        "suspects": suspects,
+    }
     with db.connection() as connection:
-        values = {"kind": kind, "claim": made.id, "batch": BATCH, "lease": LEASE_S}
-        for id, tenant in connection.execute(_CLAIM, values):
-            made.timers.setdefault(tenant, []).append(id)
+        rows = connection.execute(_CLAIM, values).all()
         connection.commit()
-    return made if made.timers else None
+    timers: dict[UUID, list[UUID]] = {}
+    for id, tenant, _begun in rows:
+        timers.setdefault(tenant, []).append(id)
+    return Claim(claim, kind, timers, suspect=rows[0].begun > 1) if rows else None
 
 
 def renew(db: Database, claims: Sequence[Claim]) -> None:
@@ -108,14 +121,15 @@ _CLAIM = text("""
 SET LOCAL synchronous_commit = off;
 WITH due AS (
     SELECT id, begun, run_at FROM timer_queue
-    WHERE kind = :kind AND run_at <= now() ORDER BY run_at LIMIT :batch
+    WHERE kind = :kind AND run_at <= now() AND (:suspects OR begun = 0)
+    ORDER BY run_at LIMIT :batch
     FOR UPDATE SKIP LOCKED
 ), first AS (SELECT id, begun FROM due ORDER BY run_at, id LIMIT 1)
 UPDATE timer_queue AS t
 SET taken = :claim, begun = t.begun + 1, run_at = now() + make_interval(secs => :lease)
 FROM due, first
 WHERE t.id = due.id AND ((first.begun = 0 AND due.begun = 0) OR due.id = first.id)
-RETURNING t.id, t.tenant_id
+RETURNING t.id, t.tenant_id, t.begun
 """)
 _RENEW = text("""
 UPDATE timer_queue SET run_at = now() + make_interval(secs => :lease)

@@ -61,6 +61,7 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
         self._stopping = False
         self._bell = Semaphore(0)
         self._hands = Semaphore(AT_ONCE)
+        self._alone = Semaphore(1)
         self._claims: dict[UUID, Claim] = {}
         self._interrupted: list[Claim] = []
         self._service: Any = None
@@ -129,19 +130,30 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
             return min([LOOK_S, *due.values()])
         taken = False
         for _seconds, kind in late:
-            self._hands.acquire()
-            claim = None
-            try:
-                if not self._stopping:
-                    claim = queue.claim(self._db, kind)
-            finally:
-                if claim is None:
-                    self._hands.release()
+            claim = self._claim(kind)
             if claim is not None:
                 taken = True
                 self._claims[claim.id] = claim
                 self.container.spawn_managed_thread(lambda claim=claim: self._run(claim))
         return 0.0 if taken else BUSY_S
+
+    def _claim(self, kind: str) -> Claim | None:
+        """Take something in hand, as soon as a hand is free.
+
+        Of those that may have ended a process one at a time: if it does again, no other is blamed.
+        """
+        self._hands.acquire()
+        alone = self._alone.acquire(blocking=False)
+        claim = None
+        try:
+            if not self._stopping:
+                claim = queue.claim(self._db, kind, suspects=alone)
+        finally:
+            if claim is None:
+                self._hands.release()
+            if alone and (claim is None or not claim.suspect):
+                self._alone.release()
+        return claim
 
     def _run(self, claim: Claim) -> None:
         try:
@@ -155,6 +167,8 @@ class TimerRunner(DependencyProvider):  # type: ignore[misc]
         finally:
             del self._claims[claim.id]
             self._hands.release()
+            if claim.suspect:
+                self._alone.release()
 
     def _listen(self) -> None:
         listening: Any = None

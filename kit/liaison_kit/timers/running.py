@@ -53,11 +53,11 @@ SECONDS = Histogram(
     buckets=BUCKETS,
 )
 
-BEGUN_MOST = 8
+BEGUN_MOST = 5
 """How often a timer may be begun and not ended, by a process or a database that went away.
 
-It takes so many, because what was in hand beside one that is at fault, or when processes are killed
-for other reasons, is counted as well.
+Once it is counted for what ran beside it; what happens to it after that is its own, unless
+processes are killed for other reasons.
 """
 
 _COLLISIONS = 3

@@ -56,7 +56,7 @@ def test_the_next_moment_is_the_head_of_an_index(full: Shop) -> None:
 
 
 def test_a_claim_reads_what_is_due_by_the_index_and_writes_it_by_its_key(full: Shop) -> None:
-    values = {"kind": "ring", "claim": full.tenant, "batch": 100, "lease": 15.0}
+    values = {"kind": "ring", "claim": full.tenant, "batch": 100, "suspects": True, "lease": 15.0}
 
     ways = scans(full, queue._CLAIM, values)
 

@@ -304,16 +304,31 @@ def test_a_timer_that_ends_its_process_each_time_is_found_out_and_parked(shop: S
         shop.bring_forward()
         claim = shop.claim()
         assert len(claim.ids) == 1
-        if str(claim.ids[0]) == poison and deaths < 5:
+        if str(claim.ids[0]) == poison and deaths < running.BEGUN_MOST:
             deaths += 1
         else:
             shop.runs.run(claim)
 
-    assert deaths == 5
+    assert deaths == running.BEGUN_MOST
     assert shop.done() == [2, 3]
     ((_handler, _kind, _key, state, _attempt, error),) = shop.lot()
     assert state == "parked"
     assert "begun 5 times and never ended" in error
+
+
+def test_beside_a_suspect_only_what_was_never_begun_is_claimed(shop: Shop) -> None:
+    shop.set(1, 2)
+    shop.claim()
+    shop.bring_forward()
+
+    suspect = shop.claim()
+    assert (len(suspect.ids), suspect.suspect) == (1, True)
+    assert queue.claim(shop.db, Ring.kind, suspects=False) is None
+
+    shop.set(3, 4)
+    fresh = queue.claim(shop.db, Ring.kind, suspects=False)
+    assert fresh is not None
+    assert (len(fresh.ids), fresh.suspect) == (2, False)
 
 
 def test_when_the_database_goes_away_nobody_is_at_fault(shop: Shop) -> None:
