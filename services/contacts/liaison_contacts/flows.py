@@ -1,9 +1,10 @@
 """Flows about people and companies: which events they can name, and how people are written to."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from liaison_contacts.owners import OWNERS
@@ -22,6 +23,31 @@ from liaison_kit.flows.steps import FAILED, SENT
 from liaison_kit.resources import Resource
 from liaison_kit.tenants import tenant_settings
 from liaison_sdk.contracts import connect, contacts
+from liaison_sdk.events import Event
+
+
+class _Told(BaseModel):
+    id: UUID
+
+
+class _PeopleTold(Event):
+    """`PeopleSaved`, as far as flows read it: an import tells of thousands at once."""
+
+    source: ClassVar[str] = contacts.PeopleSaved.source
+    type: ClassVar[str] = contacts.PeopleSaved.type
+    version: ClassVar[int] = contacts.PeopleSaved.version
+
+    people: list[_Told]
+
+
+class _CompaniesTold(Event):
+    """`CompaniesSaved`, as far as flows read it."""
+
+    source: ClassVar[str] = contacts.CompaniesSaved.source
+    type: ClassVar[str] = contacts.CompaniesSaved.type
+    version: ClassVar[int] = contacts.CompaniesSaved.version
+
+    companies: list[_Told]
 
 
 def flows(people: Resource, companies: Resource) -> Flows:
@@ -32,8 +58,8 @@ def flows(people: Resource, companies: Resource) -> Flows:
             FlowRecord(
                 people,
                 events=(
-                    Heard("created", contacts.PeopleSaved, _people, just_made),
-                    Heard("changed", contacts.PeopleSaved, _people, just_changed),
+                    Heard("created", _PeopleTold, _people, just_made),
+                    Heard("changed", _PeopleTold, _people, just_changed),
                     Heard("stage_entered", contacts.LifecycleMoved, _moved("contacts")),
                 ),
                 reaches=_recipient,
@@ -41,8 +67,8 @@ def flows(people: Resource, companies: Resource) -> Flows:
             FlowRecord(
                 companies,
                 events=(
-                    Heard("created", contacts.CompaniesSaved, _companies, just_made),
-                    Heard("changed", contacts.CompaniesSaved, _companies, just_changed),
+                    Heard("created", _CompaniesTold, _companies, just_made),
+                    Heard("changed", _CompaniesTold, _companies, just_changed),
                     Heard("stage_entered", contacts.LifecycleMoved, _moved("companies")),
                 ),
             ),
@@ -57,11 +83,11 @@ def flows(people: Resource, companies: Resource) -> Flows:
     )
 
 
-def _people(event: contacts.PeopleSaved) -> list[UUID]:
+def _people(event: _PeopleTold) -> list[UUID]:
     return [person.id for person in event.people]
 
 
-def _companies(event: contacts.CompaniesSaved) -> list[UUID]:
+def _companies(event: _CompaniesTold) -> list[UUID]:
     return [company.id for company in event.companies]
 
 
