@@ -4,6 +4,7 @@ Half of the requests are what the document allows, half are not. Where a path na
 of them name one that is there, at its version, so that they get past the first check.
 """
 
+import itertools
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
@@ -78,7 +78,18 @@ def known(fuzzed: Tenant) -> dict[str, str]:
     changed = api.post("/contacts/bulk", json=many).json()
     wait_for("the export", lambda: _ended(api, exported["job"]))
     wait_for("the bulk change", lambda: _ended(api, changed["job"]))
-    return {
+    deleted = {}
+    for record, named in (
+        ("contacts", {"last_name": "Gone"}),
+        ("companies", {"name": "Gone"}),
+        ("opportunities", {"name": "Gone"}),
+        ("products", {"name": "Gone"}),
+    ):
+        gone = api.make(f"/{record}", **named)
+        at = {"If-Match": f'"{gone["version"]}"'}
+        assert api.delete(f"/{record}/{gone['id']}", headers=at).is_success
+        deleted[f"deleted {record}"] = gone["id"]
+    return deleted | {
         "contacts": contact["id"],
         "companies": company["id"],
         "flows": flow["id"],
@@ -147,7 +158,7 @@ def test_every_operation_answers_as_the_document_says(
     if mode is GenerationMode.POSITIVE:
         # What never got past the checks has not been tested; some acts can't, once others have.
         passed = {name for name, statuses in answered.items() if min(statuses) < 300}
-        assert len(passed) > len(answered) * 3 / 5, sorted(set(answered) - passed)
+        assert len(passed) > len(answered) * 2 / 3, sorted(set(answered) - passed)
 
 
 def _fuzz(
@@ -158,7 +169,10 @@ def _fuzz(
     statuses: set[int],
 ) -> str | None:
     """What is wrong with an operation's answers, if anything is; `statuses` gets all of them."""
-    there = known.get(operation.path.removeprefix("/api/v1/").split("/")[0])
+    record, *rest = operation.path.removeprefix("/api/v1/").split("/")
+    # What is to be restored has been deleted.
+    there = known.get(f"deleted {record}" if rest[-1:] == ["restore"] else record)
+    tries = itertools.count()
     versions = _versioned(operation, session, there)
 
     @settings(
@@ -169,11 +183,10 @@ def _fuzz(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(
-        case=operation.as_strategy(generation_mode=mode), aimed=st.sampled_from([True, True, False])
-    )
-    def one(case: Any, aimed: bool) -> None:
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def one(case: Any) -> None:
         checks = list(CHECKS)
+        aimed = next(tries) % 3 > 0
         if aimed and there and "id" in (case.path_parameters or {}):
             case.path_parameters["id"] = there
             if versions and "If-Match" in (case.headers or {}):
@@ -215,7 +228,7 @@ def _versioned(operation: Any, session: requests.Session, there: str | None) -> 
     """Asks for the present version of the record that requests are aimed at."""
     if there is None or uuid.UUID(there).version != 7:
         return None
-    record = f"{operation.base_url}{operation.path.split('/{')[0]}/{there}"
+    record = f"{operation.base_url.rstrip('/')}{operation.path.split('/{')[0]}/{there}"
 
     def ask() -> str:
         answer = session.get(record, timeout=30)

@@ -63,7 +63,7 @@ def test_one_request_is_one_trace_from_the_gateway_to_the_handler_of_its_event(
 def _whole(spans: list[Span]) -> list[Span] | None:
     """The spans, once the gateway's, the handler's and all that they are under have come."""
     ids = {span.id for span in spans}
-    handled = [s for s in spans if s.name == "handle deal_won"]
+    handled = [s for s in spans if (s.process, s.name) == ("contacts", "handle deal_won")]
     gateway = [s for s in spans if s.process == "gateway"]
     if not (handled and gateway):
         return None
@@ -95,6 +95,16 @@ def test_requests_that_nobody_asked_to_trace_leave_no_spans(
     tenant: Tenant, collector: Collector
 ) -> None:
     answer = tenant.api.get("/contacts")
+    later = secrets.token_hex(16)
+    asked = {"traceparent": f"00-{later}-{secrets.token_hex(8)}-01"}
+    assert tenant.api.get("/contacts", headers=asked).is_success
 
+    # Every process sends its spans in the order in which they ended.
+    for process in ("gateway", "contacts"):
+        wait_for(
+            f"the spans of {process}",
+            lambda process=process: process in {span.process for span in collector.trace(later)},
+            seconds=30,
+        )
     trace = answer.headers["traceresponse"].split("-")[1]
     assert collector.trace(trace) == []
