@@ -180,7 +180,7 @@ def holding(running: System, tenant: Tenant) -> set[str]:
 def tenant(running: System) -> Iterator[Tenant]:
     """An organisation whose modules have all said that they hold data of persons."""
     made = running.tenant("Privacy")
-    everybody = {"contacts", "sales", "connect"}
+    everybody = {"contacts", "sales", "connect", "identity"}
     wait_for("every module has said so", lambda: holding(running, made) == everybody)
     yield made
     for service in ("sales",):

@@ -177,11 +177,10 @@ def heard(session: Session, module: str, event: OfContacts | OfSales) -> None:
         case contacts.CompanyRemoved():
             _gone(session, [event.company_id])
         case sales.OpportunityChanged():
-            version = event.record_version or 0
-            _owned(session, {event.opportunity_id: (event.owner_id, version)})
+            _owned(session, {event.opportunity_id: (event.owner_id, event.record_version)})
         case sales.OpportunitiesImported():
             told = event.opportunities
-            versions = {r.opportunity_id: (r.owner_id, r.record_version or 0) for r in told}
+            versions = {r.opportunity_id: (r.owner_id, r.record_version) for r in told}
             _owned(session, versions)
         case sales.OpportunitiesSaved():
             _owned(session, {r.id: (r.owner_id, r.version) for r in event.opportunities})
@@ -190,16 +189,20 @@ def heard(session: Session, module: str, event: OfContacts | OfSales) -> None:
 
 
 _OWNED = text("""
-UPDATE notifications AS n SET owner_id = t.owner_id, owner_version = t.version, gone = false
+UPDATE notifications AS n
+   SET owner_id = t.owner_id, owner_version = coalesce(t.version, n.owner_version), gone = false
   FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS t (id uuid, owner_id uuid, version bigint)
- WHERE n.record_id = t.id AND n.owner_version < t.version
+ WHERE n.record_id = t.id AND coalesce(n.owner_version < t.version, true)
 """)
 _GONE = text("UPDATE notifications SET gone = true WHERE record_id = ANY (:ids) AND NOT gone")
 _MERGED = text("UPDATE notifications SET gone = false WHERE record_id = :id")
 
 
-def _owned(session: Session, owners: Mapping[UUID, tuple[UUID | None, int]]) -> None:
-    """These records are these users' by now, as of these versions."""
+def _owned(session: Session, owners: Mapping[UUID, tuple[UUID | None, int | None]]) -> None:
+    """These records are these users' by now, as of these versions.
+
+    What is told without one is told of one record at a time, and those come in order.
+    """
     rows = [{"id": id, "owner_id": owner, "version": v} for id, (owner, v) in owners.items()]
     session.execute(_OWNED, {"rows": to_json(rows).decode()})
 

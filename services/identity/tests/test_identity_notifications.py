@@ -202,8 +202,13 @@ def test_only_its_person_is_told_of_a_change_at_once(company: Company, rep: dict
 # --- being shown ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("version", [None, 2])
 def test_who_sees_a_record_no_more_is_shown_no_trace_of_it(
-    company: Company, rep: dict[str, Any], reps_desk: dict[str, Any], admin: dict[str, Any]
+    company: Company,
+    rep: dict[str, Any],
+    reps_desk: dict[str, Any],
+    admin: dict[str, Any],
+    version: int | None,
 ) -> None:
     about = deal(owner=rep["id"])
     tell(company, rep, about=about)
@@ -215,7 +220,7 @@ def test_who_sees_a_record_no_more_is_shown_no_trace_of_it(
         contact_id=None,
         owner_id=UUID(admin["user"]),
         changed=["owner_id"],
-        record_version=2,
+        record_version=version,
     )
 
     hear(company, changed)
