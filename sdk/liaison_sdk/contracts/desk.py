@@ -103,17 +103,21 @@ class ReadNow(BaseModel):
     read: int
 
 
+WallTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+"""A time by the clock on the organisation's wall: `07:30`. JSON Schema's own has a zone."""
+
+
 class NotificationChoices(BaseModel):
     """How a person hears of what: the kinds that they chose for, and when the day's mail goes."""
 
-    digest_at: dt.time
+    digest_at: WallTime
     channels: dict[str, Channel]
 
 
 class NotificationChoiceChanges(Closed):
     """Choices to set; a kind that is set to null is as its module has it."""
 
-    digest_at: dt.time = dt.time(8)
+    digest_at: WallTime = "08:00"
     channels: Annotated[dict[KindName, Channel | None], Field(max_length=200)] = {}
 
 

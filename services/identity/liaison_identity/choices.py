@@ -1,5 +1,6 @@
 """How people hear of what: by kind of notification, and when their mail of the day goes."""
 
+import datetime as dt
 from collections.abc import Sequence
 from difflib import get_close_matches
 from uuid import UUID
@@ -37,8 +38,8 @@ def mine(session: Session) -> NotificationChoices:
     """What the caller has chosen."""
     found = session.get(NotificationChoice, context(session).user)
     if found is None:
-        return NotificationChoices(digest_at=digests.AT, channels={})
-    return NotificationChoices(digest_at=found.digest_at, channels=found.channels)
+        return NotificationChoices(digest_at=f"{digests.AT:%H:%M}", channels={})
+    return NotificationChoices(digest_at=f"{found.digest_at:%H:%M}", channels=found.channels)
 
 
 def change(
@@ -50,10 +51,7 @@ def change(
     (row,) = digests.locked(session, [user])
     sent = changes.model_fields_set
     if "digest_at" in sent:
-        if changes.digest_at.tzinfo is not None:
-            said = "It is by the clock of your organisation: leave the zone out"
-            raise InvalidInput.field("digest_at", "zone", said)
-        row.digest_at = changes.digest_at
+        row.digest_at = dt.time.fromisoformat(changes.digest_at)
         digests.move(session, row)
     if "channels" in sent:
         # What was chosen already may be of a module that has left.

@@ -68,7 +68,11 @@ def move(session: Session, row: NotificationChoice) -> None:
 
 def send(session: Session, user: UUID) -> None:
     """Mail somebody what they have not read, and may see by now; if it is nothing, nothing."""
-    (row,) = locked(session, [user]) or (None,)
+    mine = select(NotificationChoice).where(NotificationChoice.user_id == user)
+    row = session.scalar(mine.with_for_update())
+    if row is None:
+        # They were removed, and all that they were told with them.
+        return
     there = listeners.of(session, [user])
     waiting = [
         Notification.user_id == user,
@@ -89,8 +93,7 @@ def send(session: Session, user: UUID) -> None:
         .values(digested_at=context(session).now)
         .execution_options(synchronize_session=False)
     )
-    if row is not None:
-        row.digest_due_at = None
+    row.digest_due_at = None
     metrics.digest(session, "sent" if told else "empty")
     if not told or there[0].email is None:
         return

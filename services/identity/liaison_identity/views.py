@@ -5,6 +5,7 @@ far as they may see those; that module also says what of a question means nothin
 """
 
 import json
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -200,7 +201,8 @@ def _check(query: str, where: Any) -> None:
         raise InvalidInput.field("query", "no_filter", said)
     if where is None:
         return
-    if len(json.dumps(where)) > LONGEST:
+    written = _written(where)
+    if len(written) > LONGEST:
         raise BadCondition.field("where", "too_long", f"It has at most {LONGEST} characters")
     level, depth, rules = [where], 0, 0
     while level:
@@ -222,6 +224,17 @@ def _check(query: str, where: Any) -> None:
         if rules + len(below) > MOST_RULES:
             raise BadCondition.field("where", "too_many", f"It has at most {MOST_RULES} rules")
         level = below
+
+
+def _written(where: Any) -> str:
+    """A condition as it is kept: PostgreSQL has no NUL, and JSON no NaN."""
+    written = None
+    with suppress(ValueError):
+        written = json.dumps(where, allow_nan=False)
+    if written is None or "\\u0000" in written:
+        said = "There are characters or numbers in it that no record can have"
+        raise BadCondition.field("where", "no_text", said)
+    return written
 
 
 # --- among a person's own -------------------------------------------------------------------------

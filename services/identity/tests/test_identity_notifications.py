@@ -339,7 +339,7 @@ def test_a_kind_that_no_module_has_is_refused_with_the_nearest(reps_desk: dict[s
     assert refused.body["code"] == "unknown_kind"
     assert "sales.given" in refused.body["errors"][0]["message"]
     assert call("get_notification_choices", reps_desk).body == {
-        "digest_at": "08:00:00",
+        "digest_at": "08:00",
         "channels": {},
     }
 
@@ -466,6 +466,25 @@ def test_the_mail_of_the_day_goes_by_the_organisations_clock(
         dt.time(7, 30),
         dt.time(18, 45),
     )
+
+
+def test_the_mail_of_the_day_of_who_was_removed_is_none(
+    company: Company,
+    admin: dict[str, Any],
+    rep: dict[str, Any],
+    reps_desk: dict[str, Any],
+    clock: Clock,
+) -> None:
+    choose(reps_desk, "digest")
+    tell(company, rep)
+    gone = call("delete_user", admin, path={"id": rep["id"]}, version=rep["version"])
+
+    clock.strike()
+
+    assert gone.status == 204
+    assert (clock.due(), mails(company)) == ([], [])
+    with company.db.reading(Context(tenant=company.id)) as session:
+        assert session.scalar(text("SELECT count(*) FROM notifications")) == 0
 
 
 # --- what is declared -----------------------------------------------------------------------------

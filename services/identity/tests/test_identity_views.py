@@ -1,5 +1,6 @@
 """Saved views: whose they are, with whom they are shared, and that they give nobody any right."""
 
+import math
 from collections.abc import Callable
 from threading import Barrier, Thread
 from typing import Any
@@ -180,6 +181,8 @@ def nested(depth: int) -> dict[str, Any]:
         ({"where": {"combinator": "and", "rules": ["x"]}}, "where", "no_rule"),
         ({"where": {"combinator": "and", "rules": [{}]}}, "where", "no_rule"),
         ({"where": {"field": "a", "operator": "=", "value": "x" * 100_000}}, "where", "too_long"),
+        ({"where": WON | {"rules": [WON["rules"][0] | {"value": "a\0b"}]}}, "where", "no_text"),
+        ({"where": WON | {"rules": [WON["rules"][0] | {"value": math.nan}]}}, "where", "no_text"),
         ({"query": "stage=won&cursor=abc"}, "query", "no_filter"),
         ({"query": "x" * 4001}, "query", "string_too_long"),
         ({"columns": ["name; DROP"]}, "columns.0", "string_pattern_mismatch"),
