@@ -139,6 +139,22 @@ def test_nobody_of_another_organisation_is_told(
     assert "notifications_changed" not in {type for type, _ in told_by(other.db, other.id)}
 
 
+def test_a_module_tells_in_its_own_name_whatever_it_says(
+    company: Company, rep: dict[str, Any], reps_desk: dict[str, Any]
+) -> None:
+    choose(reps_desk, "none")
+    forged = event_of([rep["id"]]).model_copy(update={"kind": "sales.given"})
+
+    hear(company, event_of([rep["id"]]), "contacts")
+    hear(company, forged, "contacts")
+
+    # What they do not want to hear of sales, nobody else has a say in, and nobody speaks for.
+    assert {(one["module"], one["kind"]) for one in shown(reps_desk)} == {
+        ("contacts", "given"),
+        ("contacts", "sales.given"),
+    }
+
+
 def test_who_may_not_see_the_record_is_not_told(
     company: Company, rep: dict[str, Any], reps_desk: dict[str, Any], add_user: Users
 ) -> None:
