@@ -305,6 +305,10 @@ def team_left(session: Session, team: UUID) -> None:
 
 
 def _shape(row: SavedView, position: int | None, is_default: bool | None) -> desk.View:
-    beside = {"where": row.condition, "position": position, "is_default": bool(is_default)}
+    beside: dict[str, Any] = {
+        "where": row.condition,
+        "position": position,
+        "is_default": bool(is_default),
+    }
     own = desk.View.model_fields.keys() - beside.keys()
     return desk.View(**{name: getattr(row, name) for name in own}, **beside)
