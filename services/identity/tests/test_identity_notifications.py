@@ -17,6 +17,7 @@ from liaison_identity.service import Identity
 from liaison_kit import jobs, messages
 from liaison_kit.context import Context
 from liaison_kit.notifications import NotificationKind, notify
+from liaison_kit.tenants import keep as keep_settings
 from liaison_kit.testing import keyring
 from liaison_kit.testing import told as told_by
 from liaison_kit.timers import queue
@@ -26,6 +27,7 @@ from liaison_kit.trust.sealing import unseal
 from liaison_sdk.contracts import contacts, sales
 from liaison_sdk.contracts.connect import About
 from liaison_sdk.contracts.desk import UsersNotified
+from liaison_sdk.contracts.identity import TenantSaved
 from liaison_sdk.events import Envelope, Event
 from liaison_sdk.labels import Label
 
@@ -465,12 +467,12 @@ def test_what_is_told_after_a_mail_of_the_day_is_in_the_next(
 
 
 def test_the_mail_of_the_day_goes_by_the_organisations_clock(
-    company: Company,
-    admin: dict[str, Any],
-    rep: dict[str, Any],
-    reps_desk: dict[str, Any],
-    clock: Clock,
+    company: Company, rep: dict[str, Any], reps_desk: dict[str, Any], clock: Clock
 ) -> None:
+    there = {"name": "x", "time_zone": "Asia/Tokyo", "country": None, "currency": "EUR"}
+    said = {"tenant_id": company.id, "tenant": there | {"language": "en", "version": 99}}
+    with company.db.writing(Context(tenant=company.id)) as session:
+        assert keep_settings(session, TenantSaved.model_validate(said))
     choose(reps_desk, "digest", digest_at="07:30")
     tell(company, rep)
     (planned,) = clock.due()
@@ -479,8 +481,8 @@ def test_the_mail_of_the_day_goes_by_the_organisations_clock(
 
     (moved,) = clock.due()
     assert (planned.astimezone(dt.UTC).time(), moved.astimezone(dt.UTC).time()) == (
-        dt.time(7, 30),
-        dt.time(18, 45),
+        dt.time(22, 30),
+        dt.time(9, 45),
     )
 
 
