@@ -23,6 +23,8 @@ from liaison_kit.exports.api import ExportOperations
 from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
+from liaison_kit.notifications import NotificationKind
+from liaison_kit.notifications import check as check_kinds
 from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
@@ -43,8 +45,9 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     operations, `copies` what it keeps of others', `importables`
     those that files can be imported into, `tells` how other services hear what they keep of its
     records, `tidies` are the database's functions that clear up every minute, `permissions` what
-    roles may grant, `menu` its entries in the workspace, `live` which event tells that which record
-    changed.
+    roles may grant, `notification_kinds` what it tells people, `menu` its entries in the workspace,
+    `live` which event tells that which record changed; one that says `"to": "owner"` is for the
+    screens of the user whom the event names as owner, and of nobody else.
     """
 
     name: ClassVar[str]
@@ -56,6 +59,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
+    notification_kinds: ClassVar[Sequence[NotificationKind]] = ()
     tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
@@ -75,6 +79,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        check_kinds(cls.__name__, cls.notification_kinds)
         for copy in cls.copies:
             _hear_of(cls, copy)
         for resource in cls.resources:

@@ -114,6 +114,7 @@ def known(fuzzed: Tenant) -> dict[str, str]:
         "templates": api.make(
             "/templates", code="fuzz", language="en", name="Fuzz", subject="Fuzz", text="Fuzz"
         )["id"],
+        "views": api.make("/views", name="Fuzz", record="contacts")["id"],
         "tokens": api.make("/tokens", label="Fuzz", permissions=["contacts:read"])["id"],
     }
 

@@ -68,11 +68,17 @@ def in_proposal(api: Api, owner: str, amount: str) -> dict[str, Any]:
     return api.act(f"/opportunities/{deal['id']}/move", deal["version"], stage="proposal")
 
 
-def test_when_a_large_deal_enters_proposal_its_managers_mail_says_so(
+def test_when_a_large_deal_enters_proposal_its_manager_is_told_and_mailed_if_they_want(
     running: System, tenant: Tenant, mail: MailServer
 ) -> None:
     api, address = tenant.api, f"bo.{uuid4().hex[:10]}@example.com"
-    boss = api.make("/users", name="Bo Boss", email=address, password=PASSWORD)
+    (role,) = api.see("/roles", external_id="sales_manager")["items"]
+    boss = api.make(
+        "/users", name="Bo Boss", email=address, password=PASSWORD, role_ids=[role["id"]]
+    )
+    bos = running.sign_in(address, tenant.slug)
+    wanted = bos.patch("/notifications/choices", json={"channels": {"sales.flow_notice": "mail"}})
+    assert wanted.status_code == 200, wanted.text
     owner = api.make("/users", name="Ola Owner", manager_id=boss["id"])
     flow = activated(api, "opportunities", yaml=AUTOMATION)
 
@@ -81,8 +87,12 @@ def test_when_a_large_deal_enters_proposal_its_managers_mail_says_so(
 
     (run,) = ended(api, flow["id"])
     letter = mail.wait_for(address)
+    (notice,) = bos.see("/notifications", unread="true")["items"]
     assert letter["Subject"] == "Robots for 70000.00 is in Proposal"
     assert "Ola Owner may close it for 70000.00." in text_of(letter)
+    assert notice["subject"] == "Robots for 70000.00 is in Proposal"
+    assert (notice["record"], notice["record_id"]) == ("opportunities", deal["id"])
+    assert api.see("/notifications")["items"] == []
     assert run["record_id"] == deal["id"]
     assert [line["way"] for line in api.see(f"/runs/{run['id']}")["log"]] == ["sent"]
     messages = api.every("/messages", purpose="notification", to_address=address)

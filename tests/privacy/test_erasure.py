@@ -21,6 +21,7 @@ CANARIES = (
     "canary-file-name",
 )
 SPARED = "Zoltan Spared"
+HOLDERS = {"contacts", "sales", "connect", "identity"}
 
 
 def dump(running: System, service: str) -> str:
@@ -101,10 +102,26 @@ def planted(running: System, tenant: Tenant) -> dict[str, Any]:
     merging = {"If-Match": f'"{person["version"]}"'}
     merged = api.post(f"{path}/merge", json={"from": twin["id"]}, headers=merging)
     assert merged.status_code == 201, merged.text
+    _leave_on_the_desk(running, tenant, person["id"])
     _hand_in_a_file(api)
     _take_files_out(api)
     _plant_rows(running, tenant, person["id"])
     return {"person": person, "deal": deal, "twin": twin, "other": other}
+
+
+def _leave_on_the_desk(running: System, tenant: Tenant, person: str) -> None:
+    for id in (person, str(uuid4())):
+        draft = f"/drafts/contacts/{id}/form"
+        assert tenant.api.put(draft, json={"body": f"Dear {FIRST} {LAST}"}).is_success
+        with running.database(running.roles("identity").owner) as connection:
+            connection.cursor().execute(
+                "INSERT INTO notifications (id, tenant_id, user_id, heap, module, kind, channel,"
+                " record, record_id, subject, text, created_at, updated_at)"
+                " SELECT gen_random_uuid(), tenant_id, id, gen_random_uuid(), 'contacts', 'given',"
+                " 'app', 'contacts', %s, %s, %s, now(), now() FROM users WHERE tenant_id = %s",
+                (id, f"{FIRST} {LAST} called", f"From {PHONE}", str(tenant.id)),
+            )
+    tenant.api.make("/views", name=f"{FIRST} {LAST}", record="contacts", query=f"q={EMAIL}")
 
 
 def _hand_in_a_file(api: Api) -> None:
@@ -133,7 +150,7 @@ def _plant_rows(running: System, tenant: Tenant, person: str) -> None:
             " %s, %s, false, 'x', false, 'sent', 1, now())",
             (str(tenant.id), EMAIL, f"{FIRST} {LAST}", person, f"Dear {FIRST} {LAST}", "Hello"),
         )
-    for service in ("contacts", "sales", "connect"):
+    for service in ("contacts", "sales", "connect", "identity"):
         with running.database(running.roles(service).owner) as connection:
             cursor = connection.cursor()
             body = json.dumps({"tenant": str(tenant.id), "data": {"name": f"{FIRST} {LAST}"}})
@@ -180,8 +197,7 @@ def holding(running: System, tenant: Tenant) -> set[str]:
 def tenant(running: System) -> Iterator[Tenant]:
     """An organisation whose modules have all said that they hold data of persons."""
     made = running.tenant("Privacy")
-    everybody = {"contacts", "sales", "connect"}
-    wait_for("every module has said so", lambda: holding(running, made) == everybody)
+    wait_for("every module has said so", lambda: holding(running, made) == HOLDERS)
     yield made
     for service in ("sales",):
         if service not in running.processes:
@@ -220,7 +236,7 @@ def _is_genuine(running: System, certificate: dict[str, Any], folder: Any) -> No
     written = json.dumps(certificate)
     assert checked(written) == 0
     assert checked(written.replace('"asked"', '"unlawful"')) == 1
-    assert {part["module"] for part in certificate["modules"]} == {"contacts", "sales", "connect"}
+    assert {part["module"] for part in certificate["modules"]} == HOLDERS
 
 
 def test_a_module_that_is_away_is_named_and_finishes_when_it_is_back(
@@ -234,7 +250,7 @@ def test_a_module_that_is_away_is_named_and_finishes_when_it_is_back(
     def others_have_answered() -> dict[str, Any] | None:
         found = api.see(f"/privacy-requests/{request['id']}")
         done = {part["module"] for part in found["modules"] if part["state"] == "done"}
-        return found if done == {"contacts", "connect"} else None
+        return found if done == HOLDERS - {"sales"} else None
 
     waiting = wait_for("the others have answered", others_have_answered, seconds=40)
     running.start_service("sales")

@@ -12,6 +12,7 @@ import pytest
 
 from liaison_kit.database.migrations import services
 from liaison_kit.events.handlers import EventHandler
+from liaison_sdk.contracts.desk import UsersNotified
 
 ROOT = Path(__file__).parents[2]
 BUS = {"amqp", "eventlet", "kombu", "nameko", "pika"}
@@ -136,6 +137,21 @@ def test_a_service_hears_and_asks_whom_it_says(name: str) -> None:
     assert set(package.HEARS) == heard
     kept = {copy.owner for copy in service.copies}
     assert set(package.ASKS) == asked_in(package.__name__) | kept | {"identity"}
+
+
+def test_identity_hears_every_service_that_tells_people_something() -> None:
+    classes = {}
+    for name, place in services().items():
+        module, _, class_name = place.partition(":")
+        classes[name] = getattr(importlib.import_module(module), class_name)
+    heard = {
+        entrypoint.source
+        for _, member in inspect.getmembers(classes["identity"])
+        for entrypoint in getattr(member, "nameko_entrypoints", ())
+        if isinstance(entrypoint, EventHandler) and UsersNotified in entrypoint.events
+    }
+
+    assert {name for name, found in classes.items() if found.notification_kinds} == heard
 
 
 def asked_in(package: str) -> set[str]:

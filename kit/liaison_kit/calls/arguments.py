@@ -39,9 +39,9 @@ def arguments_of(operation: Operation, call: Call) -> dict[str, Any]:
                     FieldError(name, "unknown_parameter", f"There is no parameter {name}")
                 )
     if operation.if_match is not None:
-        if meta.get("if_match") is None:
+        if meta.get("if_match") is None and operation.if_match_required:
             raise PreconditionRequired("Send If-Match with the version you read")
-        arguments[operation.if_match] = meta["if_match"]
+        arguments[operation.if_match] = meta.get("if_match")
     if operation.upload is not None:
         given = meta.get("upload")
         if given is None:

@@ -77,6 +77,16 @@ def _manifest(service: type[Any]) -> dict[str, Any]:
             {"name": name, "label": label.model_dump()}
             for name, label in service.permissions.items()
         ],
+        "notification_kinds": [
+            {
+                "name": kind.name,
+                "label": kind.label.model_dump(),
+                "channel": kind.channel,
+                "subject": kind.subject.model_dump(),
+                "text": kind.text.model_dump(),
+            }
+            for kind in service.notification_kinds
+        ],
         "menu": list(service.menu),
         "events": list(service.live),
     }
@@ -213,6 +223,10 @@ def _operation(service: type[Any], operation: Operation, schemas: _Schemas) -> d
         "shared": operation.shared,
         "problems": list(operation.problems),
     }
+    if operation.if_match is not None and not operation.if_match_required:
+        # Said of the few only: what others say makes no new signature of them.
+        described["if_match"] = False
+        described["if_match_optional"] = True
     if operation.shared == "record":
         described["records"] = service.records_of(operation.name)
     return described

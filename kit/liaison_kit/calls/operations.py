@@ -22,7 +22,7 @@ from liaison_kit.context import Principal
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.records.recordtype import RecordType
 
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Shared = Literal["id", "record", "merge"]
 
 
@@ -80,6 +80,7 @@ class Operation:
         self.parameters: list[Parameter] = []
         self.session: str | None = None
         self.if_match: str | None = None
+        self.if_match_required = True
         self.upload: str | None = None
         self.list_query: str | None = None
         self.principal: str | None = None
@@ -99,8 +100,9 @@ class Operation:
                 self.visit = name
             elif origin is ListQuery:
                 self.list_query = name
-            elif hint is Version:
+            elif hint is Version or hint == Version | None:
                 self.if_match = name
+                self.if_match_required = hint is Version
             elif origin is Upload:
                 self.upload = name
             elif inspect.isclass(origin) and issubclass(origin, BaseModel):
@@ -158,6 +160,7 @@ def _binding(method: Method | None) -> Callable[..., Callable[[F], F]]:
 
 get = _binding("GET")
 post = _binding("POST")
+put = _binding("PUT")
 patch = _binding("PATCH")
 delete = _binding("DELETE")
 

@@ -23,9 +23,10 @@ from liaison_kit.flows.kinds import (
     just_changed,
     just_made,
 )
-from liaison_kit.flows.steps import KINDS, STARTS
+from liaison_kit.flows.steps import FLOW_NOTICE, KINDS, STARTS
 
 __all__ = [
+    "FLOW_NOTICE",
     "KINDS",
     "PERMISSIONS",
     "STARTS",

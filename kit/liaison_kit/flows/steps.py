@@ -29,9 +29,11 @@ from liaison_kit.flows.kinds import (
 )
 from liaison_kit.flows.reading import Checking
 from liaison_kit.messages import send_message
+from liaison_kit.notifications import NotificationKind, notify
 from liaison_kit.tenants import tenant_settings
 from liaison_sdk.contracts.connect import About, Content, MessageIntent, Recipient
 from liaison_sdk.errors import InvalidInput, StaleVersion
+from liaison_sdk.labels import Label
 from liaison_sdk.types import WITHOUT_NUL, Closed, Code
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=WITHOUT_NUL)]
@@ -306,15 +308,29 @@ class NotifySettings(Closed):
     text: Body
 
 
+FLOW_NOTICE = NotificationKind(
+    "flow_notice",
+    Label(en="What a flow tells", fr="Ce qu'annonce un parcours"),
+    subject=Label(en="{{ subject }}", fr="{{ subject }}"),
+    text=Label(en="{{ text }}", fr="{{ text }}"),
+    fields=("subject", "text"),
+)
+"""What a service with flows adds to its kinds of notification: the words are the tenant's."""
+
+
 class Notify(Kind):
-    """A user is told something by e-mail: the record's owner, their manager, or a certain one."""
+    """A user is told something: the record's owner, their manager, or a certain one.
+
+    It is a notification, which they have mailed if they want that; who may not see the record gets
+    none.
+    """
 
     name = "notify"
     settings = NotifySettings
     may_undo = True
 
     def ways(self, settings: NotifySettings) -> Sequence[str]:
-        """It is on its way, or nobody can be told."""
+        """It is on its way, or there is nobody to tell."""
         return ("sent", "nobody")
 
     def check(self, at: Checking, settings: NotifySettings) -> None:
@@ -330,11 +346,16 @@ class Notify(Kind):
 
     def do(self, here: Here, settings: NotifySettings) -> Did:
         """Hand it over."""
-        to = _user(here, settings.to)
-        if to is None:
+        user = _user(here, settings.to)
+        if user is None:
             return Went("nobody")
-        _hand_over(here, to, "notification", _content(here, settings.subject, settings.text))
+        fields = here.fields()
+        said = {name: templates.render(getattr(settings, name), name, fields) for name in _SAID}
+        notify(here.session, FLOW_NOTICE, [user], said, about=_about(here))
         return Went("sent")
+
+
+_SAID = ("subject", "text")
 
 
 class MessageSettings(Closed):
@@ -402,12 +423,6 @@ class Message(Kind):
 def _hand_over(
     here: Here, to: Recipient, purpose: str, content: Content | None, template: str | None = None
 ) -> None:
-    owner = here.about.kind.owner
-    about = About(
-        record=here.about.kind.name,
-        id=here.record_id,
-        owner_id=None if owner is None else here.record[owner.key],
-    )
     intent = MessageIntent(
         id=here.key,
         to=to,
@@ -415,9 +430,18 @@ def _hand_over(
         content=content,
         template=template,
         fields=here.fields() if template is not None else {},
-        about=about,
+        about=_about(here),
     )
     send_message(here.session, intent)
+
+
+def _about(here: Here) -> About:
+    owner = here.about.kind.owner
+    return About(
+        record=here.about.kind.name,
+        id=here.record_id,
+        owner_id=None if owner is None else here.record[owner.key],
+    )
 
 
 def _content(here: Here, subject: str, text: str) -> Content:
@@ -426,8 +450,8 @@ def _content(here: Here, subject: str, text: str) -> Content:
     return Content(subject=line[:900], text=templates.render(text, "text", fields))
 
 
-def _user(here: Here, to: str | UUID) -> Recipient | None:
-    """Where a user is reached, as far as they are known here."""
+def _user(here: Here, to: str | UUID) -> UUID | None:
+    """Who is to be told, if they are known here and have not been removed."""
     users = here.flows.users.table
     found = to if isinstance(to, UUID) else None
     if found is None:
@@ -438,13 +462,7 @@ def _user(here: Here, to: str | UUID) -> Recipient | None:
             found = here.session.scalar(select(users.c.manager_id).where(users.c.id == found))
     if found is None:
         return None
-    row = here.session.execute(
-        select(users.c.name, users.c.email).where(users.c.id == found, ~users.c.removed)
-    ).one_or_none()
-    if row is None or row.email is None:
-        return None
-    language = tenant_settings(here.session).language
-    return Recipient(address=row.email, name=row.name, language=language)
+    return here.session.scalar(select(users.c.id).where(users.c.id == found, ~users.c.removed))
 
 
 # --- the end --------------------------------------------------------------------------------------

@@ -194,12 +194,12 @@ class Workshop:
             )
         ]
 
-    def sent(self) -> list[dict[str, Any]]:
-        """The intents that were handed over."""
+    def told(self) -> list[dict[str, Any]]:
+        """What users were told."""
         found = self.ground.look(
-            "SELECT body FROM outbox WHERE body LIKE '%%message_intended%%' ORDER BY seq"
+            "SELECT body FROM outbox WHERE body LIKE '%%users_notified%%' ORDER BY seq"
         )
-        return [json.loads(body)["data"]["intent"] for (body,) in found]
+        return [json.loads(body)["data"] for (body,) in found]
 
 
 @pytest.fixture

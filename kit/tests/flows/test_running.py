@@ -269,13 +269,15 @@ def test_a_user_is_told_with_the_fields_of_the_record(shop: Workshop) -> None:
     tell |= {"subject": "{{ work.name }}", "text": "Of size {{ work.size }}"}
     flow = shop.flow({"tell": tell, "alone": mark("alone")})
 
-    for work in (shop.work(owner_id=owner, size=3), shop.work(owner_id=boss), shop.work()):
+    works = (shop.work(owner_id=owner, size=3), shop.work(owner_id=boss), shop.work())
+    for work in works:
         shop.begin(flow, work)
         shop.run()
 
-    (first,) = shop.sent()
-    assert first["to"]["address"] == "bo@example.com"
-    assert first["content"] == {"subject": "desk", "text": "Of size 3", "html": None}
+    (first,) = shop.told()
+    assert (first["kind"], first["user_ids"]) == ("flow_notice", [str(boss)])
+    assert first["said"]["fr"] == {"subject": "desk", "text": "Of size 3"}
+    assert first["about"] == {"record": "works", "id": str(works[0]), "owner_id": str(owner)}
     assert shop.marks() == ["alone", "alone"]
 
 

@@ -31,7 +31,7 @@ from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.flows import PERMISSIONS, FlowOperations, calling
+from liaison_kit.flows import FLOW_NOTICE, PERMISSIONS, FlowOperations, calling
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.records.recordtype import RecordType
@@ -104,6 +104,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         ),
         **PERMISSIONS,
     }
+    notification_kinds = (FLOW_NOTICE,)
     menu = (
         {"label": {"en": "Contacts", "fr": "Contacts"}, "path": "/contacts", "icon": "users"},
         {"label": {"en": "Companies", "fr": "Sociétés"}, "path": "/companies", "icon": "building"},
@@ -346,6 +347,13 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         self, session: Session, event: PersonalDataHeld | PrivacyAnswered
     ) -> None:
         """Connect holds data of persons, and has done its part of a request."""
+        self._answered(session, event)
+
+    @handles(PersonalDataHeld, PrivacyAnswered, source="identity")
+    def on_identity_answer(
+        self, session: Session, event: PersonalDataHeld | PrivacyAnswered
+    ) -> None:
+        """Identity holds data of persons, and has done its part of a request."""
         self._answered(session, event)
 
     def _answered(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:

@@ -151,6 +151,7 @@ class Gateway:
                 WebRoute(f"{PREFIX}/openapi.json", self._openapi),
                 WebRoute(f"{PREFIX}/menu", self._menu),
                 WebRoute(f"{PREFIX}/records", self._records),
+                WebRoute(f"{PREFIX}/notification-kinds", self._notification_kinds),
                 WebRoute(f"{PREFIX}/live", self._live),
                 WebRoute("/docs", _page("docs.html")),
                 WebRoute("/docs/docs.css", _page("docs.css")),
@@ -193,6 +194,15 @@ class Gateway:
             {**record, "service": name}
             for name, module in sorted(self.registry.modules.items())
             for record in module.manifest.get("records") or ()
+        ]
+        return JSONResponse({"items": items})
+
+    async def _notification_kinds(self, request: Request) -> Response:
+        await self._caller(request)
+        items = [
+            {**kind, "service": name, "name": f"{name}.{kind['name']}"}
+            for name, module in sorted(self.registry.modules.items())
+            for kind in module.manifest.get("notification_kinds") or ()
         ]
         return JSONResponse({"items": items})
 

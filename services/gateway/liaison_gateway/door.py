@@ -79,7 +79,8 @@ ANONYMOUS = Caller(b"", None, float("inf"))
 FREE = frozenset({b"/health/live"})
 """Asked by whoever keeps the gateway running, who must not hear that somebody asked too often."""
 
-ASKS_WHO = frozenset({PREFIX.encode() + path for path in (b"/menu", b"/records", b"/live")})
+_OWN = (b"/menu", b"/records", b"/notification-kinds", b"/live")
+ASKS_WHO = frozenset({PREFIX.encode() + path for path in _OWN})
 """What the gateway itself answers to those who are signed in."""
 
 _NO_BODY = frozenset({204, 304})
@@ -207,6 +208,7 @@ class Door:
         if operation.service == "identity" and route.method != "GET":
             incoming.source = _address(scope)
             incoming.permissions = self.registry.permissions
+            incoming.notification_kinds = self.registry.notification_kinds
         method = route.method
         if method != "GET":
             incoming.read_preconditions()

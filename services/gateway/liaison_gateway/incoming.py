@@ -40,6 +40,7 @@ class Incoming:
         "headers",
         "idempotency_key",
         "if_match",
+        "notification_kinds",
         "path",
         "permissions",
         "principal",
@@ -65,6 +66,8 @@ class Incoming:
         where identity counts who tries passwords."""
         self.permissions: Sequence[str] = ()
         """What modules have announced that roles and tokens may allow, for identity to know."""
+        self.notification_kinds: Sequence[str] = ()
+        """What they have announced that they tell people, for identity to know."""
         if b"liaison-timeout" in headers:
             self.timeout_s = timeout_of(headers, timeout_s)
         self.deadline = time.time() + self.timeout_s
@@ -112,6 +115,8 @@ class Incoming:
             text += f',"source":{quoted(self.source)}'
         if self.permissions:
             text += f',"permissions":{json.dumps(self.permissions)}'
+        if self.notification_kinds:
+            text += f',"notification_kinds":{json.dumps(self.notification_kinds)}'
         if upload is not None:
             text += f',"upload":{json.dumps(upload)}'
         return (text + "}").encode()

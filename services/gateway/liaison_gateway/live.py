@@ -32,6 +32,8 @@ class _Change(NamedTuple):
     record: str
     permission: str | None
     owner: UUID | None
+    only_owners: bool
+    """Whether nobody but the owner is told at all."""
     key: str | None
     version: int | None
     at: str | None
@@ -201,6 +203,7 @@ class Live:
                 record=str(declared.get("record") or service),
                 permission=declared.get("permission"),
                 owner=None if data.get("owner_id") is None else UUID(data["owner_id"]),
+                only_owners=declared.get("to") == "owner",
                 key=_text(envelope.get("key")),
                 version=version if isinstance(version, int) else None,
                 at=_text(envelope.get("occurred_at")),
@@ -246,6 +249,8 @@ def _frame_for(change: _Change, caller: Caller) -> bytes | None:
     """
     who = caller.who
     if who is None or caller.tenant != change.tenant or not caller.may(change.permission):
+        return None
+    if change.only_owners and change.owner != who.user:
         return None
     rule = who.rows.get(change.record, "all")
     theirs = (

@@ -42,6 +42,8 @@ class Registry:
         """Goes up whenever the composed API changes."""
         self.permissions: list[str] = []
         """Every permission that a module has announced."""
+        self.notification_kinds: list[str] = []
+        """Every kind of notification that one has, with its module's name before it."""
         self.presence = Presence(self._changed, on_lost, hung_after_s)
         self._on_silence = on_silence
         self._up_since: float | None = None
@@ -157,6 +159,11 @@ class Registry:
         pages.keep_timings(self.pages)
         self.table, self.pages = table, pages
         self.permissions = self._permissions()
+        self.notification_kinds = [
+            f"{name}.{kind['name']}"
+            for name, module in sorted(self.modules.items())
+            for kind in module.manifest.get("notification_kinds") or ()
+        ]
         self.revision += 1
 
     def _route(self, module: Module, crews: list[Crew]) -> None:

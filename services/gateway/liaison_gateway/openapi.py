@@ -253,12 +253,12 @@ def _parameters(route: Route, renamed: Mapping[str, str]) -> list[dict[str, Any]
                 "schema": {"type": "string", "maxLength": 255},
             }
         )
-    if manifest.get("if_match"):
+    if manifest.get("if_match") or manifest.get("if_match_optional"):
         found.append(
             {
                 "name": "If-Match",
                 "in": "header",
-                "required": True,
+                "required": bool(manifest.get("if_match")),
                 "description": "The version that this changes, in double quotes.",
                 "schema": {"type": "string", "pattern": '^"[0-9]{1,18}"$', "examples": ['"3"']},
             }
@@ -317,4 +317,6 @@ def _problems(route: Route, manifest: Mapping[str, Any]) -> Iterable[int]:
         found |= {408, 409, 413, 415}
     if manifest.get("if_match"):
         found |= {412, 428}
+    if manifest.get("if_match_optional"):
+        found.add(412)
     return found

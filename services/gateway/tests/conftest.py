@@ -148,7 +148,9 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
         events=[
             {"type": "contact_saved", "record": "contacts", "permission": "contacts:read"},
             {"type": "secret_saved", "record": "contacts", "permission": "contacts:secret"},
+            {"type": "noticed", "record": "notices", "permission": None, "to": "owner"},
         ],
+        notification_kinds=[{"name": "given", "label": {"en": "Given", "fr": "Confié"}}],
     ).start()
     yield peer
     peer.die()

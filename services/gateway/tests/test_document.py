@@ -103,6 +103,13 @@ def test_the_records_are_listed_with_their_service(api: httpx.Client):
     assert (record["name"], record["service"]) == ("contacts", "contacts")
 
 
+def test_what_modules_tell_people_is_listed_under_whole_names(gateway: Gateway, api: httpx.Client):
+    (kind,) = api.get("/api/v1/notification-kinds").json()["items"]
+
+    assert (kind["name"], kind["service"]) == ("contacts.given", "contacts")
+    assert gateway.http.get("/api/v1/notification-kinds").status_code == 401
+
+
 def test_figures_name_the_route_not_the_address(gateway: Gateway, api: httpx.Client):
     api.get("/api/v1/contacts/12345")
 

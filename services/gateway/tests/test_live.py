@@ -121,6 +121,17 @@ def test_a_row_rule_hides_which_record_changed(gateway: Gateway, contacts: Peer)
         assert json.loads(own.get(timeout=5)["data"])["id"] == "r-2"
 
 
+def test_what_is_for_its_owner_reaches_no_other_screen(gateway: Gateway, contacts: Peer):
+    with listening(gateway, "everything") as everything, listening(gateway, "nobody") as mine:
+        for owner in (str(uuid4()), None, PEOPLE["nobody"]["user"]):
+            contacts.emit("noticed", TENANT, "n-1", owner_id=owner)
+        contacts.emit("contact_saved", TENANT, "r-1")
+
+        assert json.loads(mine.get(timeout=5)["data"])["type"] == "noticed"
+        assert json.loads(everything.get(timeout=5)["data"])["id"] == "r-1"
+        assert mine.empty()
+
+
 def test_a_client_that_comes_back_gets_what_it_missed(gateway: Gateway, contacts: Peer):
     with listening(gateway, "reader") as reader:
         seen = contacts.emit("contact_saved", TENANT, "r-1")

@@ -31,6 +31,8 @@ SHIPPED = frozenset(
         *both("roles", "tenant", "jobs", "imports", "custom_fields", "privacy", "flows"),
         *MERGING,
         *read("history", "audit"),
+        "views:share",
+        "views:write",
         "operations:manage",
     }
 )

@@ -1,6 +1,7 @@
 """The wire of identity: operations that call the feature modules and decide nothing."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import Field
@@ -8,8 +9,13 @@ from sqlalchemy.orm import Session
 
 from liaison_identity import (
     audit,
+    choices,
+    digests,
+    drafts,
     guessing,
+    models,
     new_passwords,
+    notifications,
     passwords,
     roles,
     sign_in,
@@ -17,23 +23,45 @@ from liaison_identity import (
     tenants,
     tokens,
     users,
+    views,
     visits,
 )
 from liaison_identity.audit import AUDIT
+from liaison_identity.digests import DigestDue
 from liaison_identity.importing import IMPORTED_USERS
+from liaison_identity.notifications import NOTIFICATIONS
 from liaison_identity.roles import ROLES
 from liaison_identity.teams import TEAMS
 from liaison_identity.users import USERS
 from liaison_kit import listing, records
-from liaison_kit.calls.operations import delete, get, internal, patch, post
+from liaison_kit.calls.operations import delete, get, internal, patch, post, put
 from liaison_kit.calls.wire import Call, Raw, Reply, Version, Visit
 from liaison_kit.context import Context, Principal
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.pages.serving import form, page
+from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.service import Service
+from liaison_kit.timers import on_timer
+from liaison_sdk.contracts import contacts, sales
 from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.desk import (
+    Draft,
+    Drafts,
+    DraftText,
+    NewView,
+    Notification,
+    NotificationChoiceChanges,
+    NotificationChoices,
+    ReadNow,
+    ReadUntil,
+    Unread,
+    UsersNotified,
+    View,
+    ViewChanges,
+    ViewOrder,
+)
 from liaison_sdk.contracts.identity import (
     AuditEntry,
     Authenticated,
@@ -61,22 +89,30 @@ from liaison_sdk.contracts.identity import (
     User,
     UserChanges,
 )
-from liaison_sdk.contracts.privacy import ModuleRetired
+from liaison_sdk.contracts.privacy import ModuleRetired, RecordsMerged
 from liaison_sdk.contracts.questions import FoundIds, Ids, KnownUsers, Names
 from liaison_sdk.errors import InvalidInput, NotFound
 from liaison_sdk.labels import Label
+from liaison_sdk.types import Code
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
-class Identity(Service):
-    """Who works here, what they may do, and what they did about it."""
+class Identity(HoldsPersonalData, Service):
+    """Who works here, what they may do, what they did about it, and what is on their desks."""
 
     name = "identity"
     label = Label(en="People and rights", fr="Utilisateurs et droits")
     records = (USERS, TEAMS, ROLES)
     importables = (IMPORTED_USERS,)
-    tidies = ("tidy", "empty_trash", "tidy_guesses", "tidy_password_links")
+    holds = (models.Notification, models.Draft)
+    unsearched: ClassVar[Mapping[str, str]] = {
+        "users": "who works here is not who is erased, also where they are called alike",
+        "password_links": "addresses of users",
+        "tokens": "what users call their own tokens",
+        "tenants": "an organisation's own name is not a person's",
+    }
+    tidies = (*Service.tidies, "tidy_guesses", "tidy_password_links", "tidy_desks")
     tells = (
         Told(tenants.TENANT, tenants.tell, tenants.tell_removed),
         Told(USERS, users.tell, users.tell_removed),
@@ -88,14 +124,22 @@ class Identity(Service):
         "teams:write": Label(en="Change teams", fr="Modifier les équipes"),
         "roles:read": Label(en="See roles", fr="Voir les rôles"),
         "roles:write": Label(en="Change roles", fr="Modifier les rôles"),
-        "account:read": Label(en="See one's own tokens", fr="Voir ses propres jetons"),
+        "account:read": Label(
+            en="See one's own tokens, notifications, drafts and views",
+            fr="Voir ses propres jetons, notifications, brouillons et vues",
+        ),
         "account:write": Label(
-            en="Change one's own tokens and password",
-            fr="Modifier ses propres jetons et son mot de passe",
+            en="Change one's own tokens, password, drafts and views",
+            fr="Modifier ses propres jetons, mot de passe, brouillons et vues",
         ),
         "audit:read": Label(en="See the audit trail", fr="Voir le journal d'audit"),
         "tenant:read": Label(en="See the organisation", fr="Voir l'organisation"),
         "tenant:write": Label(en="Change the organisation", fr="Modifier l'organisation"),
+        "views:share": Label(
+            en="Share one's views with the team or everybody",
+            fr="Partager ses vues avec l'équipe ou avec tous",
+        ),
+        "views:write": Label(en="Change others' shared views", fr="Modifier les vues partagées"),
     }
     menu = (
         {"label": {"en": "Users", "fr": "Utilisateurs"}, "path": "/users", "icon": "user"},
@@ -108,6 +152,12 @@ class Identity(Service):
         {"type": "team_saved", "record": "teams", "permission": "teams:read"},
         {"type": "role_saved", "record": "roles", "permission": "roles:read"},
         {"type": "tenant_saved", "record": "tenant", "permission": "tenant:read"},
+        {
+            "type": "notifications_changed",
+            "record": "notifications",
+            "permission": "account:read",
+            "to": "owner",
+        },
     )
 
     # --- signing in ------------------------------------------------------------------------------
@@ -385,6 +435,174 @@ class Identity(Service):
             session, "module_retired", "modules", module=event.module, by=event.envelope.actor
         )
 
+    # --- notifications ---------------------------------------------------------------------------
+
+    # What is on one's desk is one's own: a session may all of it, an API token if it was made for
+    # its owner's account. There is no permission by which anybody reads another's.
+
+    @get("/notifications", allow="account:read", record=NOTIFICATIONS)
+    def list_notifications(
+        self, session: Session, query: ListQuery[Notification]
+    ) -> Raw[Page[Notification]]:
+        """What you were told, the latest first, about what you may see; `unread=true` narrows it.
+
+        What is told of the same again while you have not read it is counted in `times`.
+        """
+        return Raw(notifications.page(session, query))
+
+    @get("/notifications/unread", allow="account:read")
+    def count_unread(self, session: Session) -> Unread:
+        """How many you have not read."""
+        return notifications.unread(session)
+
+    @post("/notifications/{id}/read", allow="account:write", problems=[404])
+    def read_notification(self, session: Session, id: UUID) -> None:
+        """You have read this one."""
+        notifications.read(session, id)
+
+    @post("/notifications/read", allow="account:write", status=200)
+    def read_notifications(self, session: Session, read: ReadUntil) -> ReadNow:
+        """You have read all that you were told up to a moment."""
+        return ReadNow(read=notifications.read_until(session, read.until))
+
+    @get("/notifications/choices", allow="account:read")
+    def get_notification_choices(self, session: Session) -> NotificationChoices:
+        """How you want to hear of what; kinds that are not named are as their modules have them.
+
+        Which kinds there are is at `/notification-kinds`.
+        """
+        return choices.mine(session)
+
+    @patch("/notifications/choices", allow="account:write")
+    def change_notification_choices(
+        self, session: Session, call: Call, changes: NotificationChoiceChanges
+    ) -> NotificationChoices:
+        """Choose on the screen (`app`), by mail as well (`mail`, `digest`: once a day), or `none`.
+
+        Null is the module's own choice again. `digest_at` is by your organisation's clock.
+        """
+        return choices.change(session, changes, call.meta.get("notification_kinds") or ())
+
+    @handles(
+        UsersNotified,
+        contacts.PeopleSaved,
+        contacts.CompaniesSaved,
+        contacts.PersonRemoved,
+        contacts.CompanyRemoved,
+        source="contacts",
+    )
+    def on_contacts_told(self, session: Session, event: notifications.OfContacts) -> None:
+        """Contacts tells users something, or whose the people and companies are."""
+        notifications.heard(session, "contacts", event)
+
+    @handles(
+        UsersNotified,
+        sales.OpportunityChanged,
+        sales.OpportunitiesImported,
+        sales.OpportunitiesSaved,
+        sales.OpportunitiesRemoved,
+        source="sales",
+    )
+    def on_sales_told(self, session: Session, event: notifications.OfSales) -> None:
+        """Sales tells users something, or whose the opportunities are."""
+        notifications.heard(session, "sales", event)
+
+    @on_timer(DigestDue)
+    def on_digest_due(self, session: Session, timer: DigestDue) -> None:
+        """Somebody's mail of the day is to go."""
+        digests.send(session, timer.user_id)
+
+    def merged(self, session: Session, event: RecordsMerged) -> dict[str, int]:
+        """Have what is about the merged record be about the survivor."""
+        counts = super().merged(session, event)
+        notifications.merged(session, event.into_id)
+        return counts
+
+    # --- drafts ----------------------------------------------------------------------------------
+
+    @put("/drafts/{record}/{id}/{field}", allow="account:write", problems=[404, 409])
+    def keep_draft(
+        self,
+        session: Session,
+        record: Code,
+        id: UUID,
+        field: Code,
+        draft: DraftText,
+        version: Version | None,
+    ) -> Raw[Draft]:
+        """Keep what you have written so far: a field's text, or a whole form (`form`).
+
+        The last to write wins; with `If-Match` only if nothing else was written since. A draft goes
+        thirty days after it was last touched.
+        """
+        return _versioned(drafts.keep(session, record, id, field, draft.body, version))
+
+    @get("/drafts/{record}/{id}", allow="account:read")
+    def list_drafts(self, session: Session, record: Code, id: UUID) -> Drafts:
+        """All that you have begun about a record and not sent yet."""
+        return Drafts(items=drafts.all_of(session, record, id))
+
+    @get("/drafts/{record}/{id}/{field}", allow="account:read", problems=[404])
+    def get_draft(self, session: Session, record: Code, id: UUID, field: Code) -> Raw[Draft]:
+        """What you have begun of one field, or of the form."""
+        return _versioned(drafts.one(session, record, id, field))
+
+    @delete("/drafts/{record}/{id}/{field}", allow="account:write")
+    def delete_draft(self, session: Session, record: Code, id: UUID, field: Code) -> None:
+        """Drop a draft: it was sent, or you want it no more."""
+        drafts.drop(session, record, id, field)
+
+    # --- saved views -----------------------------------------------------------------------------
+
+    @get("/views", allow="account:read")
+    def list_views(
+        self,
+        session: Session,
+        record: Code | None = None,
+        limit: Limit = 200,
+        cursor: UUID | None = None,
+    ) -> Page[View]:
+        """Your views and those that are shared with you, in your order."""
+        return views.page(session, record, limit, cursor)
+
+    @post("/views", allow="account:write", problems=[403, 409])
+    def create_view(self, session: Session, view: NewView) -> Raw[View]:
+        """Save a view; to share it with your team or everybody needs `views:share`."""
+        return _versioned(views.one(session, views.create(session, view)))
+
+    @get("/views/{id}", allow="account:read", problems=[404])
+    def get_view(self, session: Session, id: UUID) -> Raw[View]:
+        """One view: a question, without its answer."""
+        return _versioned(views.one(session, id))
+
+    @patch("/views/{id}", allow="account:write", problems=[403, 404])
+    def change_view(
+        self, session: Session, id: UUID, changes: ViewChanges, version: Version
+    ) -> Raw[View]:
+        """Change a view of yours; another's that is shared with you needs `views:write`."""
+        views.change(session, id, changes, version)
+        return _versioned(views.one(session, id))
+
+    @delete("/views/{id}", allow="account:write", problems=[403, 404])
+    def delete_view(self, session: Session, id: UUID, version: Version) -> None:
+        """Delete a view of yours; another's that is shared with you needs `views:write`."""
+        views.remove(session, id, version)
+
+    @post("/views/order", allow="account:write")
+    def order_views(self, session: Session, order: ViewOrder) -> None:
+        """Put your views of a kind of record into an order, for yourself only."""
+        views.arrange(session, order)
+
+    @put("/views/{id}/default", allow="account:write", problems=[404])
+    def begin_with_view(self, session: Session, id: UUID) -> None:
+        """Begin with this view when you come to its kind of record."""
+        views.begin_with(session, id)
+
+    @delete("/views/{id}/default", allow="account:write")
+    def begin_without_view(self, session: Session, id: UUID) -> None:
+        """Begin with this view no more."""
+        views.begin_without(session, id)
+
     # --- audit -----------------------------------------------------------------------------------
 
     @get("/audit", allow="audit:read", record=AUDIT)
@@ -400,6 +618,10 @@ def _announced(call: Call) -> list[str]:
 
 def _tenant(tenant: contracts.Tenant) -> Raw[contracts.Tenant]:
     return Raw(tenant.model_dump_json().encode(), tenant.version)
+
+
+def _versioned(shown: Draft | View) -> Raw[Any]:
+    return Raw(shown.model_dump_json().encode(), shown.version)
 
 
 def _found(read: tuple[str, int] | None) -> Raw[Any]:

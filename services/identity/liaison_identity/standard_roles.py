@@ -50,6 +50,7 @@ STANDARD = (
         (
             *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
             *MERGING,
+            "views:share",
             *_EVERYDAY,
         ),
         _in_rows("team"),
@@ -68,6 +69,7 @@ STANDARD = (
         (
             *both(*PEOPLE, *MARKETING, "leads", "imports", "flows"),
             *MERGING,
+            "views:share",
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,
         ),

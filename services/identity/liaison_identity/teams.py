@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from liaison_identity import audit, reach, taken
+from liaison_identity import audit, reach, taken, views
 from liaison_identity.models import Team, User
 from liaison_kit import records
 from liaison_kit.events import emit
@@ -78,6 +78,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
 
     row = records.load(session, TEAMS, Team, id, version)
     members = users.touch(session, User.team_id == id, quietly=True, team_id=None)
+    views.team_left(session, id)
     records.remove(session, TEAMS, row)
     audit.record(session, "team_removed", "teams", id, name=row.name)
     emit(session, TeamSaved(team_id=id))

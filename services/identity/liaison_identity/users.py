@@ -19,6 +19,7 @@ from liaison_identity import (
     roles,
     taken,
     tokens,
+    views,
 )
 from liaison_identity.models import Team, User
 from liaison_kit import listing, records
@@ -211,6 +212,7 @@ def remove(session: Session, id: UUID, version: int) -> None:
     ).all():
         emit(session, TeamSaved(team_id=team))
     name = row.name
+    views.owner_left(session, id)
     records.remove(session, USERS, row)
     if grants.EVERYTHING in before:
         administrators.keep_one(session)

@@ -122,6 +122,7 @@ def call(
     key: str | None = None,
     source: str = "",
     announced: Sequence[str] = (),
+    kinds: Sequence[str] = (),
 ) -> Answer:
     """Call an operation as the wire does."""
     meta = {
@@ -131,6 +132,7 @@ def call(
         "idempotency_key": key,
         "source": source,
         "permissions": list(announced),
+        "notification_kinds": list(kinds),
     }
     sent = b"" if body is None else json.dumps(body).encode()
     signed = None if who is None else who["signed"]

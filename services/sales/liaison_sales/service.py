@@ -11,7 +11,7 @@ from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.flows import PERMISSIONS, FlowOperations
+from liaison_kit.flows import FLOW_NOTICE, PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.resources import TIDIES, Resource
@@ -89,6 +89,7 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
         "products:write": Label(en="Change products", fr="Modifier les produits"),
         **PERMISSIONS,
     }
+    notification_kinds = (FLOW_NOTICE,)
     menu = (
         {
             "label": {"en": "Opportunities", "fr": "Opportunités"},

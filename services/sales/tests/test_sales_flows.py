@@ -93,13 +93,10 @@ class Flowing:
         while (claim := queue.claim(self.db, RunDue.kind)) is not None:
             self._runner.run(claim)
 
-    def intents(self) -> list[Any]:
-        """The messages that were handed to connect."""
-        return [
-            data["intent"]
-            for type, data in told(self.db, self.desk.who.tenant)
-            if type == "message_intended"
-        ]
+    def notices(self) -> list[Any]:
+        """What users were told."""
+        tenant = self.desk.who.tenant
+        return [data for type, data in told(self.db, tenant) if type == "users_notified"]
 
 
 @pytest.fixture
@@ -133,11 +130,11 @@ def test_the_manager_is_told_of_a_large_deal_in_proposal_and_of_no_other(
     moved(flowing, "90000", owner, "negotiation")
     flowing.hear()
 
-    (intent,) = flowing.intents()
-    assert intent["to"]["address"] == "bo@example.com"
-    assert intent["content"]["subject"] == "Robots is in Proposal"
-    assert intent["content"]["text"] == "It is worth 50000.01 EUR"
-    assert intent["about"] == {
+    (notice,) = flowing.notices()
+    assert notice["user_ids"] == [str(boss)]
+    assert notice["said"]["en"]["subject"] == "Robots is in Proposal"
+    assert notice["said"]["en"]["text"] == "It is worth 50000.01 EUR"
+    assert notice["about"] == {
         "record": "opportunities",
         "id": deal["id"],
         "owner_id": str(owner),
@@ -152,7 +149,7 @@ def test_a_deal_that_has_been_told_of_twice_is_told_of_once(flowing: Flowing) ->
     flowing.hear()
     flowing.hear()
 
-    assert len(flowing.intents()) == 1
+    assert len(flowing.notices()) == 1
 
 
 def test_who_sees_some_owners_deals_only_lets_no_flow_run_over_all(flowing: Flowing) -> None:
