@@ -42,9 +42,10 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     `records` are the kinds of record it owns, `resources` those of them that have the usual
     operations, `copies` what it keeps of others', `importables`
     those that files can be imported into, `tells` how other services hear what they keep of its
-    records, `tidies` are the database's functions that clear up every minute, `permissions` what
-    roles may grant, `menu` its entries in the workspace, `live` which event tells that which record
-    changed.
+    records, `tidies` are the database's functions that clear up every minute, `tidies_after` those
+    that take for how many days something is kept, each with the setting that tells (0: for good),
+    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event tells
+    that which record changed.
     """
 
     name: ClassVar[str]
@@ -57,6 +58,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
     tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
+    tidies_after: ClassVar[Mapping[str, str]] = {}
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 

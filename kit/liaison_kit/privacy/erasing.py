@@ -54,6 +54,9 @@ def by_marks(
     counts: Counts = {}
     for pointer in holdings.at(record):
         _add(counts, pointer.table.name, _by_pointer(session, pointer, ids, traces))
+    for follower in holdings.followers:
+        for table, number in follower.erased(session, ids).items():
+            _add(counts, table, number)
     _add(counts, "history", _run(session, _HISTORY, ids=list(ids)))
     gone = session.execute(text(_TRASH), {"ids": list(ids)}).all()
     for row in gone:
@@ -185,7 +188,7 @@ SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = 'public' AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-   AND format_type(a.atttypid, NULL) IN ('text', 'jsonb', 'text[]') AND a.attgenerated = ''
+   AND format_type(a.atttypid, NULL) IN ('text', 'json', 'jsonb', 'text[]') AND a.attgenerated = ''
    AND has_table_privilege(c.oid, 'UPDATE')
  ORDER BY 1, a.attnum
 """)

@@ -31,7 +31,8 @@ from liaison_kit.database.migrations import (
     timer_tables,
 )
 from liaison_kit.flows import definitions, runs
-from liaison_kit.flows.tables import flow_tables
+from liaison_kit.flows.tables import flow_tables, following_runs, tidied_runs
+from liaison_kit.privacy.tables import privacy_tables
 from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
@@ -210,7 +211,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
             trash_tables(op)
             timer_tables(op)
             tenant_settings_table(op)
+            privacy_tables(op)
             flow_tables(op)
+            following_runs(op)
+            tidied_runs(op)
             for statement in TABLES.split(";\n"):
                 connection.execute(text(statement))
             for table in ("works", "workers", "marks"):
