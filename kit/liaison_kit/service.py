@@ -44,8 +44,8 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     those that files can be imported into, `tells` how other services hear what they keep of its
     records, `tidies` are the database's functions that clear up every minute, `tidies_after` those
     that take for how many days something is kept, each with the setting that tells (0: for good),
-    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event tells
-    that which record changed.
+    `permissions` what roles may grant, `menu` its entries in the workspace, `live` which event
+    tells that which record changed.
     """
 
     name: ClassVar[str]

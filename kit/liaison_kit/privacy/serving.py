@@ -135,10 +135,14 @@ class HoldsPersonalData:
 
     def _begin_erasing(self, session: Session, event: ErasureAsked) -> None:
         sealed = event.sealed.get(self.name, "")
+        traces = self._traces(sealed)
         erasing.settle(session, event.ids, event.request_id)
-        counts = erasing.by_marks(
-            session, self.holdings(), event.record, event.ids, self._traces(sealed)
-        )
+        said = erasing.said_of(session, self.holdings(), event.record, event.ids)
+        if said:
+            traces.texts = sorted({*traces.texts, *said})
+            written = traces.model_dump_json().encode()
+            sealed = seal(self.keys, self.name, TRACES, written).decode()
+        counts = erasing.by_marks(session, self.holdings(), event.record, event.ids, traces)
         jobs.start(
             session,
             "erase",
