@@ -94,6 +94,8 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
         "companies:read": Label(en="See companies", fr="Voir les sociétés"),
         "companies:write": Label(en="Change companies", fr="Modifier les sociétés"),
+        "contacts:export": Label(en="Export contacts", fr="Exporter les contacts"),
+        "companies:export": Label(en="Export companies", fr="Exporter les sociétés"),
         "contacts:merge": Label(en="Merge contacts", fr="Fusionner des contacts"),
         "companies:merge": Label(en="Merge companies", fr="Fusionner des sociétés"),
         "privacy:read": Label(

@@ -34,6 +34,7 @@ from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.pages.serving import form, page
 from liaison_kit.service import Service
 from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.exports import ListExported
 from liaison_sdk.contracts.identity import (
     AuditEntry,
     Authenticated,
@@ -384,6 +385,16 @@ class Identity(Service):
         audit.record(
             session, "module_retired", "modules", module=event.module, by=event.envelope.actor
         )
+
+    @handles(ListExported, source="contacts")
+    def on_contacts_exported(self, session: Session, event: ListExported) -> None:
+        """Somebody has taken people or companies out as a file."""
+        audit.exported(session, event)
+
+    @handles(ListExported, source="sales")
+    def on_sales_exported(self, session: Session, event: ListExported) -> None:
+        """Somebody has taken opportunities, products or pipelines out as a file."""
+        audit.exported(session, event)
 
     # --- audit -----------------------------------------------------------------------------------
 

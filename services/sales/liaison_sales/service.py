@@ -82,6 +82,9 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
     tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums", "tidy_flows")
     tidies_after = FLOW_TIDIES
     permissions = {
+        "opportunities:export": Label(en="Export opportunities", fr="Exporter les opportunités"),
+        "products:export": Label(en="Export products", fr="Exporter les produits"),
+        "pipelines:export": Label(en="Export pipelines", fr="Exporter les pipelines"),
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
         "pipelines:read": Label(en="See pipelines", fr="Voir les pipelines"),
