@@ -18,8 +18,8 @@ def upgrade() -> None:
     """Give it with what it was part of."""
     listed = ", ".join(f"'{record}'" for record in EXPORTED)
     gained = f"""
-        SELECT r || ':export' FROM unnest(ARRAY[{listed}]) AS r
-        WHERE r || ':read' = ANY(permissions) AND r || ':export' <> ALL(permissions)
+        SELECT r || '\\:export' FROM unnest(ARRAY[{listed}]) AS r
+        WHERE r || '\\:read' = ANY(permissions) AND r || '\\:export' <> ALL(permissions)
     """
     for table, more in (("roles", ", version = version + 1, updated_at = now()"), ("tokens", "")):
         op.execute(
