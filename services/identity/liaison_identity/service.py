@@ -10,6 +10,7 @@ from liaison_identity import (
     audit,
     guessing,
     new_passwords,
+    password_links,
     passwords,
     roles,
     sign_in,
@@ -34,6 +35,7 @@ from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.pages.serving import form, page
 from liaison_kit.service import Service
 from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.connect import MessageFailed
 from liaison_sdk.contracts.exports import ListExported
 from liaison_sdk.contracts.identity import (
     AuditEntry,
@@ -385,6 +387,11 @@ class Identity(Service):
         audit.record(
             session, "module_retired", "modules", module=event.module, by=event.envelope.actor
         )
+
+    @handles(MessageFailed)
+    def on_message_failed(self, session: Session, event: MessageFailed) -> None:
+        """An invitation or a link to a new password was not delivered."""
+        password_links.failed(session, event)
 
     @handles(ListExported, source="contacts")
     def on_contacts_exported(self, session: Session, event: ListExported) -> None:
