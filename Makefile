@@ -39,8 +39,8 @@ chaos: $(READY) ## Run the tests that kill things and try orders, at length: hal
 	@LIAISON_KILLS=200 LIAISON_STATES=300 $(BIN)/python -m pytest --timeout 3600 \
 		kit/tests/events/test_kills.py kit/tests/events/test_states.py \
 		kit/tests/timers/test_kills.py kit/tests/timers/test_states.py \
-		tests/privacy/test_killed.py tests/privacy/test_merges_undone.py \
-		kit/tests/flows/test_kills.py
+		tests/faults/test_kills.py tests/privacy/test_merges_undone.py \
+		kit/tests/flows/test_kills.py services/connect/tests/test_connect_states.py
 
 check: $(READY) ## Lint and check types
 	@$(BIN)/ruff check .

@@ -29,6 +29,8 @@ class MailServer:
         self.mails: list[tuple[str, EmailMessage]] = []
         """What it has taken, in order: for whom, and what."""
         self.raw: list[bytes] = []
+        self.peers: list[Any] = []
+        """The other end of the connection that each of them came by."""
         self.dawdling = threading.Event()
         """Set while it has a mail whole and has not said so."""
         self.go_on = threading.Event()
@@ -96,7 +98,7 @@ class MailServer:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         address = envelope.rcpt_tos[0]
         said = self._next("DATA", address)
         if said == HANG_UP:
@@ -105,6 +107,7 @@ class MailServer:
         if said not in (None, DAWDLE, TAKE_AND_HANG_UP):
             return str(said)
         self.raw.append(envelope.content)
+        self.peers.append(session.peer)
         mail = cast(EmailMessage, email.message_from_bytes(envelope.content, policy=default))
         self.mails.append((address, mail))
         if said == TAKE_AND_HANG_UP:

@@ -20,6 +20,7 @@ from uuid import UUID
 
 import httpx
 import psycopg2
+from kit.tests.nursery import Nursery, Process
 from psycopg2.extras import RealDictCursor
 from sqlalchemy.engine import URL
 
@@ -115,12 +116,32 @@ class Tenant:
     api: Api
 
 
+class Forked:
+    """A process that a nursery has forked, dealt with like any other."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        """How it has ended, or None while it runs."""
+        return self._process.ended()
+
+    def wait(self, timeout: float = 10) -> int | None:
+        """How it has ended, once it has."""
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """Let it die at once."""
+        if self._process.ended() is None:
+            self._process.kill()
+
+
 @dataclass
 class Running:
     """One process of Liaison."""
 
     program: str
-    process: subprocess.Popen[bytes]
+    process: "subprocess.Popen[bytes] | Forked"
     ops_port: int
     log: Path
 
@@ -147,6 +168,8 @@ class System:
         self._numbers = itertools.count(1)
         self._ways_in: list[Api] = []
         self._identity: Database | None = None
+        self.nursery: Nursery | None = None
+        """What forks processes of services instead of starting them, for tests that kill many."""
 
     @property
     def address(self) -> str:
@@ -248,22 +271,22 @@ class System:
     ) -> Running:
         ops_port = free_port()
         log = self.folder / "logs" / f"{name}.log"
-        process = spawn(
-            command,
-            log=log,
-            env={
-                **os.environ,
-                **self.ground.environment(party),
-                "LIAISON_OPS_PORT": str(ops_port),
-                "LIAISON_HTTP_PORT": str(self.http_port),
-                "LIAISON_RETRY_DELAYS_S": RETRY_DELAYS,
-                "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
-                "MALLOC_ARENA_MAX": "2",
-                **self._environment,
-                **environment,
-            },
-            parent_died=signal.SIGKILL,
-        )
+        told = {
+            **self.ground.environment(party),
+            "LIAISON_OPS_PORT": str(ops_port),
+            "LIAISON_HTTP_PORT": str(self.http_port),
+            "LIAISON_RETRY_DELAYS_S": RETRY_DELAYS,
+            "LIAISON_RATE_LIMIT_PER_MINUTE": "0",
+            "MALLOC_ARENA_MAX": "2",
+            **self._environment,
+            **environment,
+        }
+        process: subprocess.Popen[bytes] | Forked
+        if self.nursery is not None:
+            process = Forked(Process(self.nursery, log, {**told, "TEST_SERVICE": party}))
+        else:
+            env = {**os.environ, **told}
+            process = spawn(command, log=log, env=env, parent_died=signal.SIGKILL)
         running = self.processes[name] = Running(name, process, ops_port, log)
         if wait:
             wait_for(f"{name} is ready", running.is_ready, seconds=90)
@@ -278,7 +301,11 @@ class System:
     def stop_process(self, name: str) -> None:
         """Ask a process to end its work and stop."""
         running = self.processes.pop(name, None)
-        if running is not None:
+        if running is None:
+            return
+        if isinstance(running.process, Forked):
+            running.process.kill()
+        else:
             stop(running.process, seconds=25)
 
     # --- people ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from liaison_cli import modules, parked, screen
+from liaison_cli import flows, modules, parked, screen
 from liaison_cli.calling import api
 from liaison_cli.client import checked_url
 from liaison_cli.demo.command import demo
@@ -124,6 +124,7 @@ app.command("import")(import_file)
 app.command()(imports)
 app.command()(jobs)
 app.add_typer(parked.app, name="parked")
+app.add_typer(flows.app, name="flows")
 app.command()(resend)
 app.add_typer(modules.app, name="modules")
 app.command()(summary)

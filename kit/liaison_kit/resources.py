@@ -61,7 +61,8 @@ class Resource:
     """A kind of record with its operations; `one` is what a single record is called in English.
 
     `new` and `changes` are what is sent to add and to change one; a service that adds them by an
-    operation of its own says None. `<kind>:read` and `<kind>:write` are the permissions. `asked` is
+    operation of its own says None. `<kind>:read`, `<kind>:write` and, to take lists out as files,
+    `<kind>:export` are the permissions. `asked` is
     what becomes of a list's parameters before they are looked at. A kind has a board by each field
     with choices that may be changed; `boards` are its others. `spread` are the columns of files
     for fields which take several.
@@ -90,7 +91,7 @@ class Resource:
         if self.kind.restorable:
             back = post(f"{one}/restore", allow=write, status=200, problems=[404, 409])
             yield back(self._restore(tells))
-        yield post(f"{path}/exports", allow=read)(self._export())
+        yield post(f"{path}/exports", allow=f"{name}:export")(self._export())
         yield post(f"{path}/bulk", allow=write)(self._bulk())
         if self.all_boards:
             board = f"{path}/board"

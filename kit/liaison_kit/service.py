@@ -44,10 +44,12 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     `records` are the kinds of record it owns, `resources` those of them that have the usual
     operations, `copies` what it keeps of others', `importables`
     those that files can be imported into, `tells` how other services hear what they keep of its
-    records, `tidies` are the database's functions that clear up every minute, `permissions` what
-    roles may grant, `notification_kinds` what it tells people, `menu` its entries in the workspace,
-    `live` which event tells that which record changed; one that says `"to": "owner"` is for the
-    screens of the user whom the event names as owner, and of nobody else.
+    records, `tidies` are the database's functions that clear up every minute, `tidies_after` those
+    that take for how many days something is kept, each with the setting that tells (0: for good),
+    `permissions` what roles may grant, `notification_kinds` what it tells people, `menu` its
+    entries in the workspace, `live` which event tells that which record changed; one that says
+    `"to": "owner"` is for the screens of the user whom the event names as owner, and of nobody
+    else.
     """
 
     name: ClassVar[str]
@@ -61,6 +63,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     permissions: ClassVar[Mapping[str, Label]] = {}
     notification_kinds: ClassVar[Sequence[NotificationKind]] = ()
     tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
+    tidies_after: ClassVar[Mapping[str, str]] = {}
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 

@@ -138,6 +138,23 @@ class Settings(BaseSettings):
         description="Where people reach Liaison, as in https://crm.example.com: links in messages"
         " begin with it. Unset, it is the address that the gateway listens on.",
     )
+    flow_runs_kept_days: int = Field(
+        default=365,
+        ge=0,
+        description="For how many days runs of flows are kept with their logs once they have"
+        " ended; 0 is for good. The figures of flows count what is kept.",
+    )
+    message_bodies_kept_days: int = Field(
+        default=365,
+        ge=0,
+        description="For how many days what messages said is kept once they have ended; 0 is for"
+        " good. After that they can't be sent again.",
+    )
+    messages_kept_days: int = Field(
+        default=0,
+        ge=0,
+        description="For how many days it is kept that messages were sent; 0 is for good.",
+    )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
         description="The server that mail is sent by, for connect only:"

@@ -100,14 +100,15 @@ def field(
     filterable: bool = True,
     sortable: bool = False,
     choices: Mapping[str, Label] | None = None,
+    part: str = "",
     **options: Any,
 ) -> Any:
     """A record's field: its label in English and French, and what may be done with it.
 
     `personal` marks personal data (export, erasure, retention and redaction follow the mark);
     `searchable` fields are found by `q`, `filterable` ones are list filters, `sortable` ones may be
-    given to `sort`. `choices` are what people call the values of a field that has few. Other
-    options go to `pydantic.Field`.
+    given to `sort`. `choices` are what people call the values of a field that has few,
+    `part` is what a condition asks of the objects in a list. Other options go to `pydantic.Field`.
     """
     return Field(
         title=en,
@@ -119,6 +120,7 @@ def field(
                 "filterable": filterable,
                 "sortable": sortable,
                 "choices": {name: said.model_dump() for name, said in (choices or {}).items()},
+                "part": part,
             }
         },
         **options,

@@ -78,8 +78,18 @@ def test_a_file_that_was_exported_is_imported_and_changes_nothing(
         assert (counts["unchanged"], counts["created"], counts["updated"]) == (3, 0, 0)
 
     assert api.every("/contacts", sort="id") == before
+    trail = wait_for("the audit trail has both files", lambda: _exported(api))
+    assert {entry["details"]["format"] for entry in trail} == {"csv", "xlsx"}
+    assert [(e["record"], e["details"]["rows"], e["by_name"]) for e in trail] == [
+        ("contacts", 3, "Ada Admin")
+    ] * 2
     stranger: Tenant = new_tenant()
     assert stranger.api.get(f"/exports/{job['id']}/content").status_code == 404
+
+
+def _exported(api: Api) -> list[dict[str, Any]] | None:
+    found = [entry for entry in api.every("/audit") if entry["action"] == "list_exported"]
+    return found if len(found) == 2 else None
 
 
 def test_all_that_a_list_finds_is_changed_and_changed_back(

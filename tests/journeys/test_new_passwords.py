@@ -176,3 +176,17 @@ def test_who_works_for_two_organisations_gets_a_link_for_each(
     assert choose(browser, link_in(mine)).status_code == 200
     assert running.sign_in(email, other.slug, NEW)
     assert running.sign_in(email, tenant.slug, PASSWORD)
+
+
+def test_an_administrator_sees_that_an_invitation_was_refused(
+    running: System, mail: MailServer
+) -> None:
+    api = running.tenant("Refused").api
+    address = f"nobody.{uuid4().hex[:12]}@example.com"
+    mail.plan(address, "RCPT", "550 nobody of that name")
+
+    user = api.make("/users", name="Nobody", email=address)
+
+    wait_for("it shows", lambda: api.see(f"/users/{user['id']}")["unreached"] == "refused")
+    trail = [entry for entry in api.every("/audit") if entry["action"] == "letter_failed"]
+    assert [entry["record_id"] for entry in trail] == [user["id"]]

@@ -19,6 +19,8 @@ CANARIES = (
     "06 98 76 54 32",
     "canary file content",
     "canary-file-name",
+    "Canary-4711",
+    "Deal-canary-4712",
 )
 SPARED = "Zoltan Spared"
 HOLDERS = {"contacts", "sales", "connect", "identity"}
@@ -71,15 +73,22 @@ def canaries_in(running: System) -> list[str]:
 def planted(running: System, tenant: Tenant) -> dict[str, Any]:
     """A person, with traces of them everywhere that a person leaves some."""
     api = tenant.api
+    for record, kind in (("contacts", "text"), ("contacts", "number"), ("opportunities", "text")):
+        label = {"en": "Canary", "fr": "Canari"}
+        field = {"name": f"own_{kind}", "kind": kind, "label": label, "personal": True}
+        made = api.post("/custom-fields", params={"record": record}, json=field)
+        assert made.status_code == 201, made.text
     key = {"Idempotency-Key": str(uuid4())}
     fields = {
         "first_name": FIRST,
         "last_name": LAST,
         "emails": [{"address": EMAIL}],
         "phones": [{"number": PHONE}],
+        "custom": {"own_text": "Canary-4711", "own_number": 33698765432},
     }
     person: dict[str, Any] = api.post("/contacts", json=fields, headers=key).json()
     path = f"/contacts/{person['id']}"
+    _plant_flows(api, person["id"])
     twin = api.make("/contacts", first_name=FIRST, last_name="Twin", emails=[{"address": EMAIL}])
     api.make(f"{path}/notes", body=f"{FIRST} {LAST} likes tea")
     other = api.make("/contacts", last_name="Other")
@@ -89,8 +98,16 @@ def planted(running: System, tenant: Tenant) -> dict[str, Any]:
     files = {"file": ("canary-file-name.txt", b"canary file content", "text/plain")}
     assert api.post(f"{path}/attachments", files=files).status_code == 201
     deal = api.make(
-        "/opportunities", name=f"Tea for {FIRST} {LAST}", contact_id=person["id"], owner_id=None
+        "/opportunities",
+        name=f"Tea for {FIRST} {LAST}",
+        contact_id=person["id"],
+        owner_id=None,
+        custom={"own_text": "word"},
     )
+    deal = api.change(
+        f"/opportunities/{deal['id']}", deal["version"], custom={"own_text": "Deal-canary-4712"}
+    )
+    api.make("/opportunities", name="Another's, after Deal-canary-4712")
     gone = api.make("/opportunities", name=f"Gone of {EMAIL}", contact_id=person["id"])
     api.delete(f"/opportunities/{gone['id']}", headers={"If-Match": '"1"'})
     timeline = f"{path}/timeline"
@@ -129,6 +146,32 @@ def _hand_in_a_file(api: Api) -> None:
     files = {"file": (f"{EMAIL}.csv", content.encode(), "text/csv")}
     answer = api.post("/imports", params={"record": "contacts"}, files=files)
     assert answer.status_code in (200, 201), answer.text
+
+
+def _plant_flows(api: Api, person: str) -> None:
+    """A flow whose active version and whose draft name the person, and a run that waits."""
+    steps = {"calm": {"kind": "wait", "for": "30 days", "next": "end"}}
+    written = {
+        "key": "canary",
+        "record": "contacts",
+        "name": f"For {FIRST} {LAST}",
+        "start": [{"kind": "by_hand"}],
+        "steps": steps,
+    }
+    flow = api.post("/flows", params={"record": "contacts"}, json={"definition": written}).json()
+    api.act(f"/flows/{flow['id']}/activate", flow["version"])
+    draft = written | {"name": f"Again for {EMAIL}", "note": 33698765432}
+    saved = api.patch(
+        f"/flows/{flow['id']}",
+        json={"definition": draft},
+        headers={"If-Match": f'"{flow["version"]}"'},
+    )
+    assert saved.is_success, saved.text
+    begun = api.make(f"/flows/{flow['id']}/runs", records=[person])
+    run = begun["begun"][person]
+    wait_for("the run waits", lambda: api.see(f"/runs/{run}")["wakes_at"])
+    assert api.post(f"/runs/{run}/skip", json={"way": "done"}).is_success
+    begun = api.make(f"/flows/{flow['id']}/runs", records=[person])
 
 
 def _take_files_out(api: Api) -> None:
@@ -218,7 +261,14 @@ def test_after_an_erasure_the_person_is_found_nowhere(
     assert canaries_in(running) == []
     assert api.see(f"/contacts/{spared['id']}")["last_name"] == "Spared"
     deal = api.see(f"/opportunities/{them['deal']['id']}")
-    assert (deal["name"], deal["contact_id"]) == ("Tea for [erased]", None)
+    assert (deal["name"], deal["contact_id"], deal["custom"]) == ("Tea for [erased]", None, {})
+    (flow,) = api.every("/flows")
+    runs = api.every(f"/flows/{flow['id']}/runs")
+    assert flow["name"] == "Again for [erased]"
+    assert [(run["state"], run["outcome"]) for run in runs] == [
+        ("ended", "erased"),
+        ("ended", "done"),
+    ]
     assert api.get(f"/contacts/{them['person']['id']}").status_code == 404
     _is_genuine(running, request["certificate"], tmp_path)
 
@@ -283,7 +333,12 @@ def test_who_asks_gets_what_every_module_holds_and_nobody_else_does(
     running: System, tenant: Tenant
 ) -> None:
     api = tenant.api
-    person = api.make("/contacts", first_name="Held", last_name="Asker")
+    label = {"en": "Badge", "fr": "Badge"}
+    field = {"name": "badge", "kind": "text", "label": label, "personal": True}
+    assert api.post("/custom-fields", params={"record": "contacts"}, json=field).is_success
+    badge = {"badge": "B-4713"}
+    person = api.make("/contacts", first_name="Held", last_name="Asker", custom=badge)
+    _plant_flows(api, person["id"])
     api.make(f"/contacts/{person['id']}/notes", body="likes tea")
     api.make("/opportunities", name="Chairs", contact_id=person["id"])
     other = api.make("/users", name="Other", email="other@held.example")
@@ -295,6 +350,9 @@ def test_who_asks_gets_what_every_module_holds_and_nobody_else_does(
 
     assert (done["has_file"], held["person"]) == (True, person["id"])
     assert held["modules"]["contacts"]["people"][0]["last_name"] == "Asker"
+    assert held["modules"]["contacts"]["people"][0]["custom"] == badge
+    assert [run["flow"] for run in held["modules"]["contacts"]["flow_runs"]] == ["canary"] * 2
+    assert held["modules"]["contacts"]["flow_log"][0]["step"] == "calm"
     assert held["modules"]["contacts"]["notes"][0]["body"] == "likes tea"
     assert held["modules"]["sales"]["opportunities"][0]["name"] == "Chairs"
     assert other["id"] not in json.dumps(held)

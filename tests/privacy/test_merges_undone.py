@@ -25,7 +25,10 @@ PEOPLE, DEALS = 4, 6
 
 _STAMPS = "- 'version' - 'updated_at' - 'updated_by'"
 _TABLES = {
-    "contacts": ("people", "companies", "notes", "occurrences", "moved_ids", "repointed"),
+    "contacts": (
+        *("people", "companies", "notes", "occurrences", "moved_ids", "repointed"),
+        *("flow_runs", "flow_log", "flow_waits"),
+    ),
     "sales": ("opportunities", "moved_ids", "repointed"),
 }
 
@@ -48,6 +51,8 @@ class World:
         self.people = [self._person(number) for number in range(PEOPLE)]
         for number in range(DEALS):
             self._deal(number)
+        for again in ("never", "after_done", "always"):
+            self._flow(again)
         self.waiting: list[RecordsMerged | RecordsUnmerged] = []
         self.merges: list[tuple[str, str, str]] = []
 
@@ -85,6 +90,24 @@ class World:
         deal = {"name": f"Deal {number}", "contact_id": self.people[number % PEOPLE]}
         reply = call(self.sales, "create_opportunity", self.who, json.dumps(deal).encode())
         assert reply.status == 201, reply.body
+
+    def _flow(self, again: str) -> None:
+        """A flow with runs about all but one, each of which waits for a goal."""
+        definition = {
+            "key": again,
+            "record": "contacts",
+            "start": [{"kind": "by_hand"}],
+            "again": again,
+            "goal": {"event": "stage_entered"},
+            "steps": {"calm": {"kind": "wait", "for": "3 days", "next": "end"}},
+        }
+        body = json.dumps({"definition": definition}).encode()
+        made = call(self.contacts, "create_flow", self.who, body, query=[("record", "contacts")])
+        assert made.status == 201, made.body
+        path = {"id": json.loads(made.body)["id"]}
+        assert self.ask("activate_flow", path=path, if_match=1)[0] == 200
+        status, _ = self.ask("begin_runs", {"records": self.people[1:]}, path=path)
+        assert status == 200
 
     def about(self) -> Context:
         return Context(tenant=self.who.tenant, principal=self.who)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     Numeric,
+    Select,
     Text,
     Uuid,
     and_,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     func,
     literal_column,
     or_,
+    select,
 )
 
 from liaison_kit.conditions import moments
@@ -98,7 +100,7 @@ def _values(
             given = [moments.day(value, now, zone) for value in given]
             if rule.custom is not None:
                 given = [value.isoformat() for value in given]
-    if rule.test in ("contains", "begins", "ends"):
+    if rule.test in ("contains", "begins", "ends") or rule.field.part:
         given = [folded(value) for value in given]
     if _is_one_of(kind, rule):
         return {name: given}
@@ -108,6 +110,8 @@ def _values(
 def _is_so(kind: RecordType, rule: Rule, name: str) -> ColumnElement[bool]:
     """What a rule looks at is so; else it is false or NULL."""
     column = _column(kind, rule)
+    if rule.field.part:
+        return _has(rule, column, name)
     if rule.test == "empty":
         return _is_empty(rule, column)
     if _is_looked_up(kind, rule):
@@ -137,7 +141,7 @@ def _is_one_of(kind: RecordType, rule: Rule) -> bool:
 
 def _is_looked_up(kind: RecordType, rule: Rule) -> bool:
     """Whether the service has a quicker way to those that have a value than to look at each."""
-    few = len(rule.values) <= MOST_LOOKUPS
+    few = len(rule.values) <= MOST_LOOKUPS and not rule.field.part
     return rule.test == "among" and rule.field.name in kind.filters and few
 
 
@@ -148,6 +152,21 @@ def _is_empty(rule: Rule, column: ColumnElement[Any]) -> ColumnElement[bool]:
         case "list":
             return or_(column.is_(None), func.cardinality(column) == literal_column("0"))
     return column.is_(None)
+
+
+def _has(rule: Rule, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """One of a list's objects has a part that is so; of an empty list, none has one."""
+    each = func.jsonb_array_elements(column).column_valued(f"{name}_each")
+    part = cast(each.op("->>")(literal_column(f"'{rule.field.part}'")), Text)
+    there = part != literal_column("''", Text)
+    found: Select[Any] = select(literal_column("1"))
+    if rule.test == "empty":
+        return ~found.where(there).exists()
+    if rule.test == "among":
+        so: ColumnElement[bool] = folded_column(part) == func.any(_places(name, "text"))
+    else:
+        so = _compares(rule.test, part, [_place(f"{name}_0", "text")])
+    return found.where(there, so).exists()
 
 
 def _is_then(test: str, column: ColumnElement[Any], name: str, count: int) -> ColumnElement[bool]:

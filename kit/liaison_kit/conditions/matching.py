@@ -51,6 +51,9 @@ def _is_so(rule: Rule, record: Mapping[str, Any], now: dt.datetime, zone: dt.tzi
         return False
     values: Any = rule.values
     match rule.field.kind:
+        case "list" if rule.field.part:
+            sought = [folded(value) for value in values]
+            return any(_compares(rule.test, folded(each), sought) for each in held)
         case "list":
             return any(value in held for value in values)
         case "datetime":
@@ -116,6 +119,8 @@ def _held(rule: Rule, record: Mapping[str, Any]) -> Any:
     # An empty text or list has nothing in it.
     if held is None or held == "" or held == []:
         return None
+    if rule.field.part:
+        return [each[rule.field.part] for each in held if each[rule.field.part]] or None
     match kind:
         case "decimal":
             return Decimal(str(held))

@@ -14,6 +14,7 @@ from babel.numbers import format_currency, format_decimal
 
 from liaison_kit.conditions.moments import Relative
 from liaison_kit.conditions.tree import Amount, Condition, Group, Rule, Value
+from liaison_kit.records.recordtype import FieldInfo
 
 Language = Literal["en", "fr"]
 _NO_NAMES: Final[Mapping[str, str]] = {}
@@ -54,7 +55,7 @@ class _Words:
         return text if alone else f"({text})"
 
     def _rule(self, rule: Rule) -> str:
-        phrase = PHRASES[self._language][_MANNERS[rule.field.kind]][rule.operator]
+        phrase = PHRASES[self._language][_manner(rule.field)][rule.operator]
         label = getattr(rule.field.label, self._language)
         values = [self._value(rule, value) for value in rule.values]
         return phrase.format(
@@ -113,6 +114,10 @@ class _Words:
         by = abs(value.offset)
         way = _WAYS[self._language][value.offset > 0]
         return f"{from_there} {way} {self._number(Decimal(by))} {one if by == 1 else many}"
+
+
+def _manner(info: FieldInfo) -> str:
+    return "parts" if info.part else _MANNERS[info.kind]
 
 
 def _inside(label: str) -> str:
@@ -195,6 +200,19 @@ PHRASES: Final[dict[Language, dict[str, dict[str, str]]]] = {
             "in": "{field} has one of {value}",
             "notIn": "{field} has none of {value}",
         },
+        "parts": _SAME_EN
+        | {
+            "=": "{field} has {value}",
+            "!=": "{field} has no {value}",
+            "in": "{field} has one of {value}",
+            "notIn": "{field} has none of {value}",
+            "contains": "{field} has one that contains {value}",
+            "doesNotContain": "{field} has none that contains {value}",
+            "beginsWith": "{field} has one that begins with {value}",
+            "doesNotBeginWith": "{field} has none that begins with {value}",
+            "endsWith": "{field} has one that ends with {value}",
+            "doesNotEndWith": "{field} has none that ends with {value}",
+        },
     },
     # Nothing here agrees with the label's gender or number.
     "fr": {
@@ -229,6 +247,21 @@ PHRASES: Final[dict[Language, dict[str, dict[str, str]]]] = {
             "doesNotContain": "{field} : sans {value}",
             "in": "{field} : avec {value}",
             "notIn": "{field} : sans {value}",
+            "null": "{field} : sans aucune valeur",
+            "notNull": "{field} : avec une valeur au moins",
+        },
+        "parts": _SAME_FR
+        | {
+            "=": "{field} : avec {value}",
+            "!=": "{field} : sans {value}",
+            "in": "{field} : avec {value}",
+            "notIn": "{field} : sans {value}",
+            "contains": "{field} : avec une valeur qui contient {value}",
+            "doesNotContain": "{field} : sans valeur qui contienne {value}",
+            "beginsWith": "{field} : avec une valeur qui commence par {value}",
+            "doesNotBeginWith": "{field} : sans valeur qui commence par {value}",
+            "endsWith": "{field} : avec une valeur qui se termine par {value}",
+            "doesNotEndWith": "{field} : sans valeur qui se termine par {value}",
             "null": "{field} : sans aucune valeur",
             "notNull": "{field} : avec une valeur au moins",
         },

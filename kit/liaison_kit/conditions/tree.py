@@ -59,7 +59,8 @@ class Rule:
     def test(self) -> Test:
         """What is looked at."""
         # A list contains what is one of its elements.
-        return "among" if self.field.kind == "list" and self.values else TESTS[self.operator][0]
+        is_list = self.field.kind == "list" and not self.field.part
+        return "among" if is_list and self.values else TESTS[self.operator][0]
 
     @property
     def wanted(self) -> bool:

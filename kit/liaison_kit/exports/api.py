@@ -1,4 +1,7 @@
-"""The operations of exports: each kind of record has one that starts them, one hands them out."""
+"""The operations of exports: each kind of record has one that starts them, one hands them out.
+
+To see a list is not to carry it away: that takes a permission of its own, `<record>:export`.
+"""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from uuid import UUID
@@ -108,6 +111,7 @@ def start(
 class ExportOperations:
     """What a service with resources answers about its exports."""
 
+    name: ClassVar[str]
     resources: ClassVar["Sequence[Resource]"]
 
     @get("/exports/{id}/content", allow="jobs:read", shared="id", problems=[404, 409])
@@ -121,6 +125,7 @@ class ExportOperations:
         if row is None or not (mine or principal.may("operations:manage")):
             raise NotFound("There is no such export")
         principal.demand(f"{row.record}:read")
+        principal.demand(f"{row.record}:export")
         if not row.ready:
             raise NotReady("Its job has not ended, or made nothing")
         parts = files.parts(session, row.id)
@@ -130,4 +135,4 @@ class ExportOperations:
     def export_job(self, run: Run) -> None:
         """The work behind an export."""
         found = next(r for r in self.resources if r.kind.name == run.arguments["exported"])
-        writing.write(run, found.kind, found.spread)
+        writing.write(run, self.name, found.kind, found.spread)

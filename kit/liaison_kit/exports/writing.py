@@ -18,14 +18,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from liaison_kit import chosen, listing
+from liaison_kit.conditions.reading import raw_rules
 from liaison_kit.context import context
+from liaison_kit.events import emit
 from liaison_kit.exports.columns import ExportColumn, Spread, columns, header, text_of
 from liaison_kit.exports.formulas import marked
 from liaison_kit.exports.models import Export
 from liaison_kit.jobs.work import Cancelled, Run
-from liaison_kit.listing.asked import ListQuery
+from liaison_kit.listing.asked import WHERE, ListQuery
 from liaison_kit.records import files
 from liaison_kit.records.recordtype import FieldKind, RecordType
+from liaison_sdk.contracts.exports import ListExported
 from liaison_sdk.errors import LiaisonError, TooLarge
 
 MOST_SHEET_ROWS = 1_048_575
@@ -55,10 +58,10 @@ class WorkbookFailed(LiaisonError):
     code, title = "workbook_failed", "The workbook could not be made; export CSV"
 
 
-def write(run: Run, kind: RecordType, spread: Spread) -> None:
-    """Make the file; what was begun of it goes if it comes to nothing."""
+def write(run: Run, service: str, kind: RecordType, spread: Spread) -> None:
+    """Make the file and tell of it; what was begun of it goes if it comes to nothing."""
     try:
-        _write(run, kind, spread)
+        _write(run, service, kind, spread)
     except (Cancelled, LiaisonError):
         with suppress(Cancelled), run.step() as session:
             export = _find(session, run)
@@ -67,7 +70,7 @@ def write(run: Run, kind: RecordType, spread: Spread) -> None:
         raise
 
 
-def _write(run: Run, kind: RecordType, spread: Spread) -> None:
+def _write(run: Run, service: str, kind: RecordType, spread: Spread) -> None:
     sheet = run.arguments["format"] == "xlsx"
     state = run.checkpoint
     if "picked" not in state:
@@ -100,8 +103,30 @@ def _write(run: Run, kind: RecordType, spread: Spread) -> None:
     with run.step() as session:
         export = _find(session, run)
         export.ready = True
+        emit(session, _told(run, kind), source=service)
         files.discard(session, export.picked_id)
         files.discard(session, export.rows_id)
+
+
+def _told(run: Run, kind: RecordType) -> ListExported:
+    return ListExported(
+        export_id=run.id,
+        record=kind.name,
+        format=run.arguments["format"],
+        filters=[_filter(kind, name, value) for name, value in run.arguments["query"]],
+        fields=run.arguments["fields"],
+        rows=run.done,
+    )
+
+
+def _filter(kind: RecordType, name: str, value: str) -> str:
+    """A filter as the audit trail has it, where nobody is to be named."""
+    if name == WHERE:
+        asked = sorted({str(rule.get("field"))[:100] for rule in raw_rules(json.loads(value))})
+        return f"{WHERE}: {', '.join(asked)}"
+    field = kind.fields.get(name.partition("[")[0])
+    is_plain = name == "sort" or (field is not None and not field.personal)
+    return f"{name}={value[:200]}" if is_plain else name
 
 
 def _find(session: Session, run: Run) -> Export:
@@ -116,6 +141,7 @@ def _demand(session: Session, kind: RecordType) -> None:
     principal = context(session).principal
     if principal is not None:
         principal.demand(f"{kind.name}:read")
+        principal.demand(f"{kind.name}:export")
 
 
 def _append(session: Session, run: Run, export: Export, text: str) -> None:

@@ -37,6 +37,9 @@ PERMISSIONS = {
 }
 """What a service with flows adds to its permissions."""
 
+FLOW_TIDIES = {"tidy_flow_runs": "flow_runs_kept_days"}
+"""How long a service with flows keeps runs that have ended."""
+
 _BY_RECORD = ("create_flow", "validate_flow", "describe_flows", "list_record_runs")
 
 

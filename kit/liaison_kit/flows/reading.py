@@ -297,7 +297,7 @@ def _exit(at: Checking, number: int, exit: Exit) -> tuple[Condition, str] | None
 
 # --- what has been read ---------------------------------------------------------------------------
 
-_READ: dict[tuple[UUID, int], Flow] = {}
+_READ: dict[tuple[UUID, int], tuple[Any, Flow]] = {}
 _MOST_READ = 500
 
 
@@ -305,14 +305,15 @@ def remembered(
     session: Session, flows: Flows, id: UUID, number: int, record: str, definition: Any
 ) -> Flow:
     """A version that could run when it was activated, read once in this process."""
-    found = _READ.get((id, number))
-    if found is None:
+    known, found = _READ.get((id, number), (None, None))
+    # A version stays as it ran, but for somebody who is named in it and was erased.
+    if found is None or known != definition:
         found, faults = read(session, flows, record, definition)
         if found is None:
             raise CannotRun(faults)
         if len(_READ) >= _MOST_READ:
             _READ.clear()
-        _READ[(id, number)] = found
+        _READ[(id, number)] = definition, found
     return found
 
 

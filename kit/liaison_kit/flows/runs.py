@@ -19,6 +19,7 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.flows.kinds import FlowRecord, Flows, Heard, Shown
 from liaison_kit.flows.reading import CannotRun, Flow, remembered
 from liaison_kit.ids import uuid7
+from liaison_kit.privacy.merging import where_now
 from liaison_kit.records.recordtype import as_json
 from liaison_kit.telemetry import log
 from liaison_kit.tenants import tenant_settings
@@ -103,11 +104,12 @@ def _heard(session: Session, flows: Flows, about: FlowRecord, one: Heard, event:
     ids = list(one.ids(event)) if listening else []
     if not ids:
         return
-    records = {
-        id: record
-        for id, record in records_of(session, about, ids).items()
-        if one.is_news(record, when)
-    }
+    found = records_of(session, about, ids)
+    if gone := [id for id in ids if id not in found]:
+        # What happened with a record that has been merged since counts for the survivor.
+        survivors = {id for id in where_now(session, gone).values() if id is not None}
+        found |= records_of(session, about, survivors)
+    records = {id: record for id, record in found.items() if one.is_news(record, when)}
     if any(not row.starts for row in listening):
         happened(session, name, [str(id) for id in sorted(records)], when)
     for row in listening:

@@ -6,6 +6,7 @@ a wait and whoever hears the event both write there first, so neither misses the
 """
 
 from liaison_kit.database.migrations import Op, application_role, enable_tenancy
+from liaison_kit.privacy.tables import lands
 
 TABLES = """
 CREATE TABLE flows (
@@ -149,3 +150,64 @@ def flow_tables(op: Op) -> None:
     op.execute(TIDY)
     op.execute("REVOKE EXECUTE ON FUNCTION tidy_flows() FROM public")
     op.execute(f"GRANT EXECUTE ON FUNCTION tidy_flows() TO {application_role(op)}")
+
+
+FOLLOWING = """
+ALTER TABLE flow_runs ADD COLUMN gave_way jsonb;
+
+DROP INDEX uq_flow_runs_cause;
+
+DROP INDEX uq_flow_runs_never;
+
+DROP INDEX uq_flow_runs_after;
+
+CREATE UNIQUE INDEX uq_flow_runs_cause ON flow_runs (flow_id, record_id, correlation_id)
+    WHERE gave_way IS NULL;
+
+CREATE UNIQUE INDEX uq_flow_runs_never ON flow_runs (flow_id, record_id)
+    WHERE again = 'never' AND gave_way IS NULL;
+
+CREATE UNIQUE INDEX uq_flow_runs_after ON flow_runs (flow_id, record_id)
+    WHERE again = 'after_done' AND ended_at IS NULL AND gave_way IS NULL;
+
+CREATE INDEX ix_flow_runs_gave_way ON flow_runs ((gave_way ->> 'request'))
+    WHERE gave_way IS NOT NULL
+"""
+
+
+def following_runs(op: Op) -> None:
+    """Runs go where their records go (`following`); `privacy_tables` are there already."""
+    for statement in FOLLOWING.strip().split(";\n\n"):
+        op.execute(statement)
+    lands(op, "flow_runs", "record_id", goes_with=True)
+
+
+# A flow that a record goes through once only has to know for good that it has: the row stays.
+TIDY_RUNS = """
+CREATE FUNCTION tidy_flow_runs(days integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+    WITH old AS (
+        SELECT id, again FROM flow_runs
+        WHERE ended_at < now() - make_interval(days => days) AND NOT tidied
+        ORDER BY ended_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM flow_runs AS r USING old WHERE r.id = old.id AND old.again <> 'never'
+    ), kept AS (
+        UPDATE flow_runs AS r SET tidied = true, error = NULL FROM old
+        WHERE r.id = old.id AND old.again = 'never'
+    )
+    DELETE FROM flow_log AS l USING old WHERE l.run_id = old.id AND old.again = 'never'
+$$
+"""
+
+
+def tidied_runs(op: Op) -> None:
+    """Runs that ended long ago go, and their logs with them."""
+    op.execute("ALTER TABLE flow_runs ADD COLUMN tidied boolean NOT NULL DEFAULT false")
+    op.execute(
+        "CREATE INDEX ix_flow_runs_ended ON flow_runs (ended_at)"
+        " WHERE ended_at IS NOT NULL AND NOT tidied"
+    )
+    op.execute(TIDY_RUNS)
+    op.execute("REVOKE EXECUTE ON FUNCTION tidy_flow_runs(integer) FROM public")
+    op.execute(f"GRANT EXECUTE ON FUNCTION tidy_flow_runs(integer) TO {application_role(op)}")

@@ -15,6 +15,7 @@ from liaison_kit.database.faults import is_collision, is_not_now
 from liaison_kit.jobs.work import LEASE_S, Cancelled, JobRow, LeaseLost, Run
 from liaison_kit.process.metrics import JOBS, JOBS_RUNNING
 from liaison_kit.process.roles import plays
+from liaison_kit.settings import settings
 from liaison_kit.telemetry import log, span
 from liaison_kit.trust.renewing import renewed
 from liaison_sdk.errors import LiaisonError
@@ -94,7 +95,11 @@ class JobRunner(DependencyProvider):  # type: ignore[misc]
     def _tidy_up(self) -> None:
         """Clear up what nobody needs any more, a bounded batch a minute."""
         service = self.container.service_cls
-        clear_up = text("SELECT " + ", ".join(f"{name}()" for name in service.tidies))
+        calls = [f"{name}()" for name in service.tidies]
+        for name, setting in service.tidies_after.items():
+            if days := int(getattr(settings(), setting)):
+                calls.append(f"{name}({days})")
+        clear_up = text("SELECT " + ", ".join(calls))
         while not self._stopping:
             eventlet.sleep(TIDY_S)
             try:

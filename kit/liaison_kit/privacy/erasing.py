@@ -19,8 +19,8 @@ from liaison_kit.context import context
 from liaison_kit.jobs import Run
 from liaison_kit.privacy import merging
 from liaison_kit.privacy.marks import Holdings, Pointer
-from liaison_kit.privacy.traces import ERASED, Traces
-from liaison_kit.records import files
+from liaison_kit.privacy.traces import ERASED, Traces, telling
+from liaison_kit.records import custom, files
 
 STRETCH = 2000
 """How many blocks of 8 KB of a table are searched in one transaction."""
@@ -54,6 +54,11 @@ def by_marks(
     counts: Counts = {}
     for pointer in holdings.at(record):
         _add(counts, pointer.table.name, _by_pointer(session, pointer, ids, traces))
+        if pointer.kind is not None and not pointer.goes_with:
+            _add(counts, "trash", _unlink_trash(session, pointer, ids))
+    for follower in holdings.followers:
+        for table, number in follower.erased(session, ids).items():
+            _add(counts, table, number)
     _add(counts, "history", _run(session, _HISTORY, ids=list(ids)))
     gone = session.execute(text(_TRASH), {"ids": list(ids)}).all()
     for row in gone:
@@ -61,6 +66,84 @@ def by_marks(
             files.discard(session, UUID(attached["id"]))
     _add(counts, "trash", len(gone))
     return counts
+
+
+def said_of(session: Session, holdings: Holdings, record: str, ids: Sequence[UUID]) -> list[str]:
+    """What personal fields of the tenant's say in records that point at a subject, and at nobody
+    else's: what is looked for in texts beside what the subject is found by."""
+    found: set[str] = set()
+    for pointer in holdings.at(record):
+        if pointer.kind is not None and not pointer.goes_with:
+            statement = _SAID.format(table=pointer.table.name, at=pointer.column)
+            plain = _plain(session, pointer)
+            values = {"ids": list(ids), "record": pointer.kind.name, "plain": plain}
+            found.update(filter(telling, session.scalars(text(statement), values)))
+    return sorted(found)
+
+
+# Of rows that are there, and of how they were.
+_SAID = """
+WITH ours AS (SELECT id, custom FROM {table} WHERE {at} = ANY(:ids)), said AS (
+    SELECT custom FROM ours UNION ALL
+    SELECT jsonb_array_elements(h.changes -> 'custom')
+      FROM history h JOIN ours ON ours.id = h.record_id
+     WHERE h.record = :record AND jsonb_typeof(h.changes -> 'custom') = 'array'
+), each AS (
+    SELECT DISTINCT e.key, e.value FROM said, jsonb_each(
+        CASE WHEN jsonb_typeof(custom) = 'object' THEN custom ELSE '{{}}' END) AS e
+     WHERE e.key <> ALL(CAST(:plain AS text[])) AND jsonb_typeof(e.value) = 'string'
+)
+SELECT value #>> '{{}}' FROM each WHERE NOT EXISTS (
+    SELECT FROM {table} o WHERE o.custom @> jsonb_build_object(each.key, each.value)
+       AND ({at} IS NULL OR {at} <> ALL(:ids)))
+"""
+
+
+def _plain(session: Session, pointer: Pointer) -> list[str]:
+    """The tenant's fields that hold nothing personal. Those that have been taken away may have."""
+    assert pointer.kind is not None
+    return [each.name for each in custom.fields(session, pointer.kind.name) if not each.personal]
+
+
+_ONLY_PLAIN = """(
+    SELECT coalesce(jsonb_object_agg(e.key, e.value), '{{}}') FROM jsonb_each(
+        CASE WHEN jsonb_typeof({held}) = 'object' THEN {held} ELSE '{{}}' END) AS e
+     WHERE e.key = ANY(CAST(:plain AS text[]))
+)"""
+"""SQL of custom values without those that are personal."""
+
+_UNLINK_TRASH = f"""
+UPDATE trash SET held = held || jsonb_build_object(CAST(:at AS text), NULL, 'custom',
+    {_ONLY_PLAIN.format(held="held -> 'custom'")})
+ WHERE record = :record AND held ->> :at = ANY(CAST(:ids AS text[]))
+RETURNING record_id
+"""
+_PLAIN_HISTORY = f"""
+UPDATE history SET changes = jsonb_set(changes, '{{custom}}', jsonb_build_array(
+    {_ONLY_PLAIN.format(held="changes #> '{custom,0}'")},
+    {_ONLY_PLAIN.format(held="changes #> '{custom,1}'")}))
+ WHERE record = :record AND record_id = ANY(:ids)
+   AND jsonb_typeof(changes -> 'custom') = 'array'
+"""
+
+
+def _unlink_trash(session: Session, pointer: Pointer, ids: Sequence[UUID]) -> int:
+    """Records in the trash that point at the subject keep neither that nor what is personal."""
+    assert pointer.kind is not None
+    plain = _plain(session, pointer)
+    values = {"at": pointer.column, "record": pointer.kind.name, "plain": plain}
+    gone = session.scalars(text(_UNLINK_TRASH), values | {"ids": [str(id) for id in ids]}).all()
+    _without_personal(session, pointer, gone, plain)
+    return len(gone)
+
+
+def _without_personal(
+    session: Session, pointer: Pointer, ids: Sequence[UUID], plain: Sequence[str]
+) -> None:
+    """Take what personal fields of the tenant's said out of the history of these records."""
+    assert pointer.kind is not None
+    values = {"record": pointer.kind.name, "plain": list(plain), "ids": list(ids)}
+    _run(session, _PLAIN_HISTORY, **values)
 
 
 def settle(session: Session, ids: Sequence[UUID], request: UUID) -> None:
@@ -91,8 +174,18 @@ def _by_pointer(session: Session, pointer: Pointer, ids: Sequence[UUID], traces:
         found += f" OR lower({address}) = ANY(:emails)"
     empty = "".join(f", {name} = {_emptied(pointer, name)}" for name in pointer.personal)
     unlinked = f"{column} = CASE WHEN {column} = ANY(:ids) THEN NULL ELSE {column} END"
-    values = {"ids": list(ids), "emails": traces.emails}
-    return _run(session, f"UPDATE {table.name} SET {unlinked}{empty} WHERE {found}", **values)
+    values: dict[str, Any] = {"ids": list(ids), "emails": traces.emails}
+    if pointer.kind is None:
+        return _run(session, f"UPDATE {table.name} SET {unlinked}{empty} WHERE {found}", **values)
+    plain = _plain(session, pointer)
+    empty += f", custom = {_ONLY_PLAIN.format(held='custom')}"
+    changed = session.scalars(
+        text(f"UPDATE {table.name} SET {unlinked}{empty} WHERE {found} RETURNING id"),
+        {name: value for name, value in values.items() if name == "ids" or pointer.addresses}
+        | {"plain": plain},
+    ).all()
+    _without_personal(session, pointer, changed, plain)
+    return len(changed)
 
 
 def _emptied(pointer: Pointer, name: str) -> str:
@@ -173,6 +266,8 @@ class Search:
         values = {
             "pattern": self._pattern,
             "erased": ERASED,
+            "bare": rf"([:,\[] *)-?(?:{self._pattern})(?:\.\d+)?(?= *[]}},])",
+            "quoted": rf'\1"{ERASED}"',
             "ids": self._ids,
             "tenant": context(session).tenant,
         }
@@ -185,7 +280,7 @@ SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = 'public' AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-   AND format_type(a.atttypid, NULL) IN ('text', 'jsonb', 'text[]') AND a.attgenerated = ''
+   AND format_type(a.atttypid, NULL) IN ('text', 'json', 'jsonb', 'text[]') AND a.attgenerated = ''
    AND has_table_privilege(c.oid, 'UPDATE')
  ORDER BY 1, a.attnum
 """)
@@ -206,6 +301,11 @@ def _emptying(table: str, columns: list[tuple[str, str]]) -> str:
     for column, type in columns:
         as_text = column if type == "text" else f"CAST({column} AS text)"
         emptied = f"regexp_replace({as_text}, :pattern, :erased, 'gi')"
+        if type in ("json", "jsonb"):
+            # A number that was found without quotes around it leaves no JSON behind.
+            bare = f"regexp_replace({as_text}, :bare, :quoted, 'gi')"
+            quoted = f"regexp_replace({bare}, :pattern, :erased, 'gi')"
+            emptied = f"CASE WHEN {emptied} IS JSON THEN {emptied} ELSE {quoted} END"
         changes.append(
             f"{column} = " + (emptied if type == "text" else f"CAST({emptied} AS {type})")
         )

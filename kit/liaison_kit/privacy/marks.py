@@ -13,12 +13,13 @@ A row that goes with what it points at is deleted when that is erased; any other
 nothing, and its personal columns are emptied.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
 from sqlalchemy import Table, inspect
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
 from liaison_kit.records.recordtype import RecordType
 
@@ -71,6 +72,29 @@ class Pointer:
         return any(column.info.get(_FILE) for column in self.table.primary_key)
 
 
+class Follower(Protocol):
+    """What is about records and more than rows that point at them: a module, as a rule.
+
+    Each tells how many rows of which tables it has changed.
+    """
+
+    @property
+    def merged(self) -> Callable[[Session, str, UUID, UUID, UUID], Mapping[str, int]]:
+        """Follow a record of a kind into another, for a request."""
+
+    @property
+    def unmerged(self) -> Callable[[Session, str, UUID, UUID, UUID], Mapping[str, int]]:
+        """Follow it back, when the request is undone."""
+
+    @property
+    def erased(self) -> Callable[[Session, Sequence[UUID]], Mapping[str, int]]:
+        """Forget what is held of records."""
+
+    @property
+    def held(self) -> Callable[[Session, Sequence[UUID]], Mapping[str, list[Any]]]:
+        """What is held of records, by table."""
+
+
 @dataclass(frozen=True)
 class Holdings:
     """What a service holds of others' or its own records that may be merged or erased.
@@ -81,6 +105,7 @@ class Holdings:
     pointers: Sequence[Pointer]
     kinds: Mapping[str, RecordType]
     unsearched: Mapping[str, str]
+    followers: Sequence[Follower] = ()
 
     @classmethod
     def of(
@@ -88,11 +113,12 @@ class Holdings:
         models: Iterable[type[DeclarativeBase]],
         kinds: Sequence[RecordType],
         unsearched: Mapping[str, str],
+        followers: Sequence[Follower] = (),
     ) -> "Holdings":
         """What the marks of these models say."""
         by_table = {kind.table.name: kind for kind in kinds}
         own = {kind.name: kind for kind in kinds}
-        return cls(tuple(_pointers(models, by_table)), own, unsearched)
+        return cls(tuple(_pointers(models, by_table)), own, unsearched, followers)
 
     def at(self, record: str) -> list[Pointer]:
         """What points at records of a kind."""

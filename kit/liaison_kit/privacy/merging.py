@@ -42,6 +42,8 @@ def repoint(
         _told(session, pointer, from_id, into_id, moved, tell)
         if moved:
             counts[pointer.table.name] = counts.get(pointer.table.name, 0) + len(moved)
+    for follower in holdings.followers:
+        counts |= follower.merged(session, record, from_id, into_id, request)
     return counts
 
 
@@ -56,7 +58,7 @@ def put_back(
 ) -> dict[str, int]:
     """Have what a merge moved, or what came late for it, point where it did, as far as it still
     points at the survivor."""
-    session.execute(_ALONE, {"id": str(from_id)})
+    wait_for_writers(session, from_id)
     session.execute(text("DELETE FROM moved_ids WHERE id = :id"), {"id": from_id})
     counts: dict[str, int] = {}
     for pointer in holdings.at(record):
@@ -64,6 +66,8 @@ def put_back(
         _told(session, pointer, into_id, from_id, moved, tell)
         if moved:
             counts[pointer.table.name] = counts.get(pointer.table.name, 0) + len(moved)
+    for follower in holdings.followers:
+        counts |= follower.unmerged(session, record, from_id, into_id, request)
     session.execute(text("DELETE FROM repointed WHERE request_id = :id"), {"id": request})
     return counts
 
@@ -73,9 +77,14 @@ def move(session: Session, id: UUID, into: UUID | None, request: UUID) -> None:
 
     Whoever is about to point at it is waited for.
     """
-    session.execute(_ALONE, {"id": str(id)})
+    wait_for_writers(session, id)
     values = {"id": id, "tenant": context(session).tenant, "into": into, "request": request}
     session.execute(_MOVE, values)
+
+
+def wait_for_writers(session: Session, id: UUID) -> None:
+    """Have whoever is about to point at the id end first, and nobody begin before this ends."""
+    session.execute(_ALONE, {"id": str(id)})
 
 
 _WHERE_NOW = text("""

@@ -21,7 +21,7 @@ from liaison_kit.events import emit, handles
 from liaison_kit.events.resend import Told
 from liaison_kit.jobs import JobRow, Run, job
 from liaison_kit.privacy import erasing, merging, telling
-from liaison_kit.privacy.marks import Holdings
+from liaison_kit.privacy.marks import Follower, Holdings
 from liaison_kit.privacy.traces import Traces
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.timers.schedules import Daily
@@ -51,7 +51,7 @@ class HoldsPersonalData:
     """A service that holds data of persons.
 
     `holds` are the models with marked columns, `unsearched` the tables in whose texts nobody is
-    looked for, each with the reason.
+    looked for, each with the reason, `followers` what goes with records beside marked columns.
     """
 
     name: ClassVar[str]
@@ -60,11 +60,12 @@ class HoldsPersonalData:
     tells: ClassVar[Sequence[Told]]
     holds: ClassVar[Sequence[type[DeclarativeBase]]] = ()
     unsearched: ClassVar[Mapping[str, str]] = {}
+    followers: ClassVar[Sequence[Follower]] = ()
 
     @classmethod
     def holdings(cls) -> Holdings:
         """What it holds, as the marks say."""
-        return Holdings.of(cls.holds, cls.records, cls.unsearched)
+        return Holdings.of(cls.holds, cls.records, cls.unsearched, cls.followers)
 
     def tell_moved(self, session: Session, record: str, ids: Sequence[UUID]) -> None:
         """Tell the others of records that point elsewhere now."""
@@ -134,10 +135,14 @@ class HoldsPersonalData:
 
     def _begin_erasing(self, session: Session, event: ErasureAsked) -> None:
         sealed = event.sealed.get(self.name, "")
+        traces = self._traces(sealed)
         erasing.settle(session, event.ids, event.request_id)
-        counts = erasing.by_marks(
-            session, self.holdings(), event.record, event.ids, self._traces(sealed)
-        )
+        said = erasing.said_of(session, self.holdings(), event.record, event.ids)
+        if said:
+            traces.texts = sorted({*traces.texts, *said})
+            written = traces.model_dump_json().encode()
+            sealed = seal(self.keys, self.name, TRACES, written).decode()
+        counts = erasing.by_marks(session, self.holdings(), event.record, event.ids, traces)
         jobs.start(
             session,
             "erase",

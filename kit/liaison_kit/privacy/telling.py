@@ -29,6 +29,9 @@ def held(
         found.setdefault(pointer.table.name, []).extend(
             _rows(session, pointer.table.name, where, ids, traces)
         )
+    for follower in holdings.followers:
+        for table, rows in follower.held(session, ids).items():
+            found.setdefault(table, []).extend(rows)
     for table in ("history", "trash"):
         found[table] = _rows(session, table, "record_id = ANY(:ids)", ids, traces)
     return {table: rows for table, rows in found.items() if rows}

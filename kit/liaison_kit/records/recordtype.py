@@ -58,7 +58,8 @@ _KINDS: dict[Any, FieldKind] = {
 class FieldInfo:
     """A field as lists, conditions, screens and the manifest know it.
 
-    `operators` are what a condition may ask of it.
+    `operators` are what a condition may ask of it. A list of objects is asked for their `part`, as
+    e-mails for their addresses: a text, of which one at least has to be so.
     """
 
     name: str
@@ -72,6 +73,7 @@ class FieldInfo:
     choices: tuple[str, ...] = ()
     choice_labels: Mapping[str, Label] = field(default_factory=dict)
     operators: tuple[str, ...] = ()
+    part: str = ""
 
 
 @dataclass(eq=False)
@@ -119,7 +121,8 @@ class RecordType:
         marks: dict[str, Any] = extra.get("x-liaison", {}) if isinstance(extra, dict) else {}  # type: ignore[assignment]
         kind, choices = _kind_of(declared.annotation)
         filterable = marks.get("filterable", False) and kind not in ("object",)
-        # A list of anything but texts has nothing that could be given as a value.
+        part = marks.get("part", "")
+        # A list of anything but texts has nothing that could be given as a value, or a part of it.
         asked = filterable and (kind != "list" or _is_of_texts(declared.annotation))
         return FieldInfo(
             name=name,
@@ -132,7 +135,10 @@ class RecordType:
             required=declared.is_required(),
             choices=choices,
             choice_labels={n: Label(**said) for n, said in marks.get("choices", {}).items()},
-            operators=operators_of(kind, bool(choices)) if asked else (),
+            operators=operators_of("text" if part else kind, bool(choices))
+            if asked or part
+            else (),
+            part=part,
         )
 
     def expression(self, name: str) -> ColumnElement[Any]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from sqlalchemy import CHAR, Integer, Numeric, Text, Uuid, cast
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from liaison_kit.conditions.folding import folded
@@ -43,7 +43,8 @@ CREATE TABLE samples (
     owner_id uuid,
     maker_id uuid,
     tags text[],
-    friends uuid[]
+    friends uuid[],
+    reached_by jsonb
 )
 """
 SEEN_MAKERS = (
@@ -73,6 +74,14 @@ class Sample(Record, Base):
     maker_id: Mapped[UUID | None]
     tags: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     friends: Mapped[list[UUID] | None] = mapped_column(ARRAY(Uuid))
+    reached_by: Mapped[list[dict[str, str]] | None] = mapped_column(JSONB(none_as_null=True))
+
+
+class Address(BaseModel):
+    """Where somebody is reached."""
+
+    address: str
+    kind: str
 
 
 Stage = Literal["lead", "customer", "former"]
@@ -97,6 +106,9 @@ class SampleShape(BaseModel):
     maker_id: UUID | None = field("Maker", "Fabricant")
     tags: list[str] | None = field("Tags", "Étiquettes")
     friends: list[UUID] | None = field("Friends", "Amis")
+    reached_by: list[Address] | None = field(
+        "Addresses", "Adresses", filterable=False, part="address"
+    )
     secret: str = field("Secret", "Secret", filterable=False)
     custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
     created_at: dt.datetime = field("Created", "Créé le", sortable=True)
@@ -177,6 +189,7 @@ def _or_none(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(values, values, st.none())
 
 
+ADDRESSES = st.fixed_dictionaries({"address": TEXTS | st.just(""), "kind": WORDS})
 CUSTOMS = st.fixed_dictionaries(
     {},
     optional={
@@ -215,6 +228,7 @@ def rows(draw: Callable[[Any], Any]) -> dict[str, Any]:
         "owner_id": draw(_or_none(IDS)),
         "maker_id": draw(_or_none(IDS)),
         "tags": draw(_or_none(st.lists(WORDS, max_size=3))),
+        "reached_by": draw(_or_none(st.lists(ADDRESSES, max_size=3))),
         "custom": draw(CUSTOMS),
     }
 
@@ -260,6 +274,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "owner_id": IDS.map(str),
     "maker_id": IDS.map(str),
     "tags": WORDS,
+    "reached_by": _SOUGHT,
     "custom.word": _SOUGHT,
     "custom.number": _NUMBERS,
     "custom.day": DAYS.map(str) | RELATIVE,

@@ -6,7 +6,6 @@
 import os
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -16,6 +15,7 @@ from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.run.rabbitmq import RabbitMQ
 
+from ..killing import kill_database, kills
 from .conftest import Flow, Process
 
 KILLS = int(os.environ.get("LIAISON_KILLS", "5"))
@@ -47,26 +47,19 @@ def test_after_any_number_of_kills_every_event_has_had_its_effects_once_and_in_o
         processes[victim].wait(30)
         processes[victim] = start()
 
-    def kill_the_database() -> None:
-        flow.db.dispose()
-        postgres.kill()
-        postgres.start()
-        flow.db.dispose()
-
     def kill_the_broker() -> None:
         broker.kill()
         broker.start()
 
-    acts: list[Callable[[], None]] = [kill_a_process] * 6 + [end_a_process] * 2
-    acts += [kill_the_database, kill_the_broker]
-    for number in range(KILLS):
+    often = [kill_a_process] * 3 + [end_a_process]
+    rare = [lambda: kill_database(postgres, flow.db), kill_the_broker]
+    for act in kills(often, rare, KILLS, every=2):
         for _ in range(5):
             for record in range(RECORDS):
                 flow.say(f"r{record}", told)
             told += 1
         time.sleep(chance.random() * 0.5)
-        # Each of them at least once.
-        acts[-1 - number % 4 if number < 4 else chance.randrange(len(acts))]()
+        act()
 
     def all_is_there() -> bool:
         with suppress(SQLAlchemyError):

@@ -20,7 +20,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import Roles, enable_tenancy
 from liaison_kit.flows import FlowOperations, definitions, engine, runs
 from liaison_kit.flows.runs import RunDue
-from liaison_kit.flows.tables import flow_tables
+from liaison_kit.flows.tables import flow_tables, following_runs, tidied_runs
 from liaison_kit.ids import uuid7
 from liaison_kit.testing import keyring, principal
 from liaison_kit.timers import queue
@@ -47,11 +47,16 @@ def workshop_roles(ground_roles: Roles) -> Roles:
         for table in ("works", "workers", "marks"):
             enable_tenancy(op, table)
         flow_tables(op)
+        following_runs(op)
+        tidied_runs(op)
     owner.dispose()
     return ground_roles
 
 
-EMPTIED = ("flow_runs", "flow_happened", "flows", "works", "workers", "marks")
+EMPTIED = (
+    *("flow_runs", "flow_happened", "flows", "works", "workers", "marks"),
+    *("moved_ids", "repointed"),
+)
 
 
 class Workshop:

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -31,16 +30,17 @@ from liaison_kit.database.migrations import (
     timer_tables,
 )
 from liaison_kit.flows import definitions, runs
-from liaison_kit.flows.tables import flow_tables
+from liaison_kit.flows.tables import flow_tables, following_runs, tidied_runs
+from liaison_kit.privacy.tables import privacy_tables
 from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
 from liaison_kit.testing import key_environment
 
+from ..killing import KILLS, kill_database, kills
 from ..nursery import Nursery, Process
 from .workshop import FLOWS, TABLES, WORKS, Work
 
-KILLS = int(os.environ.get("LIAISON_KILLS", "20"))
 WORKER = Path(__file__).parent / "worker.py"
 EACH = 8
 """So many runs begin before each kill."""
@@ -210,7 +210,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
             trash_tables(op)
             timer_tables(op)
             tenant_settings_table(op)
+            privacy_tables(op)
             flow_tables(op)
+            following_runs(op)
+            tidied_runs(op)
             for statement in TABLES.split(";\n"):
                 connection.execute(text(statement))
             for table in ("works", "workers", "marks"):
@@ -246,19 +249,17 @@ def test_after_any_number_of_kills_all_is_as_if_nobody_had_been_killed(
     chance = random.Random(KILLS)
     processes = [killed.start(), killed.start()]
     flows = [tower.flow() for tower in towers]
-    for kill in range(KILLS):
+
+    def kill_a_process() -> None:
+        victim = chance.randrange(2)
+        processes[victim].kill()
+        processes[victim] = killed.start()
+
+    for act in kills([kill_a_process], [lambda: kill_database(server, killed.db)]):
         killed.begin(flows[0], EACH)
         killed.refuse()
         time.sleep(chance.random() * 0.3)
-        if kill % 10 == 4:
-            killed.db.dispose()
-            server.kill()
-            server.start()
-            killed.db.dispose()
-        else:
-            victim = chance.randrange(2)
-            processes[victim].kill()
-            processes[victim] = killed.start()
+        act()
     spared.start()
     for _ in range(KILLS):
         spared.begin(flows[1], EACH)

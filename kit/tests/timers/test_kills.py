@@ -5,7 +5,6 @@
 
 import datetime as dt
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -28,9 +27,9 @@ from liaison_kit.testing import key_environment
 from liaison_kit.timers import Timer, at, tables
 from liaison_kit.timers.running import BEGUN_MOST
 
+from ..killing import KILLS, kill_database, kills
 from ..nursery import Nursery, Process
 
-KILLS = int(os.environ.get("LIAISON_KILLS", "20"))
 WORKER = Path(__file__).parent / "worker.py"
 EFFECTS = "CREATE TABLE effects (number int, pid int)"
 QUICK = {"queue.LEASE_S": 1.0, "runner.RENEW_S": 0.3, "runner.LOOK_S": 3600.0}
@@ -169,24 +168,25 @@ def test_after_any_number_of_kills_every_timer_has_had_its_effect_once(
     chance = random.Random(KILLS)
     processes = [tower.start(), tower.start()]
     number = 0
-    for kill in range(KILLS):
+
+    def kill_a_process() -> None:
+        victim = chance.randrange(2)
+        processes[victim].kill()
+        processes[victim] = tower.start()
+
+    def end_a_process() -> None:
+        victim = chance.randrange(2)
+        processes[victim].terminate()
+        processes[victim].wait(30)
+        processes[victim] = tower.start()
+
+    often = [kill_a_process] * 4 + [end_a_process]
+    for act in kills(often, [lambda: kill_database(server, tower.db)]):
         # Each sets the next one, for as long as it takes to be killed in between.
         tower.set(*(Ring(number=number + each * 20, more=19) for each in range(5)))
         number += 100
         time.sleep(chance.random() * 0.3)
-        if kill % 10 == 4:
-            tower.db.dispose()
-            server.kill()
-            server.start()
-            tower.db.dispose()
-        else:
-            victim = chance.randrange(2)
-            if chance.random() < 0.8:
-                processes[victim].kill()
-            else:
-                processes[victim].terminate()
-                processes[victim].wait(30)
-            processes[victim] = tower.start()
+        act()
 
     tower.waits_for(number, seconds=60 + KILLS)
 

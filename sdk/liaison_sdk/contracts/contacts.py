@@ -154,10 +154,10 @@ class Contact(BaseModel):
     company_name: str | None = field("Company name", "Nom de la société", filterable=False)
     owner_id: UUID | None = field("Owner", "Responsable")
     emails: list[Email] = field(
-        "E-mails", "E-mails", personal=True, searchable=True, filterable=False
+        "E-mails", "E-mails", personal=True, searchable=True, filterable=False, part="address"
     )
     phones: list[PhoneNumber] = field(
-        "Phones", "Téléphones", personal=True, searchable=True, filterable=False
+        "Phones", "Téléphones", personal=True, searchable=True, filterable=False, part="number"
     )
     addresses: list[Address] = field("Addresses", "Adresses", personal=True, filterable=False)
     tags: list[str] = field("Tags", "Étiquettes")
@@ -245,8 +245,12 @@ class Company(BaseModel):
     annual_revenue: Money | None = field(
         "Annual revenue", "Chiffre d'affaires annuel", sortable=True
     )
-    emails: list[Email] = field("E-mails", "E-mails", searchable=True, filterable=False)
-    phones: list[PhoneNumber] = field("Phones", "Téléphones", searchable=True, filterable=False)
+    emails: list[Email] = field(
+        "E-mails", "E-mails", searchable=True, filterable=False, part="address"
+    )
+    phones: list[PhoneNumber] = field(
+        "Phones", "Téléphones", searchable=True, filterable=False, part="number"
+    )
     addresses: list[Address] = field("Addresses", "Adresses", filterable=False)
     tags: list[str] = field("Tags", "Étiquettes")
     stage: LifecycleStage = field(

@@ -73,6 +73,7 @@ class User(BaseModel):
     role_ids: list[UUID] = field("Roles", "Rôles", filterable=False)
     active: bool = field("Active", "Actif")
     can_sign_in: bool = field("Can sign in", "Peut se connecter")
+    unreached: str | None = field("Why the last letter failed", "Motif d'échec du dernier courrier")
     locale: Locale = field("Language", "Langue")
     last_signed_in_at: dt.datetime | None = field("Last sign-in", "Dernière connexion")
     external_id: str | None = field("External id", "Identifiant externe")

@@ -24,6 +24,9 @@ class Outlet(Protocol):
     def hand_over(self, mail: Mail, handing: Callable[[], None]) -> str:
         """What was answered; raises `TryLater`, `Refused`, or `OutcomeUnknown`."""
 
+    def rest(self) -> None:
+        """There is nothing to send: let go of what nobody needs."""
+
 
 class Folder:
     """Writes mail as files, for a developer to read; the same mail twice is one file."""
@@ -40,6 +43,9 @@ class Folder:
             sink.write(mail.text)
         beside.replace(file)
         return f"written to {file.name}"
+
+    def rest(self) -> None:
+        """A folder is let go of at once."""
 
 
 def outlet(settings: Settings) -> Outlet:

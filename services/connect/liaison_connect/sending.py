@@ -83,6 +83,8 @@ class Sender:
         worker = uuid4()
         found = self._claim(worker)
         if found is None:
+            if self._way is not None:
+                self._way.rest()
             return False
         about = Context(tenant=found.tenant_id)
         with self._db.reading(about) as session:

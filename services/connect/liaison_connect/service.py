@@ -1,5 +1,6 @@
 """The wire of connect: operations, event handlers and the loop that sends; it decides nothing."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 from uuid import UUID
 
@@ -37,6 +38,10 @@ class Connect(HoldsPersonalData, Service):
     label = Label(en="Messages", fr="Messages")
     records = (MESSAGES, TEMPLATES)
     holds = (models.Message,)
+    tidies_after: ClassVar[Mapping[str, str]] = {
+        "tidy_message_bodies": "message_bodies_kept_days",
+        "tidy_messages": "messages_kept_days",
+    }
     permissions = {
         "messages:read": Label(en="See messages", fr="Voir les messages"),
         "messages:write": Label(en="Send messages again", fr="Renvoyer des messages"),

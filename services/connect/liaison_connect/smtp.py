@@ -4,6 +4,10 @@ A mail counts as handed over from the moment its text is sent (RFC 5321, 4.5.3.2
 goes silent then may have taken it. Until then nothing has happened, and whatever goes wrong is
 tried again, but for what the server refuses for good (5xx). That we may not sign in, or that it
 does not speak TLS, is no mail's fault: those are tried again, too, and told the operator.
+
+To connect takes longer than to send: a connection is kept for the next mails, for so many and so
+long. One that the server has given up meanwhile is found out before a mail is handed over, and
+another one is opened, once.
 """
 
 import contextlib
@@ -11,8 +15,9 @@ import ipaddress
 import re
 import smtplib
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from liaison_connect.composing import Mail, one_line
@@ -21,7 +26,12 @@ from liaison_kit.telemetry import log
 ANSWERS_WITHIN_S = 30.0
 TAKES_WITHIN_S = 300.0
 """How long a server may take over a mail that it has whole."""
+MAILS_PER_CONNECTION = 100
+"""Servers have limits of their own; few are lower."""
+IDLE_S = 20.0
+"""How long a connection is kept that nobody uses: servers wait for a minute at least."""
 _LONGEST_ANSWER = 500
+_CLOSING = 421
 
 
 class BadServer(Exception):
@@ -38,6 +48,24 @@ class Refused(Exception):
 
 class OutcomeUnknown(Exception):
     """It was handed over, and nobody said what became of it."""
+
+
+class _Gone(Exception):
+    """The connection is no more, and nothing was handed over on it; the message is the answer."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A connection that is open."""
+
+    server: smtplib.SMTP
+    mails: int = 0
+    used_at: float = 0.0
+
+    def may_go_on(self) -> bool:
+        """Whether another mail may go over it."""
+        is_fresh = time.monotonic() - self.used_at < IDLE_S
+        return is_fresh and self.mails < MAILS_PER_CONNECTION
 
 
 class Smtp:
@@ -61,6 +89,8 @@ class Smtp:
         if self._plain and self._user and not _is_here(self._host):
             raise BadServer("LIAISON_SMTP_URL would send a password without TLS")
         self._known_as = known_as
+        self._kept: list[_Kept] = []
+        """Connections that nobody uses now; each sender of the process takes one out."""
         try:
             self._tls = ssl.create_default_context(cafile=options.get("ca"))
         except OSError:
@@ -70,41 +100,58 @@ class Smtp:
 
     def hand_over(self, mail: Mail, handing: Callable[[], None]) -> str:
         """What the server answered that has taken the mail."""
-        with self._connection() as server:
+        while (line := self._idle()) is not None:
             try:
-                _demand(server.mail(mail.sender), 250)
-                _demand(server.rcpt(mail.recipient), 250, 251)
-                _demand(server.docmd("DATA"), 354)
-                text = _stuffed(mail.text)
-            except (OSError, smtplib.SMTPException) as error:
-                raise TryLater(_told(error)) from None
-            handing()
-            try:
-                server.send(text)
-            except (OSError, smtplib.SMTPException) as error:
-                # Its end did not leave: no server takes half a mail.
-                raise TryLater(_told(error)) from None
-            try:
-                if server.sock is not None:
-                    server.sock.settimeout(TAKES_WITHIN_S)
-                answer = server.getreply()
-            except (OSError, smtplib.SMTPException) as error:
-                raise OutcomeUnknown(_told(error)) from None
-            return _demand(answer, 250)
-
-    @contextmanager
-    def _connection(self) -> Iterator[smtplib.SMTP]:
+                return self._hand_over(line, mail, handing)
+            except _Gone:
+                # It had been kept for too long; whatever it is, another one tells.
+                continue
         try:
-            server = self._open()
+            line = _Kept(self._open())
         except (OSError, smtplib.SMTPException) as error:
             log.warning("the mail server can't be used", error=_told(error))
             raise TryLater(_told(error)) from None
         try:
-            yield server
+            return self._hand_over(line, mail, handing)
+        except _Gone as error:
+            raise TryLater(str(error)) from None
+
+    def rest(self) -> None:
+        """There is nothing to send: end what has not been used for a while."""
+        self._kept, old = (
+            [line for line in self._kept if line.may_go_on()],
+            [line for line in self._kept if not line.may_go_on()],
+        )
+        for line in old:
+            _quit(line.server)
+
+    def _idle(self) -> _Kept | None:
+        """A connection that is open still, as far as is known; those that are old end."""
+        self.rest()
+        return self._kept.pop() if self._kept else None
+
+    def _hand_over(self, line: _Kept, mail: Mail, handing: Callable[[], None]) -> str:
+        """Send it over this connection, which is kept where the server is ready for another."""
+        server = line.server
+        is_ready = False
+        try:
+            text = _prepared(server, mail)
+            answer = _sent(server, text, handing)
+            is_ready = True
+            return answer
+        except Refused:
+            # The next mail begins anew.
             with contextlib.suppress(OSError, smtplib.SMTPException):
-                server.quit()
+                is_ready = server.rset()[0] == 250
+            raise
         finally:
-            server.close()
+            line.mails, line.used_at = line.mails + 1, time.monotonic()
+            if not is_ready:
+                server.close()
+            elif line.may_go_on():
+                self._kept.append(line)
+            else:
+                _quit(server)
 
     def _open(self) -> smtplib.SMTP:
         place = (self._host, self._port, self._known_as)
@@ -125,6 +172,50 @@ class Smtp:
             server.close()
             raise
         return server
+
+
+def _prepared(server: smtplib.SMTP, mail: Mail) -> bytes:
+    """The mail as it travels, once the server waits for it."""
+    steps: tuple[tuple[Callable[[], tuple[int, bytes]], tuple[int, ...]], ...] = (
+        (lambda: server.mail(mail.sender), (250,)),
+        (lambda: server.rcpt(mail.recipient), (250, 251)),
+        (lambda: server.docmd("DATA"), (354,)),
+    )
+    try:
+        if server.sock is not None:
+            server.sock.settimeout(ANSWERS_WITHIN_S)
+        for step, wanted in steps:
+            answer = step()
+            if answer[0] == _CLOSING:
+                raise _Gone(_answer(*answer))
+            _demand(answer, *wanted)
+    except (OSError, smtplib.SMTPException) as error:
+        raise _Gone(_told(error)) from None
+    return _stuffed(mail.text)
+
+
+def _sent(server: smtplib.SMTP, text: bytes, handing: Callable[[], None]) -> str:
+    """What the server answered that has the mail."""
+    handing()
+    try:
+        server.send(text)
+    except (OSError, smtplib.SMTPException) as error:
+        # Its end did not leave: no server takes half a mail.
+        raise TryLater(_told(error)) from None
+    try:
+        if server.sock is not None:
+            server.sock.settimeout(TAKES_WITHIN_S)
+        answer = server.getreply()
+    except (OSError, smtplib.SMTPException) as error:
+        raise OutcomeUnknown(_told(error)) from None
+    return _demand(answer, 250)
+
+
+def _quit(server: smtplib.SMTP) -> None:
+    """End a connection as one does."""
+    with contextlib.suppress(OSError, smtplib.SMTPException):
+        server.quit()
+    server.close()
 
 
 def _demand(answer: tuple[int, bytes], *wanted: int) -> str:

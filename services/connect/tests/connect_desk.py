@@ -2,18 +2,21 @@
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from liaison_connect import ledger
+from liaison_connect import ledger, smtp
 from liaison_connect.composing import Mail
 from liaison_connect.outlets import Outlet
 from liaison_connect.sending import Sender
 from liaison_connect.service import Connect
+from liaison_connect.smtp import Smtp
 from liaison_kit.calls.wire import Reply
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
@@ -45,6 +48,19 @@ class Pretend:
         if self.after is not None:
             raise self.after
         return "250 taken"
+
+    def rest(self) -> None:
+        """It has nothing to let go of."""
+
+
+@contextmanager
+def a_way(url: str) -> Iterator[Smtp]:
+    """The way to a mail server, whose connections end with the test."""
+    way = Smtp(url, known_as="helios.example")
+    yield way
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(smtp, "IDLE_S", 0.0)
+        way.rest()
 
 
 class Desk:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from connect_desk import HELLO, Desk, Pretend, intended, intent, soon
+from sqlalchemy import text
 
 from liaison_kit.testing import principal
 from liaison_sdk.contracts.connect import About, MessageIntent
@@ -260,3 +261,26 @@ def test_a_message_is_shown_to_who_may_see_what_it_is_about(desk: Desk) -> None:
     for operation in ("get_message", "retry_message"):
         reply = desk.call(operation, who=viewers["own"], version=1, id=hidden["id"])
         assert reply.status == 404, operation
+
+
+def test_what_messages_said_goes_before_the_messages_do(desk: Desk) -> None:
+    desk.hand_in(intent("sent@example.com"))
+    desk.send_all(Pretend())
+    desk.hand_in(intent("waits@example.com"))
+
+    def tidied(statement: str) -> list[tuple[str, bool]]:
+        with desk.db.writing(desk.system) as session:
+            session.execute(text(f"SELECT {statement}"))
+            kept = "SELECT to_address, text IS NOT NULL FROM messages ORDER BY to_address"
+            return [(address, has_text) for address, has_text in session.execute(text(kept))]
+
+    with desk.db.writing(desk.system) as session:
+        session.execute(text("UPDATE messages SET updated_at = now() - interval '40 days'"))
+
+    young = tidied("tidy_message_bodies(50), tidy_messages(50)")
+    without = tidied("tidy_message_bodies(30)")
+    gone = tidied("tidy_messages(30)")
+
+    assert young == [("sent@example.com", True), ("waits@example.com", True)]
+    assert without == [("sent@example.com", False), ("waits@example.com", True)]
+    assert gone == [("waits@example.com", True)]

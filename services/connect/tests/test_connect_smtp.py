@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from connect_desk import FROM, HELLO, Desk, intent
+from connect_desk import FROM, HELLO, Desk, a_way, intent
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,9 +29,10 @@ from liaison_sdk.contracts.connect import Recipient
 
 
 @pytest.fixture
-def way(mail: MailServer) -> Smtp:
+def way(mail: MailServer) -> Iterator[Smtp]:
     """The way to the mail server."""
-    return Smtp(mail.url, known_as="helios.example")
+    with a_way(mail.url) as found:
+        yield found
 
 
 @pytest.fixture
@@ -249,7 +250,8 @@ def test_a_server_is_spoken_to_by_tls_and_signed_in_to(
         ("helios:s3cret%40%2F@", "", "SSLCertVerificationError"),
         ("helios:s3cret%40%2F@", f"?ca={certificate}", "250"),
     ):
-        desk.send_all(Smtp(f"smtp://{user}{place}{query}", known_as="helios.example"))
+        with a_way(f"smtp://{user}{place}{query}") as way:
+            desk.send_all(way)
         assert desk.message()["answer"].startswith(known), desk.message()
         desk.let_pass(max(DELAYS_S) + 1)
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import bindparam, delete, func, literal, select, text, update
 from sqlalchemy import cast as sql_cast
-from sqlalchemy import delete, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
@@ -34,8 +34,8 @@ from liaison_kit.ids import uuid7
 from liaison_kit.privacy import erasing
 from liaison_kit.privacy.marks import Holdings
 from liaison_kit.privacy.serving import HELD, TRACES
-from liaison_kit.privacy.traces import Traces
-from liaison_kit.records import files
+from liaison_kit.privacy.traces import Traces, telling
+from liaison_kit.records import custom, files
 from liaison_kit.records.history import History, keep
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import digits, fold
@@ -400,11 +400,37 @@ def _traces(session: Session, ids: Sequence[UUID], subject: Mapping[str, Any]) -
         if row.get("first_name") and row.get("last_name")
     }
     taken = _taken(session, ids, emails, phones, names)
+    texts = _own_fields(session, ids, known)
     return Traces(
         emails=sorted(emails - taken),
         phones=sorted(each for each in phones if digits(each) not in taken),
         names=sorted(each for each in names if fold(" ".join(each)) not in taken),
+        texts=sorted(texts),
     )
+
+
+_ELSEWHERE = select(Person.id).where(
+    Person.custom.contains(bindparam("said", type_=JSONB)),
+    Person.id.not_in(bindparam("ids", expanding=True)),
+)
+
+
+def _own_fields(
+    session: Session, ids: Sequence[UUID], known: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """What the tenant's personal fields say of the person, and of nobody else."""
+    plain = {each.name for each in custom.fields(session, PEOPLE.name) if not each.personal}
+    said = {
+        (name, value)
+        for row in known
+        for name, value in (row.get("custom") or {}).items()
+        if name not in plain and telling(value)
+    }
+    return {
+        value
+        for name, value in said
+        if session.scalar(_ELSEWHERE.limit(1), {"said": {name: value}, "ids": list(ids)}) is None
+    }
 
 
 def _earlier(session: Session, ids: Sequence[UUID]) -> Iterator[dict[str, Any]]:

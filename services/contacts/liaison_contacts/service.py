@@ -31,7 +31,14 @@ from liaison_kit.calls.operations import delete, get, internal, patch, post
 from liaison_kit.calls.wire import Download, Raw, Upload, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.flows import FLOW_NOTICE, PERMISSIONS, FlowOperations, calling
+from liaison_kit.flows import (
+    FLOW_NOTICE,
+    FLOW_TIDIES,
+    PERMISSIONS,
+    FlowOperations,
+    calling,
+    following,
+)
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.records.recordtype import RecordType
@@ -80,6 +87,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         "owners": "users of Liaison, whom identity tells of",
         "companies": "a company's own name and addresses are not a person's",
     }
+    followers = (following,)
     importables = (CONTACTS, COMPANIES_IMPORT)
     flows = flows(_PEOPLE, _COMPANIES)
     tells = (
@@ -87,11 +95,14 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         Told(PEOPLE, people.tell, people.tell_removed),
     )
     tidies = (*Service.tidies, *TIDIES, "tidy_flows")
+    tidies_after = FLOW_TIDIES
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),
         "contacts:write": Label(en="Change contacts", fr="Modifier les contacts"),
         "companies:read": Label(en="See companies", fr="Voir les sociétés"),
         "companies:write": Label(en="Change companies", fr="Modifier les sociétés"),
+        "contacts:export": Label(en="Export contacts", fr="Exporter les contacts"),
+        "companies:export": Label(en="Export companies", fr="Exporter les sociétés"),
         "contacts:merge": Label(en="Merge contacts", fr="Fusionner des contacts"),
         "companies:merge": Label(en="Merge companies", fr="Fusionner des sociétés"),
         "privacy:read": Label(

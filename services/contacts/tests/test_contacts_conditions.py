@@ -185,3 +185,24 @@ def test_a_day_is_a_day_where_the_tenant_is(contacts_db: Database, someone: Cont
         tenants.keep(session, TenantSaved(tenant_id=someone.tenant, tenant=ours))
 
     assert found(contacts_db, someone, rule) == ["Lee"]
+
+
+def test_people_are_found_by_any_of_their_addresses_and_numbers(
+    contacts_db: Database, someone: Context
+) -> None:
+    one = [{"address": "Kim@North.example"}]
+    two = [{"address": "kim@south.example"}, {"address": "kim@north.example"}]
+    add(contacts_db, someone, last_name="None")
+    add(contacts_db, someone, last_name="One", emails=one)
+    add(contacts_db, someone, last_name="Two", emails=two, phones=[{"number": "+33612345678"}])
+
+    def who(*rule: Any) -> list[str]:
+        return found(contacts_db, someone, rule)
+
+    assert who("emails", "=", "kim@north.example") == ["One", "Two"]
+    assert who("emails", "endsWith", "@south.example") == ["Two"]
+    assert who("emails", "doesNotContain", "south") == ["None", "One"]
+    assert who("emails", "notIn", "kim@south.example,x@y.example") == ["None", "One"]
+    assert who("emails", "null") == ["None"]
+    assert who("phones", "contains", "612345") == ["Two"]
+    assert who("phones", "notNull") == ["Two"]

@@ -25,7 +25,7 @@ from liaison_kit.imports.reading import open_table
 from liaison_kit.jobs import Cancelled
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import files
-from liaison_kit.testing import about, at_work, call, in_hand, principal
+from liaison_kit.testing import about, at_work, call, in_hand, principal, told
 
 BOM = "\ufeff"
 
@@ -361,7 +361,8 @@ def test_rows_that_somebody_does_not_see_are_not_in_their_file(desk: Desk) -> No
 
 def test_a_file_is_for_who_asked_for_it_and_for_operators(desk: Desk) -> None:
     desk.make(last_name="Lee")
-    clerk = principal(desk.who.tenant, "contacts:read", "jobs:read")
+    may = ("contacts:read", "contacts:export", "jobs:read")
+    clerk = principal(desk.who.tenant, *may)
     job = desk.start(who=clerk)
     desk.run(job, about(clerk))
     path = {"id": str(job)}
@@ -369,9 +370,9 @@ def test_a_file_is_for_who_asked_for_it_and_for_operators(desk: Desk) -> None:
     def answered(who: Any) -> int:
         return call(desk.service, "get_export_content", who, path=path).status
 
-    colleague = principal(desk.who.tenant, "contacts:read", "jobs:read")
-    operator = principal(desk.who.tenant, "contacts:read", "jobs:read", "operations:manage")
-    demoted = principal(desk.who.tenant, "jobs:read", user=clerk.user)
+    colleague = principal(desk.who.tenant, *may)
+    operator = principal(desk.who.tenant, *may, "operations:manage")
+    demoted = principal(desk.who.tenant, "contacts:read", "jobs:read", user=clerk.user)
     assert [answered(who) for who in (clerk, operator, colleague, about().principal)] == [
         200,
         200,
@@ -383,3 +384,39 @@ def test_a_file_is_for_who_asked_for_it_and_for_operators(desk: Desk) -> None:
     assert desk.call("get_job", path={"id": str(job)}, who=clerk)[0] == 200
     companies = principal(desk.who.tenant, "companies:read")
     assert desk.call("export_contacts", {}, who=companies)[0] == 403
+
+
+def test_who_may_only_see_a_list_may_not_take_it_out(desk: Desk) -> None:
+    reader = principal(desk.who.tenant, "contacts:read", "jobs:read")
+
+    assert desk.call("export_contacts", {}, who=reader)[0] == 403
+
+
+def test_an_export_is_told_with_its_filters_and_names_nobody(desk: Desk) -> None:
+    desk.make(last_name="Lee", stage="lead")
+    where = {
+        "combinator": "and",
+        "rules": [{"field": "last_name", "operator": "=", "value": "Lee"}],
+    }
+
+    desk.export(
+        filters={"stage": "lead", "last_name": "Lee"},
+        q="Lee",
+        where=json.dumps(where),
+        fields=["last_name"],
+        sort="created_at",
+    )
+
+    ((kind, said),) = [
+        each for each in told(desk.db, desk.who.tenant) if each[0] == "list_exported"
+    ]
+    assert (said["record"], said["format"], said["rows"]) == ("contacts", "csv", 1)
+    assert said["fields"] == ["last_name"]
+    assert said["filters"] == [
+        "stage=lead",
+        "last_name",
+        "q",
+        "where: last_name",
+        "sort=created_at",
+    ]
+    assert "Lee" not in json.dumps(said), kind

@@ -1,6 +1,6 @@
 """Tenants, users, teams, roles, tokens and the audit trail."""
 
-HEARS = ("contacts", "identity", "sales")
+HEARS = ("connect", "contacts", "identity", "sales")
 """Whose events its handlers take: the broker lets it hear no others."""
 
 ASKS = ("identity",)

@@ -11,6 +11,7 @@ from liaison_kit.context import context
 from liaison_kit.ids import uuid7
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.exports import ListExported
 from liaison_sdk.labels import Label
 
 # An entry is no record, but it is listed like one.
@@ -62,4 +63,19 @@ def record(
             record_id=record_id,
             details=details,
         )
+    )
+
+
+def exported(session: Session, event: ListExported) -> None:
+    """Somebody has taken a list out as a file."""
+    record(
+        session,
+        "list_exported",
+        event.record,
+        event.export_id,
+        by=event.envelope.actor,
+        format=event.format,
+        filters=event.filters,
+        fields=event.fields,
+        rows=event.rows,
     )

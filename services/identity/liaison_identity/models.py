@@ -107,6 +107,7 @@ class PasswordLink(TenantRow, Base):
     created_at: Mapped[dt.datetime]
     expires_at: Mapped[dt.datetime]
     used_at: Mapped[dt.datetime | None]
+    failed: Mapped[str | None]
 
 
 class Audit(TenantRow, Base):

@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from liaison_identity import letters
+from liaison_identity import audit, letters
 from liaison_identity.models import PasswordLink, Tenant, User
 from liaison_kit.context import context
 from liaison_kit.ids import uuid7
 from liaison_kit.messages import send_message
 from liaison_kit.settings import settings
 from liaison_kit.trust.links import Link, hash_of, signed_link
-from liaison_sdk.contracts.connect import About, MessageIntent, Recipient
+from liaison_sdk.contracts.connect import About, MessageFailed, MessageIntent, Recipient
 
 Kind = Literal["reset", "invitation"]
 
@@ -44,6 +44,7 @@ def send(session: Session, kind: Kind, user: User) -> dt.datetime:
         created_at=about.now,
         expires_at=expires_at,
         used_at=None,
+        failed=None,
     )
     session.add(row)
     organisation = session.scalar(select(Tenant.name).where(Tenant.id == about.tenant)) or ""
@@ -63,6 +64,18 @@ def send(session: Session, kind: Kind, user: User) -> dt.datetime:
         ),
     )
     return expires_at
+
+
+def failed(session: Session, event: MessageFailed) -> None:
+    """A letter was not delivered: the user shows it until another one is sent, and the trail says
+    which and why."""
+    row = session.get(PasswordLink, event.intent_id)
+    if event.sender != "identity" or row is None or row.failed is not None:
+        return
+    row.failed = event.reason[:100]
+    audit.record(
+        session, "letter_failed", "users", row.user_id, letter=row.kind, reason=event.reason
+    )
 
 
 def find(session: Session, text: str, *, to_use: bool = False) -> PasswordLink | None:

@@ -19,6 +19,7 @@ from liaison_identity.standard_roles import (
     STAFF,
     SUPPORT,
     both,
+    export,
     read,
 )
 from liaison_sdk.errors import FieldError, InvalidInput
@@ -30,6 +31,7 @@ SHIPPED = frozenset(
         *both(*PEOPLE, *SELLING, *CATALOGUE, *MARKETING, *SUPPORT, *FIGURES, *STAFF),
         *both("roles", "tenant", "jobs", "imports", "custom_fields", "privacy", "flows"),
         *MERGING,
+        *export(*PEOPLE, "opportunities", *CATALOGUE),
         *read("history", "audit"),
         "views:share",
         "views:write",

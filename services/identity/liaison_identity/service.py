@@ -16,6 +16,7 @@ from liaison_identity import (
     models,
     new_passwords,
     notifications,
+    password_links,
     passwords,
     roles,
     sign_in,
@@ -46,6 +47,7 @@ from liaison_kit.service import Service
 from liaison_kit.timers import on_timer
 from liaison_sdk.contracts import contacts, sales
 from liaison_sdk.contracts import identity as contracts
+from liaison_sdk.contracts.connect import MessageFailed
 from liaison_sdk.contracts.desk import (
     Draft,
     Drafts,
@@ -62,6 +64,7 @@ from liaison_sdk.contracts.desk import (
     ViewChanges,
     ViewOrder,
 )
+from liaison_sdk.contracts.exports import ListExported
 from liaison_sdk.contracts.identity import (
     AuditEntry,
     Authenticated,
@@ -602,6 +605,21 @@ class Identity(HoldsPersonalData, Service):
     def begin_without_view(self, session: Session, id: UUID) -> None:
         """Begin with this view no more."""
         views.begin_without(session, id)
+
+    @handles(MessageFailed)
+    def on_message_failed(self, session: Session, event: MessageFailed) -> None:
+        """An invitation or a link to a new password was not delivered."""
+        password_links.failed(session, event)
+
+    @handles(ListExported, source="contacts")
+    def on_contacts_exported(self, session: Session, event: ListExported) -> None:
+        """Somebody has taken people or companies out as a file."""
+        audit.exported(session, event)
+
+    @handles(ListExported, source="sales")
+    def on_sales_exported(self, session: Session, event: ListExported) -> None:
+        """Somebody has taken opportunities, products or pipelines out as a file."""
+        audit.exported(session, event)
 
     # --- audit -----------------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""The roles that each tenant starts with, in the words of the shipped modules."""
+"""The roles that each tenant starts with, in the words of the shipped modules.
+
+Whoever sees a list may not take it out of the house for that: reps, agents and readers don't.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +15,10 @@ def both(*records: str) -> list[str]:
 
 def read(*records: str) -> list[str]:
     return [f"{record}:read" for record in records]
+
+
+def export(*records: str) -> list[str]:
+    return [f"{record}:export" for record in records]
 
 
 PEOPLE = ("contacts", "companies")
@@ -51,6 +58,7 @@ STANDARD = (
             *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
             *MERGING,
             "views:share",
+            *export(*PEOPLE, "opportunities", *CATALOGUE),
             *_EVERYDAY,
         ),
         _in_rows("team"),
@@ -70,6 +78,7 @@ STANDARD = (
             *both(*PEOPLE, *MARKETING, "leads", "imports", "flows"),
             *MERGING,
             "views:share",
+            *export(*PEOPLE),
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,
         ),
@@ -93,6 +102,7 @@ STANDARD = (
         (
             *read(*PEOPLE, *SELLING, *MARKETING, *SUPPORT),
             *both("privacy"),
+            *export(*PEOPLE, "opportunities"),
             *read("audit"),
             *_EVERYDAY,
         ),

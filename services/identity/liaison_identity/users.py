@@ -21,7 +21,7 @@ from liaison_identity import (
     tokens,
     views,
 )
-from liaison_identity.models import Team, User
+from liaison_identity.models import PasswordLink, Team, User
 from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.events import emit
@@ -51,6 +51,15 @@ _manager_name = (
 )
 _region = func.coalesce(_team_region, User.region)
 
+# Of the latest letter to the address that they have now.
+_unreached = (
+    select(PasswordLink.failed)
+    .where(PasswordLink.user_id == User.id, PasswordLink.email == User.email)
+    .order_by(PasswordLink.created_at.desc(), PasswordLink.id.desc())
+    .limit(1)
+    .correlate(User)
+    .scalar_subquery()
+)
 USERS = RecordType(
     "users",
     Label(en="User", fr="Utilisateur"),
@@ -60,6 +69,7 @@ USERS = RecordType(
         "team": _team_name,
         "region": _region,
         "manager": _manager_name,
+        "unreached": _unreached,
         "can_sign_in": and_(User.active, User.email.is_not(None), User.password_hash.is_not(None)),
     },
     search=User.search,

@@ -3,17 +3,20 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from identity_company import PASSWORD, Company, Guesses, call, new_source
 
-from liaison_identity import letters, new_passwords
+from liaison_identity import letters, new_passwords, password_links
 from liaison_identity.service import Identity
+from liaison_kit.context import Context
 from liaison_kit.messages import SEALED_FOR
 from liaison_kit.testing import keyring
 from liaison_kit.testing import told as told_by
 from liaison_kit.trust.links import LinkNotValid
 from liaison_kit.trust.sealing import unseal
+from liaison_sdk.contracts.connect import MessageFailed
 
 Users = Callable[..., dict[str, Any]]
 MINUTE = 60.0
@@ -204,3 +207,57 @@ def test_every_page_has_its_words_in_both_languages() -> None:
 def call_page(name: str, visit: Any) -> str:
     operation = getattr(Identity, name).operation
     return str(operation.function(Identity(), visit).body.decode())
+
+
+def not_delivered(company: Company, number: int = -1, **more: Any) -> None:
+    """Connect tells that a letter could not be delivered."""
+    sent = [data for kind, data in told_by(company.db, company.id) if kind == "message_intended"]
+    facts = {
+        "intent_id": sent[number]["intent"]["id"],
+        "message_id": None,
+        "sender": "identity",
+        "channel": "email",
+        "purpose": "account",
+        "person_id": None,
+        "about": None,
+        "reason": "refused",
+        "detail": "550 nobody of that name",
+    }
+    event = MessageFailed.model_validate(facts | more)
+    with company.db.writing(Context(tenant=company.id)) as session:
+        password_links.failed(session, event)
+
+
+def test_a_letter_that_was_not_delivered_shows_on_the_user_until_another_one_is_sent(
+    company: Company, admin: dict[str, Any], add_user: Users
+) -> None:
+    user = add_user("Away")
+    seen = {"path": {"id": user["id"]}}
+    ask(user["email"])
+
+    for _twice in range(2):
+        not_delivered(company)
+    failed = call("get_user", admin, **seen).body
+    ask(user["email"])
+    asked_again = call("get_user", admin, **seen).body
+    not_delivered(company, number=0, reason="unknown")
+
+    assert (failed["unreached"], asked_again["unreached"]) == ("refused", None)
+    assert call("get_user", admin, **seen).body["unreached"] is None
+    trail = call("list_audit", admin).body["items"]
+    said = [entry for entry in trail if entry["action"] == "letter_failed"]
+    assert [(e["record_id"], e["details"]) for e in said] == [
+        (user["id"], {"letter": "reset", "reason": "refused"})
+    ]
+
+
+def test_what_others_letters_come_to_is_nothing_to_identity(
+    company: Company, admin: dict[str, Any], add_user: Users
+) -> None:
+    user = add_user("Fine")
+    ask(user["email"])
+
+    not_delivered(company, sender="sales")
+    not_delivered(company, intent_id=uuid4())
+
+    assert call("get_user", admin, path={"id": user["id"]}).body["unreached"] is None

@@ -11,7 +11,7 @@ from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
-from liaison_kit.flows import FLOW_NOTICE, PERMISSIONS, FlowOperations
+from liaison_kit.flows import FLOW_NOTICE, FLOW_TIDIES, PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.resources import TIDIES, Resource
@@ -80,7 +80,11 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
         Told(OPPORTUNITIES, telling.saved, telling.removed),
     )
     tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums", "tidy_flows")
+    tidies_after = FLOW_TIDIES
     permissions = {
+        "opportunities:export": Label(en="Export opportunities", fr="Exporter les opportunités"),
+        "products:export": Label(en="Export products", fr="Exporter les produits"),
+        "pipelines:export": Label(en="Export pipelines", fr="Exporter les pipelines"),
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
         "pipelines:read": Label(en="See pipelines", fr="Voir les pipelines"),
