@@ -300,6 +300,10 @@ def _record(kind: RecordType) -> dict[str, Any]:
     return {
         "name": kind.name,
         "label": kind.label.model_dump(),
+        "permission": kind.permission,
+        "title": list(kind.title),
+        "subtitle": list(kind.subtitle),
+        "searchable": kind.search is not None,
         "fields": [
             {
                 "name": info.name,

@@ -86,7 +86,9 @@ class RecordType:
     caller may not see finds what a filter by none would. `derived` are the columns that follow from
     others: history does not tell of them. `history` is where its history is read: a view, where
     some of it tells of others' records. What is `restorable` goes to the trash when it is deleted,
-    and with it the rows of the tables in `follows` whose column there names it.
+    and with it the rows of the tables in `follows` whose column there names it. `title` are the
+    fields that people know a record by, `subtitle` those that tell it from its like; a search text
+    begins with the title.
     """
 
     name: str
@@ -107,6 +109,20 @@ class RecordType:
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)
     default_sort: str = "-updated_at"
+    title: tuple[str, ...] = ()
+    subtitle: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.title, *self.subtitle):
+            if name not in self.shape.model_fields or self.fields[name].kind != "text":
+                raise ValueError(f"{self.name} has no text {name} to be known by")
+        if self.search is not None and not self.title:
+            raise ValueError(f"{self.name} can be searched: say what the title of a record is")
+
+    @property
+    def permission(self) -> str:
+        """What a role has to grant to whoever reads these records."""
+        return f"{self.name}:read"
 
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:
