@@ -23,7 +23,7 @@ from liaison_gateway import announcements
 from liaison_gateway.auth import Caller, Doorman
 from liaison_gateway.bus import Bus
 from liaison_gateway.door import Door
-from liaison_gateway.incoming import Incoming
+from liaison_gateway.incoming import Incoming, read_query
 from liaison_gateway.listening import Listener
 from liaison_gateway.live import Live
 from liaison_gateway.manifests import Registry
@@ -31,6 +31,7 @@ from liaison_gateway.metrics import Figures
 from liaison_gateway.openapi import Document
 from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
 from liaison_gateway.routes import PREFIX
+from liaison_gateway.search import Search
 from liaison_gateway.server import make_ops_server, make_server
 from liaison_kit.pages import layout
 from liaison_kit.process.metrics import REFUSED
@@ -79,6 +80,7 @@ class Gateway:
         self.registry.presence.ask = self.listener.ask
         self.doorman = Doorman(self.bus, self.keys, settings.secret_key.get_secret_value())
         self.door = Door(settings, self.registry, self.bus, self.doorman)
+        self.search = Search(self.registry, self.bus, settings.search_within_s)
         self.document = Document(self.registry)
         self.door.app = self._pages()
         figures = CollectorRegistry()
@@ -151,6 +153,7 @@ class Gateway:
                 WebRoute(f"{PREFIX}/openapi.json", self._openapi),
                 WebRoute(f"{PREFIX}/menu", self._menu),
                 WebRoute(f"{PREFIX}/records", self._records),
+                WebRoute(f"{PREFIX}/search", self._search),
                 WebRoute(f"{PREFIX}/live", self._live),
                 WebRoute("/docs", _page("docs.html")),
                 WebRoute("/docs/docs.css", _page("docs.css")),
@@ -195,6 +198,12 @@ class Gateway:
             for record in module.manifest.get("records") or ()
         ]
         return JSONResponse({"items": items})
+
+    async def _search(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        incoming: Incoming = request.scope["liaison"]
+        incoming.query = read_query(request.scope["query_string"])
+        return JSONResponse(await self.search.find(incoming, caller))
 
     def _readable_paths(self, caller: Caller) -> dict[str, bool]:
         """For each address that can be read, whether this caller may read it."""

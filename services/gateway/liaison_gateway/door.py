@@ -79,7 +79,9 @@ ANONYMOUS = Caller(b"", None, float("inf"))
 FREE = frozenset({b"/health/live"})
 """Asked by whoever keeps the gateway running, who must not hear that somebody asked too often."""
 
-ASKS_WHO = frozenset({PREFIX.encode() + path for path in (b"/menu", b"/records", b"/live")})
+ASKS_WHO = frozenset(
+    {PREFIX.encode() + path for path in (b"/menu", b"/records", b"/search", b"/live")}
+)
 """What the gateway itself answers to those who are signed in."""
 
 _NO_BODY = frozenset({204, 304})
