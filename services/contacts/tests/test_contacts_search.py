@@ -1,4 +1,4 @@
-"""What people type in a search box finds whom they mean, and tells nothing that they may not see."""
+"""What people type in a search box finds whom they mean, and tells nothing they may not see."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Search over all modules: each is asked once, all at the same time, and no slow one is waited for."""
+"""Search over all modules: each is asked once, at the same time, and no slow one is waited for."""
 
 import asyncio
 import json

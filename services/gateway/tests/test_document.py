@@ -3,6 +3,7 @@
 import gzip
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jsonschema_rs
@@ -40,6 +41,23 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(document: dict[
         assert reference.removeprefix("#/components/schemas/") in schemas
     for schema in schemas.values():
         jsonschema_rs.meta.validate(schema)
+
+
+def test_the_document_tells_what_the_gateway_itself_answers(
+    document: dict[str, Any], api: httpx.Client
+):
+    schemas = document["components"]["schemas"]
+    for path, query, answer in (
+        ("/api/v1/search", {"q": "dupont"}, "SearchFound"),
+        ("/api/v1/looking", {"record": "contacts", "id": str(uuid4())}, "Onlookers"),
+    ):
+        told = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+        assert told["schema"]["$ref"].endswith(f"/{answer}")
+        schema = {**told["schema"], "components": {"schemas": schemas}}
+        found = api.get(path, params=query)
+        # Its own properties and no others: what is said is what is answered.
+        assert set(found.json()) == set(schemas[answer]["properties"])
+        jsonschema_rs.validate(schema, found.json())
 
 
 def test_two_services_may_name_different_things_alike(document: dict[str, Any]):
