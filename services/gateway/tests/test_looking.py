@@ -319,7 +319,7 @@ def test_one_browser_has_so_many_screens() -> None:
             st.sampled_from([None, "x", "y"]),
             st.booleans(),
         ),
-        adasize=30,
+        max_size=30,
     )
 )
 def test_two_gateways_see_the_same_and_who_was_told_last_knows(
