@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from sqlalchemy.orm import Session
 
+from liaison_kit import additions
+from liaison_kit.additions import Added
 from liaison_kit.bulk.api import BulkOperations
 from liaison_kit.calls.announcing import Announcer
 from liaison_kit.calls.answering import answer
@@ -23,6 +25,7 @@ from liaison_kit.exports.api import ExportOperations
 from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
+from liaison_kit.listing.mine import Mine
 from liaison_kit.plugins import Hooks
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
@@ -43,8 +46,8 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     operations, `copies` what it keeps of others', `importables`
     those that files can be imported into, `tells` how other services hear what they keep of its
     records, `tidies` are the database's functions that clear up every minute, `permissions` what
-    roles may grant, `menu` its entries in the workspace, `live` which event tells that which record
-    changed.
+    roles may grant, `menu` its entries in the workspace, `mine` the lists that its home shows,
+    `live` which event tells that which record changed.
     """
 
     name: ClassVar[str]
@@ -58,12 +61,14 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     permissions: ClassVar[Mapping[str, Label]] = {}
     tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    mine: ClassVar[Sequence[Mine]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 
     db: ClassVar[Database]
     keys: ClassVar[Keyring]
     principals: ClassVar[Principals]
     hooks: ClassVar[Hooks]
+    added: ClassVar[Added] = Added()
     job_methods: ClassVar[Mapping[str, Callable[..., None]]] = {}
     timer_handlers: ClassVar[Mapping[str, TimerHandler]] = {}
 
@@ -108,6 +113,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
         cls.db.keys = cls.keys
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
+        cls.added = additions.gather(cls.name, cls.hooks, [each.kind for each in cls.resources])
 
     @classmethod
     def records_of(cls, operation: str) -> list[str]:

@@ -53,12 +53,14 @@ _KINDS: dict[Any, FieldKind] = {
     Money: "money",
 }
 
+_SIGNED = frozenset({"created_by", "updated_by"})
+
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
     """A field as lists, conditions, screens and the manifest know it.
 
-    `operators` are what a condition may ask of it.
+    `operators` are what a condition may ask of it. One that holds a `user` takes `me` in lists.
     """
 
     name: str
@@ -72,6 +74,7 @@ class FieldInfo:
     choices: tuple[str, ...] = ()
     choice_labels: Mapping[str, Label] = field(default_factory=dict)
     operators: tuple[str, ...] = ()
+    user: bool = False
 
 
 @dataclass(eq=False)
@@ -149,6 +152,7 @@ class RecordType:
             choices=choices,
             choice_labels={n: Label(**said) for n, said in marks.get("choices", {}).items()},
             operators=operators_of(kind, bool(choices)) if asked else (),
+            user=name in _SIGNED or (self.owner is not None and self.owner.key == name),
         )
 
     def expression(self, name: str) -> ColumnElement[Any]:

@@ -218,7 +218,13 @@ class Gateway:
             for entry in module.manifest.get("menu") or ()
             if readable.get(str(entry.get("path")), True)
         ]
-        return JSONResponse({"items": items})
+        mine = [
+            {**each, "service": name}
+            for name, module in sorted(self.registry.modules.items())
+            for each in module.manifest.get("mine") or ()
+            if caller.may(each.get("permission"))
+        ]
+        return JSONResponse({"items": items, "mine": mine})
 
     async def _records(self, request: Request) -> Response:
         await self._caller(request)

@@ -158,6 +158,9 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
             }
         ],
         menu=[{"label": {"en": "People", "fr": "Personnes"}, "path": "/contacts", "icon": "users"}],
+        mine=[
+            {"name": "mine", "query": {"owner_id": "me"}, "permission": "contacts:read"},
+        ],
         events=[
             {"type": "contact_saved", "record": "contacts", "permission": "contacts:read"},
             {"type": "secret_saved", "record": "contacts", "permission": "contacts:secret"},

@@ -108,11 +108,13 @@ def test_the_docs_page_needs_nothing_from_elsewhere(gateway: Gateway):
 
 def test_the_menu_shows_what_the_role_may_read(gateway: Gateway, api: httpx.Client):
     with gateway.as_("nobody") as client:
-        assert client.get("/api/v1/menu").json() == {"items": []}
+        assert client.get("/api/v1/menu").json() == {"items": [], "mine": []}
     assert gateway.http.get("/api/v1/menu").status_code == 401
     (entry,) = api.get("/api/v1/menu").json()["items"]
     assert entry["path"] == "/contacts"
     assert entry["label"]["fr"] == "Personnes"
+    (mine,) = api.get("/api/v1/menu").json()["mine"]
+    assert (mine["query"], mine["service"]) == ({"owner_id": "me"}, "contacts")
 
 
 def test_the_records_are_listed_with_their_service(api: httpx.Client):
