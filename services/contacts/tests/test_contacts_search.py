@@ -1,5 +1,6 @@
 """What people type in a search box finds whom they mean, and tells nothing they may not see."""
 
+import itertools
 import json
 from typing import Any
 
@@ -11,7 +12,8 @@ from liaison_kit import listing
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.listing.asked import ListQuery
-from liaison_kit.records.search import needles, patterns
+from liaison_kit.listing.searching import HOW
+from liaison_kit.records.search import fold, needles, patterns
 from liaison_kit.testing import about, at_work, call, principal, statements
 from liaison_sdk.contracts.contacts import Email, NewCompany, NewContact, PhoneNumber
 
@@ -160,6 +162,39 @@ def test_a_kind_costs_one_statement(contacts_db: Database, someone: Context) -> 
         found(contacts_db, whoever(someone), "acme", limit=20)
 
     assert len(seen) == 2, seen
+
+
+NAMES = [" ".join(words) for words in itertools.permutations(("Élan", "Élans", "An", "Mélange"), 2)]
+WORDS = ["elan", "élans", "an", "AN ÉLAN", "mel", "lan", "é", "ange elan", "Mélange"]
+
+
+@pytest.fixture(scope="module")
+def named(contacts_db: Database) -> Context:
+    """A tenant with companies whose names are much alike."""
+    who = about()
+    for name in [*NAMES, "Élan", "An", "Mélange"]:
+        company(contacts_db, who, name)
+    return who
+
+
+@pytest.mark.parametrize("asked", WORDS)
+def test_how_a_record_was_found_is_what_its_title_shows(
+    contacts_db: Database, named: Context, asked: str
+) -> None:
+    groups = found(contacts_db, whoever(named), asked, ["companies"], 50)
+    items = groups.get("companies", {"items": []})["items"]
+
+    def how(title: str) -> str:
+        title, whole = fold(title), fold(asked)
+        if title == whole:
+            return "exact"
+        if title.startswith(whole):
+            return "begins"
+        return "word" if f" {whole}" in title else "part"
+
+    assert [item["how"] for item in items] == [how(item["title"]) for item in items]
+    ranks = [HOW.index(item["how"]) for item in items]
+    assert ranks == sorted(ranks)
 
 
 def test_what_is_looked_for_and_the_patterns_are_two_ways_to_say_it() -> None:
