@@ -93,7 +93,8 @@ def _opened(hint: Any, value: Any) -> Any:
 def _of_several(hints: Sequence[Any], value: Any) -> Any:
     """The value as the type among these that it is of."""
     for hint in hints:
-        known = typing.get_origin(hint) or hint
+        plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+        known = typing.get_origin(plain) or plain
         if isinstance(known, type) and isinstance(value, known):
             return _opened(hint, value)
     wanted = " or ".join(getattr(hint, "__name__", str(hint)) for hint in hints)
@@ -154,11 +155,30 @@ class Hooks:
 
     def ask(self, hook: str, **facts: Any) -> list[Any]:
         """Every plugin's answer that is one, in the order of registration."""
-        answers: list[Any] = []
+        return [answer for _, answer in self._answers(hook, None, facts)]
+
+    def ask_each(self, hook: str, **facts: Any) -> list[tuple[str, Any]]:
+        """The same, each with the plugin whose answer it is."""
+        return self._answers(hook, None, facts)
+
+    def ask_one(self, plugin: str, hook: str, **facts: Any) -> Any:
+        """What this plugin answers, if anything."""
+        return next((answer for _, answer in self._answers(hook, plugin, facts)), None)
+
+    def refuse(self, hook: str, plugin: str, why: str) -> None:
+        """Name a plugin whose answer makes no sense here; it counts as that plugin's failure."""
+        self._failed(hook, plugin, "bad answer", why)
+
+    def _answers(
+        self, hook: str, only: str | None, facts: Mapping[str, Any]
+    ) -> list[tuple[str, Any]]:
+        answers: list[tuple[str, Any]] = []
         # The first time it takes a while, which is no plugin's fault.
         _adapter(_declared(hook))
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             name = implementation.plugin_name
+            if only not in (None, name):
+                continue
             if self._resting.get(name, 0.0) > time.monotonic():
                 continue
             others = [p for n, p in self._manager.list_name_plugin() if n != name and p]
@@ -166,7 +186,8 @@ class Hooks:
             try:
                 with self._within_time():
                     # Read to the end here: what is lazy may raise or hang later.
-                    answers += [checked(hook, a) for a in caller(**facts) if a is not None]
+                    found = [checked(hook, a) for a in caller(**facts) if a is not None]
+                    answers += [(name, answer) for answer in found]
                 self._strikes.pop(name, None)
             except _Overdue:
                 self._failed(hook, name, "timeout", f"over {self._timeout_s} s")

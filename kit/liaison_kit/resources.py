@@ -20,7 +20,8 @@ from uuid import UUID
 from pydantic import BaseModel, StringConstraints, create_model
 from sqlalchemy.orm import Session
 
-from liaison_kit import boards, listing, records
+from liaison_kit import additions, boards, listing, records
+from liaison_kit.additions import DrawnPanel, FilledForm
 from liaison_kit.boards import Board
 from liaison_kit.bulk import api as bulk
 from liaison_kit.calls.operations import delete, get, patch, post
@@ -93,6 +94,10 @@ class Resource:
             yield back(self._restore(tells))
         yield post(f"{path}/exports", allow=f"{name}:export")(self._export())
         yield post(f"{path}/bulk", allow=write)(self._bulk())
+        yield get(f"{one}/panels/{{panel}}", allow=read, problems=[404])(self._panel())
+        yield post(f"{one}/actions/{{action}}", allow=write, status=200, problems=[404, 409])(
+            self._act()
+        )
         if self.all_boards:
             board = f"{path}/board"
             yield get(board, allow=read, record=self.kind)(self._board())
@@ -199,6 +204,33 @@ class Resource:
         said = f"Do the same to many {name}, each by its own rules.\n\n"
         said += "What became of them is at `/bulk/{id}`, and `/bulk/{id}/undo` takes it back."
         return _named(operation, f"change_many_{name}", said)
+
+    def _panel(self) -> Callable[..., Any]:
+        kind = self.kind
+
+        def operation(service: Any, session: Session, id: UUID, panel: str) -> DrawnPanel:
+            return additions.draw(service, session, kind, id, panel)
+
+        said = f"What a plugin's panel shows beside {_a(self.one)}."
+        return _named(operation, f"draw_{self.one}_panel", said)
+
+    def _act(self) -> Callable[..., Any]:
+        kind, rules, shape = self.kind, self.rules, self.kind.shape
+
+        def operation(
+            service: Any,
+            session: Session,
+            id: UUID,
+            action: str,
+            filled: FilledForm,
+            version: Version,
+        ) -> Raw[shape]:  # type: ignore[valid-type]
+            custom = additions.changes_by(service, session, kind, id, action, filled)
+            changes = self.changes(custom=dict(custom))
+            return Raw(*records.answer(session, kind, rules.change(session, id, version, changes)))
+
+        said = f"Do what a plugin's action does with {_a(self.one)}."
+        return _named(operation, f"act_on_{self.one}", said)
 
     def bring_back(self, session: Session, id: UUID, told: Told | None) -> None:
         """Restore a deleted record, and have it told to who keeps copies."""

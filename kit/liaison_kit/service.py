@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from sqlalchemy.orm import Session
 
+from liaison_kit import additions
+from liaison_kit.additions import Added
 from liaison_kit.bulk.api import BulkOperations
 from liaison_kit.calls.announcing import Announcer
 from liaison_kit.calls.answering import answer
@@ -23,6 +25,7 @@ from liaison_kit.exports.api import ExportOperations
 from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
+from liaison_kit.listing.mine import Mine
 from liaison_kit.notifications import NotificationKind
 from liaison_kit.notifications import check as check_kinds
 from liaison_kit.plugins import Hooks
@@ -47,9 +50,9 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     records, `tidies` are the database's functions that clear up every minute, `tidies_after` those
     that take for how many days something is kept, each with the setting that tells (0: for good),
     `permissions` what roles may grant, `notification_kinds` what it tells people, `menu` its
-    entries in the workspace, `live` which event tells that which record changed; one that says
-    `"to": "owner"` is for the screens of the user whom the event names as owner, and of nobody
-    else.
+    entries in the workspace, `mine` the lists that its home shows, `live` which event tells that
+    which record changed; one that says `"to": "owner"` is for the screens of the user whom the
+    event names as owner, and of nobody else.
     """
 
     name: ClassVar[str]
@@ -65,12 +68,14 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
     tidies_after: ClassVar[Mapping[str, str]] = {}
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    mine: ClassVar[Sequence[Mine]] = ()
     live: ClassVar[Sequence[Mapping[str, str]]] = ()
 
     db: ClassVar[Database]
     keys: ClassVar[Keyring]
     principals: ClassVar[Principals]
     hooks: ClassVar[Hooks]
+    added: ClassVar[Added] = Added()
     job_methods: ClassVar[Mapping[str, Callable[..., None]]] = {}
     timer_handlers: ClassVar[Mapping[str, TimerHandler]] = {}
 
@@ -116,6 +121,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
         cls.db.keys = cls.keys
         cls.hooks = Hooks(cls.name, settings.hook_timeout_s)
         cls.hooks.load()
+        cls.added = additions.gather(cls.name, cls.hooks, [each.kind for each in cls.resources])
 
     @classmethod
     def records_of(cls, operation: str) -> list[str]:

@@ -91,6 +91,11 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         default=10.0, description="How long the gateway waits for a module's answer, in seconds."
     )
+    search_within_s: float = Field(
+        default=1.5,
+        gt=0,
+        description="How long a search over all modules waits for the slowest of them, in seconds.",
+    )
     hung_after_s: float = Field(
         default=2.0,
         description="After how long without a sign of life a module's process counts as hung.",

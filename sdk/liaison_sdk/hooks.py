@@ -8,13 +8,13 @@ what the hook declares is dropped, and counted as the plugin's failure.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import pluggy
 from pydantic import Field, StringConstraints
 
-from liaison_sdk.types import WITHOUT_NUL
+from liaison_sdk.types import WITHOUT_NUL, Code
 
 _spec = pluggy.HookspecMarker("liaison")
 hook = pluggy.HookimplMarker("liaison")
@@ -23,6 +23,132 @@ hook = pluggy.HookimplMarker("liaison")
 
 Reason = Annotated[str, StringConstraints(max_length=1000, pattern=WITHOUT_NUL)]
 """Why a plugin thinks so, for a reader."""
+
+
+# --- what any service's screens may be given ---------------------------------------------------
+
+Phrase = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
+]
+"""A few words on a screen."""
+
+FieldKind = Literal["text", "number", "date", "boolean", "choice"]
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What people read, in each language that Liaison speaks; none may be left out."""
+
+    en: Phrase
+    fr: Phrase
+
+
+@dataclass(frozen=True, slots=True)
+class AddedField:
+    """A field that records of a kind get: kept with them under `custom`, as a tenant's own are.
+
+    Its name begins with the plugin's and an underscore, so that no two fields have one name. A
+    `choice` has choices.
+    """
+
+    record: Code
+    name: Code
+    label: Said
+    kind: FieldKind
+    section: Said | None = None
+    choices: tuple[Phrase, ...] = ()
+    personal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Something that is shown beside a record; what it shows is asked for when it is opened."""
+
+    record: Code
+    name: Code
+    label: Said
+    icon: Code
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """What is asked of whoever starts an action."""
+
+    name: Code
+    label: Said
+    kind: FieldKind
+    required: bool = True
+    choices: tuple[Phrase, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that can be done with a record, once its form is filled in where it has one."""
+
+    record: Code
+    name: Code
+    label: Said
+    icon: Code
+    form: tuple[FormField, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """All that a plugin adds to the screens of a service."""
+
+    fields: tuple[AddedField, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    actions: tuple[Action, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFacts:
+    """A record as the person who looks at it sees it: its kind, and its fields as the API has them.
+
+    Its added fields are in `values["custom"]`.
+    """
+
+    record: str
+    id: UUID
+    values: Mapping[str, object]
+
+
+Link = Annotated[str, StringConstraints(max_length=1000, pattern=r"^https://[^\s\x00]+$")]
+Tone = Literal["gray", "blue", "violet", "orange", "green", "red", "yellow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a panel: what it is called and its value, with a link where there is more."""
+
+    label: Said
+    value: Reason
+    tone: Tone = "gray"
+    link: Link | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a panel shows: lines, and a sentence where there is something to say."""
+
+    rows: tuple[Row, ...] = ()
+    note: Said | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an action changes of its record: fields of the plugin's own, by their names."""
+
+    fields: Mapping[Code, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why an action is not done: what is wrong with which field of its form."""
+
+    errors: Mapping[Code, Said]
 
 
 # --- contacts ----------------------------------------------------------------------------------
@@ -54,6 +180,23 @@ class Match:
 @_spec
 def contacts_score_match(new: PersonFacts, existing: PersonFacts) -> Match | None:
     """How alike are a person who is being created and one who exists?"""
+
+
+@_spec
+def contacts_additions() -> Additions | None:
+    """What do the screens of people and companies get: fields, panels, actions? Asked once."""
+
+
+@_spec
+def contacts_draw_panel(panel: str, record: RecordFacts) -> Drawn | None:
+    """What does a panel of this plugin show beside this person or company?"""
+
+
+@_spec
+def contacts_do_action(
+    action: str, record: RecordFacts, form: Mapping[str, Value]
+) -> Done | Refused | None:
+    """What does an action of this plugin change of this person or company?"""
 
 
 # --- sales -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import psycopg2.errors
 import pytest
-from tests.system import SERVICES, Api, System, Tenant, installed_services, run
+from tests.system import SERVICES, Api, System, Tenant, installed_services, run, wait_for
 
 EVENT_TABLES = {"outbox", "inbox", "failed_events"}
 """The kit's own: they serve every tenant, and what shows them to people filters by tenant."""
@@ -275,6 +275,32 @@ def test_a_reference_to_another_tenants_record_is_refused_like_one_to_nothing(
         assert any(error["path"].startswith(field) for error in answer.json()["errors"])
         told.append(answer.text.replace(id, "").replace(answer.json()["trace_id"], ""))
     assert told[0] == told[1]
+
+
+def test_a_search_over_all_modules_finds_nothing_of_another_tenant(api: Api, other: Tenant) -> None:
+    wait_for("all modules answer", lambda: other.api.see("/search", q="geheim")["missing"] == [])
+
+    found = {group["record"] for group in other.api.see("/search", q="geheim")["groups"]}
+    assert {"contacts", "companies", "opportunities"} <= found
+    assert api.see("/search", q="geheim")["groups"] == []
+
+
+def test_who_looks_at_a_record_of_another_tenant_is_told_like_of_one_that_never_was(
+    api: Api, other: Tenant
+) -> None:
+    for record, id in _ids_of(other).items():
+        told = []
+        for one in (id, str(uuid4())):
+            look = {"screen": "s", "record": record, "id": one}
+            for answer in (
+                api.post("/looking", json=look),
+                api.get("/looking", params={"record": record, "id": one}),
+            ):
+                assert answer.status_code == 404, answer.text
+                told.append(_without_ids(answer.json()))
+        assert told[0] == told[1] == told[2] == told[3]
+        look = {"screen": "s", "record": record, "id": id}
+        assert other.api.post("/looking", json=look).status_code == 200
 
 
 def test_lists_and_searches_never_show_another_tenants_rows(api: Api, other: Tenant) -> None:

@@ -130,6 +130,50 @@ def test_a_list_a_count_and_a_search_show_what_the_rule_lets_through(
 
 
 @everybody
+def test_a_search_over_all_modules_shows_what_the_rule_lets_through(
+    world: World, who: Somebody
+) -> None:
+    for kind in KINDS:
+        for record in _all_of(world, kind):
+            word = record["word"]
+            found = wait_for("all modules answer", lambda word=word: _searched(who, word))
+            shown = {item["id"] for group in found["groups"] for item in group["items"]}
+            seen = world.sees(who, kind, record["owner_id"])
+            assert (record["id"] in shown) == seen, kind
+            assert not world.told(who, json.dumps(found)), found
+    # A record that may be seen names none that may not beside it.
+    for pointing in who.pointing.values():
+        found = wait_for("all modules answer", lambda p=pointing: _searched(who, p["word"]))
+        assert not world.told(who, json.dumps(found)), found
+
+
+def _searched(who: Somebody, word: str) -> dict[str, Any] | None:
+    """What somebody finds, unless a module was too slow: then it is no answer to judge by."""
+    found = who.api.see("/search", q=word, limit=20)
+    return None if found["missing"] else found
+
+
+@everybody
+def test_who_looks_at_a_record_is_told_to_who_may_read_it(world: World, who: Somebody) -> None:
+    for kind in KINDS:
+        for (of, _), record in world.records.items():
+            if of != kind:
+                continue
+            look = {"screen": "s", "record": kind, "id": record["id"]}
+            assert world.admin.post("/looking", json=look).status_code == 200
+
+            said = who.api.post("/looking", json={**look, "screen": "theirs"})
+            asked = who.api.get("/looking", params={"record": kind, "id": record["id"]})
+
+            seen = world.sees(who, kind, record["owner_id"])
+            wanted = (200, 200) if seen else (404, 404)
+            assert (said.status_code, asked.status_code) == wanted, kind
+            if seen:
+                assert len(asked.json()["faces"]) >= 1
+            who.api.post("/looking", json={"screen": "theirs", "record": None, "id": None})
+
+
+@everybody
 def test_nothing_that_can_be_read_names_a_record_that_is_hidden(
     world: World, who: Somebody
 ) -> None:

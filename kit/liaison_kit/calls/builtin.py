@@ -17,6 +17,7 @@ from liaison_kit.events.parking import ParkedEvent
 from liaison_kit.events.resend import Told
 from liaison_kit.jobs import Job, JobRow, Run, job
 from liaison_kit.listing.asked import Page
+from liaison_kit.listing.searching import Groups, SearchAsked, search
 from liaison_kit.records import custom, files, trash
 from liaison_kit.records.custom import CustomFieldShape, NewCustomField
 from liaison_kit.records.history import Change
@@ -26,6 +27,7 @@ from liaison_kit.timers import standing
 from liaison_kit.timers.timer import TimerHandler
 from liaison_sdk.contracts.identity import TenantSaved
 from liaison_sdk.errors import BadRequest, InvalidInput, NotFound
+from liaison_sdk.types import Closed
 
 if TYPE_CHECKING:
     from liaison_kit.database.database import Database
@@ -34,6 +36,13 @@ if TYPE_CHECKING:
 
 OPERATE = "operations:manage"
 Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+class OneRecord(Closed):
+    """A record, by its kind and id."""
+
+    record: str
+    id: UUID
 
 
 class CommonOperations:
@@ -129,6 +138,28 @@ class CommonOperations:
                 shown.append(and_(about == found.record, theirs))
         return or_(*shown)
 
+    # --- what gateways ask -----------------------------------------------------------------------
+
+    @internal(reads=True)
+    def search_records(self, session: Session, principal: Principal, asked: SearchAsked) -> Groups:
+        """What somebody means by a few words, of those of these kinds that they may read."""
+        kinds = [
+            kind
+            for kind in self.records
+            if kind.name in asked.records
+            and kind.search is not None
+            and principal.may(kind.permission)
+        ]
+        return search(session, kinds, asked)
+
+    @internal(reads=True)
+    def may_read(self, session: Session, principal: Principal, asked: OneRecord) -> None:
+        """Whether somebody may read a record: the answer is nothing, or that there is none."""
+        kind = self.record(asked.record)
+        principal.demand(kind.permission)
+        if listing.read(session, kind, asked.id) is None:
+            raise NotFound(f"There is no such record in {kind.name}")
+
     # --- custom fields ---------------------------------------------------------------------------
 
     @get("/custom-fields", allow="custom_fields:read", shared="record")
@@ -157,7 +188,7 @@ class CommonOperations:
     ) -> Raw[Page[Change]]:
         """What was changed in a record: who, when, before and after; latest first."""
         kind = self.record(record)
-        principal.demand(f"{kind.name}:read")
+        principal.demand(kind.permission)
         if listing.read(session, kind, id) is None and not trash.is_in_trash(session, kind, id):
             raise NotFound(f"There is no such record in {kind.name}")
         return Raw(records.history(session, kind, id))
@@ -175,7 +206,7 @@ class CommonOperations:
     ) -> Page[InTrash]:
         """What was deleted of a kind of record and can be restored still, latest first."""
         kind = self.record(record)
-        principal.demand(f"{kind.name}:read")
+        principal.demand(kind.permission)
         items, after = trash.trash(session, kind, limit, cursor)
         return Page[InTrash](items=items, next=None if after is None else str(after))
 

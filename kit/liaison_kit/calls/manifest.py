@@ -10,10 +10,15 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from liaison_kit.additions import Added, label
 from liaison_kit.boards import BoardShape
 from liaison_kit.calls.operations import Operation
 from liaison_kit.conditions.schema import schemas as condition_schemas
-from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, WHERE, Page
+from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, ME, WHERE, Page
+from liaison_kit.listing.mine import Mine
+from liaison_kit.records import custom
+from liaison_kit.records.custom import CONDITION_KINDS, PluginField
+from liaison_kit.records.operators import operators_of
 from liaison_kit.records.recordtype import FieldInfo, RecordType
 from liaison_kit.records.values import TEXT_LENGTH
 
@@ -72,7 +77,7 @@ def _manifest(service: type[Any]) -> dict[str, Any]:
         "operations": described,
         "pages": pages,
         "schemas": schemas.components,
-        "records": [_record(kind) for kind in service.records],
+        "records": [_record(kind, service.added) for kind in service.records],
         "permissions": [
             {"name": name, "label": label.model_dump()}
             for name, label in service.permissions.items()
@@ -88,6 +93,7 @@ def _manifest(service: type[Any]) -> dict[str, Any]:
             for kind in service.notification_kinds
         ],
         "menu": list(service.menu),
+        "mine": [_mine(each) for each in service.mine],
         "events": list(service.live),
     }
 
@@ -134,6 +140,11 @@ def _offered(service: type[Any], operation: Operation) -> bool:
         return bool(service.importables)
     if operation.path.startswith(("/exports", "/bulk")):
         return bool(service.resources)
+    record = operation.path.split("/")[1] if operation.path else ""
+    if operation.path.endswith("/panels/{panel}"):
+        return any(service.added.panels_of(record))
+    if operation.path.endswith("/actions/{action}"):
+        return any(service.added.actions_of(record))
     if operation.shared != "record":
         return True
     return bool(service.records_of(operation.name))
@@ -289,6 +300,8 @@ def _field_filters(name: str, info: FieldInfo) -> list[dict[str, Any]]:
     schema: dict[str, Any] = _FILTER_SCHEMAS.get(info.kind, _TEXT)
     if info.choices:
         schema = {"type": "string", "enum": list(info.choices)}
+    if info.user:
+        schema = {"anyOf": [schema, {"const": ME}]}
     params = [_query(name, schema, info.label.en)]
     if info.kind in _ORDERED:
         params += [_query(f"{name}[{op}]", schema, "") for op in ("gt", "gte", "lt", "lte")]
@@ -310,10 +323,26 @@ def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any
     return {"name": name, "schema": schema, "required": False, "description": description}
 
 
-def _record(kind: RecordType) -> dict[str, Any]:
+def _mine(mine: Mine) -> dict[str, Any]:
+    return {
+        "name": mine.name,
+        "label": mine.label.model_dump(),
+        "record": mine.kind.name,
+        "path": f"/{mine.kind.name}",
+        "query": dict(mine.query),
+        "permission": mine.kind.permission,
+    }
+
+
+def _record(kind: RecordType, added: Added) -> dict[str, Any]:
+    at = f"/{kind.name}/{{id}}"
     return {
         "name": kind.name,
         "label": kind.label.model_dump(),
+        "permission": kind.permission,
+        "title": list(kind.title),
+        "subtitle": list(kind.subtitle),
+        "searchable": kind.search is not None,
         "fields": [
             {
                 "name": info.name,
@@ -327,7 +356,61 @@ def _record(kind: RecordType) -> dict[str, Any]:
                 "choices": list(info.choices),
                 "choice_labels": {n: said.model_dump() for n, said in info.choice_labels.items()},
                 "operators": list(info.operators),
+                "user": info.user,
             }
             for info in kind.fields.values()
+        ]
+        + [_plugin_field(each) for each in custom.of_plugins(kind.name)],
+        "panels": [
+            {
+                "name": key,
+                "from": plugin,
+                "label": label(panel.label).model_dump(),
+                "icon": panel.icon,
+                "endpoint": f"{at}/panels/{key}",
+            }
+            for key, plugin, panel in added.panels_of(kind.name)
         ],
+        "actions": [
+            {
+                "name": key,
+                "from": plugin,
+                "label": label(action.label).model_dump(),
+                "icon": action.icon,
+                "endpoint": f"{at}/actions/{key}",
+                "permission": f"{kind.name}:write",
+                "form": [
+                    {
+                        "name": asked.name,
+                        "label": label(asked.label).model_dump(),
+                        "type": CONDITION_KINDS[asked.kind],
+                        "required": asked.required,
+                        "choices": list(asked.choices),
+                    }
+                    for asked in action.form
+                ],
+            }
+            for key, plugin, action in added.actions_of(kind.name)
+        ],
+    }
+
+
+def _plugin_field(added: PluginField) -> dict[str, Any]:
+    """A plugin's field, as the fields of the record are told."""
+    kind = CONDITION_KINDS[added.kind]
+    return {
+        "name": f"custom.{added.name}",
+        "type": kind,
+        "label": added.label.model_dump(),
+        "personal": added.personal,
+        "searchable": False,
+        "filterable": True,
+        "sortable": False,
+        "required": False,
+        "choices": list(added.choices),
+        "choice_labels": {},
+        "operators": list(operators_of(kind, bool(added.choices))),
+        "user": False,
+        "from": added.plugin,
+        "section": None if added.section is None else added.section.model_dump(),
     }

@@ -165,15 +165,16 @@ patch = _binding("PATCH")
 delete = _binding("DELETE")
 
 
-def internal(*, public: bool = False) -> Callable[[F], F]:
+def internal(*, public: bool = False, reads: bool = False) -> Callable[[F], F]:
     """An operation for other parts of Liaison only: it has no HTTP binding.
 
-    `public` ones need nobody who is signed in: those that find out who is.
+    `public` ones need nobody who is signed in: those that find out who is. One that `reads` changes
+    nothing.
     """
 
     def declare(function: F) -> F:
         function.operation = Operation(  # type: ignore[attr-defined]
-            function, None, "", allow=None, internal=True, public=public, reads=False
+            function, None, "", allow=None, internal=True, public=public, reads=reads
         )
         return function
 

@@ -17,6 +17,9 @@ T = TypeVar("T")
 EXCHANGE = "nameko-rpc"
 MANIFESTS = "liaison.manifests"
 DISCOVERY = "liaison.discovery"
+ONLOOKERS = "liaison.onlookers"
+"""Where gateways tell each other who looks at which record."""
+
 WHOLE = b"whole"
 """What a gateway sends that wants to hear whole manifests; anything else asks for a word."""
 

@@ -196,7 +196,7 @@ def _at(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _as_field(row: custom.CustomField) -> FieldInfo:
+def _as_field(row: custom.Known) -> FieldInfo:
     """A tenant's own field like any other."""
     kind = custom.CONDITION_KINDS[row.kind]
     return FieldInfo(

@@ -194,7 +194,7 @@ def _currency_of(money: ImportField) -> ImportField:
     return ImportField(f"{money.name}_currency", label, "currency")
 
 
-def _custom_field(row: custom.CustomField) -> ImportField:
+def _custom_field(row: custom.Known) -> ImportField:
     kinds = {"number": "decimal"}
     return ImportField(
         name=f"custom.{row.name}",

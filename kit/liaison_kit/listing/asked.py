@@ -35,6 +35,9 @@ PAGING = {"sort", "limit", "cursor", "count"}
 WHERE = "where"
 """The parameter that takes a condition, as JSON."""
 
+ME = "me"
+"""Who asks, for the filters by a field that holds a user."""
+
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -185,6 +188,10 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
         raise InvalidInput.field(name, "unknown_parameter", f"There is no parameter {name}")
     if operator == "null":
         return Filter(field, operator, boolean(name, raw))
+    if info.user and ME in values:
+        me = str(_me(session, name))
+        values = [me if value == ME else value for value in values]
+        raw = values[0]
     if operator == "in":
         return Filter(field, operator, [convert(info, name, value) for value in values])
     if info.kind == "list":
@@ -192,6 +199,13 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
             raise InvalidInput.field(name, "operator", f"{field} has no operator {operator}")
         return Filter(field, operator, [raw])
     return Filter(field, operator, convert(info, name, raw))
+
+
+def _me(session: Session, name: str) -> UUID:
+    user = context(session).user
+    if user is None:
+        raise InvalidInput.field(name, "nobody_asks", f"Nobody asks, so {name} can't be {ME}")
+    return user
 
 
 def _checked_values(name: str, field: str, operator: str, values: list[str]) -> tuple[str, ...]:

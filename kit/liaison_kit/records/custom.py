@@ -3,10 +3,11 @@
 import datetime as dt
 import operator as operators
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import BaseModel, Field
 from sqlalchemy import (
@@ -73,6 +74,49 @@ class CustomField(TenantRow, Base):
     created_at: Mapped[dt.datetime]
 
 
+@dataclass(frozen=True, slots=True)
+class PluginField:
+    """A field that a plugin has added to a kind of record, of every tenant."""
+
+    record: str
+    name: str
+    kind: str
+    label: Label
+    choices: list[str]
+    personal: bool
+    plugin: str
+    section: Label | None
+    required: bool = False
+
+    @property
+    def id(self) -> UUID:
+        """The same for ever, since it has no row."""
+        return uuid5(_PLUGINS, f"{self.record}.{self.name}")
+
+    @property
+    def label_en(self) -> str:
+        return self.label.en
+
+    @property
+    def label_fr(self) -> str:
+        return self.label.fr
+
+
+Known = CustomField | PluginField
+_PLUGINS = UUID("6c9a2f0e-5d0b-4b7e-9a53-0f6f5a1d8c11")
+_of_plugins: dict[str, tuple[PluginField, ...]] = {}
+
+
+def add(record: str, added: Sequence[PluginField]) -> None:
+    """From now on records of this kind have these fields of plugins, and no others."""
+    _of_plugins[record] = tuple(added)
+
+
+def of_plugins(record: str) -> tuple[PluginField, ...]:
+    """The fields that plugins have added to a kind of record."""
+    return _of_plugins.get(record, ())
+
+
 class NewCustomField(Closed):
     """A field to add to a kind of record."""
 
@@ -85,7 +129,7 @@ class NewCustomField(Closed):
 
 
 class CustomFieldShape(BaseModel):
-    """A field that the tenant has added."""
+    """A field that the tenant has added, or a plugin."""
 
     id: UUID
     record: str
@@ -96,9 +140,10 @@ class CustomFieldShape(BaseModel):
     required: bool
     personal: bool
     operators: list[str] = Field(description="What a condition may ask of it.")
+    plugin: str | None = Field(default=None, description="The plugin that it comes from.")
 
 
-def shape(row: CustomField) -> CustomFieldShape:
+def shape(row: Known) -> CustomFieldShape:
     """The field as readers get it."""
     return CustomFieldShape(
         id=row.id,
@@ -110,6 +155,7 @@ def shape(row: CustomField) -> CustomFieldShape:
         required=row.required,
         personal=row.personal,
         operators=list(operators_of(CONDITION_KINDS[row.kind], bool(row.choices))),
+        plugin=row.plugin if isinstance(row, PluginField) else None,
     )
 
 
@@ -119,6 +165,8 @@ def define(session: Session, record: str, new: NewCustomField) -> CustomFieldSha
         raise InvalidInput.field("choices", "missing", "A choice needs at least one choice")
     if new.kind != "choice" and new.choices:
         raise InvalidInput.field("choices", "unexpected", f"A {new.kind} field has no choices")
+    if any(new.name == added.name for added in of_plugins(record)):
+        raise Conflict(f"{record} has a field {new.name} already")
     row = CustomField(
         tenant_id=context(session).tenant,
         record=record,
@@ -139,12 +187,15 @@ def define(session: Session, record: str, new: NewCustomField) -> CustomFieldSha
     return shape(row)
 
 
-def fields(session: Session, record: str | None = None) -> list[CustomField]:
-    """The tenant's fields of a kind of record, oldest first."""
-    wanted = select(CustomField).order_by(CustomField.id)
-    if record is not None:
-        wanted = wanted.where(CustomField.record == record)
-    return list(session.scalars(wanted))
+def fields(session: Session, record: str) -> list[Known]:
+    """The tenant's fields of a kind of record, oldest first, and after them those of plugins.
+
+    One that the tenant had before a plugin came with its name stays the tenant's.
+    """
+    wanted = select(CustomField).where(CustomField.record == record).order_by(CustomField.id)
+    own = list(session.scalars(wanted))
+    taken = {row.name for row in own}
+    return [*own, *(added for added in of_plugins(record) if added.name not in taken)]
 
 
 REMEMBERED_S = 5.0
@@ -193,7 +244,7 @@ def check(
             checked[name] = None
         else:
             try:
-                checked[name] = _checked(found, value)
+                checked[name] = as_stored(found, value)
             except ValueError as error:
                 errors.append(FieldError(f"custom.{name}", found.kind, str(error)))
     for name, found in known.items():
@@ -204,7 +255,8 @@ def check(
     return checked
 
 
-def _checked(found: CustomField, value: Any) -> Any:
+def as_stored(found: Known, value: Any) -> Any:
+    """A value as the field holds it; ValueError says what it is instead."""
     match found.kind:
         case "boolean" if isinstance(value, bool):
             return value

@@ -53,13 +53,16 @@ _KINDS: dict[Any, FieldKind] = {
     Money: "money",
 }
 
+_SIGNED = frozenset({"created_by", "updated_by"})
+
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
     """A field as lists, conditions, screens and the manifest know it.
 
     `operators` are what a condition may ask of it. A list of objects is asked for their `part`, as
-    e-mails for their addresses: a text, of which one at least has to be so.
+    e-mails for their addresses: a text, of which one at least has to be so. One that holds a `user`
+    takes `me` in lists.
     """
 
     name: str
@@ -74,6 +77,7 @@ class FieldInfo:
     choice_labels: Mapping[str, Label] = field(default_factory=dict)
     operators: tuple[str, ...] = ()
     part: str = ""
+    user: bool = False
 
 
 @dataclass(eq=False)
@@ -88,7 +92,9 @@ class RecordType:
     caller may not see finds what a filter by none would. `derived` are the columns that follow from
     others: history does not tell of them. `history` is where its history is read: a view, where
     some of it tells of others' records. What is `restorable` goes to the trash when it is deleted,
-    and with it the rows of the tables in `follows` whose column there names it.
+    and with it the rows of the tables in `follows` whose column there names it. `title` are the
+    fields that people know a record by, `subtitle` those that tell it from its like; a search text
+    begins with the title.
     """
 
     name: str
@@ -109,6 +115,20 @@ class RecordType:
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)
     default_sort: str = "-updated_at"
+    title: tuple[str, ...] = ()
+    subtitle: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (*self.title, *self.subtitle):
+            if name not in self.shape.model_fields or self.fields[name].kind != "text":
+                raise ValueError(f"{self.name} has no text {name} to be known by")
+        if self.search is not None and not self.title:
+            raise ValueError(f"{self.name} can be searched: say what the title of a record is")
+
+    @property
+    def permission(self) -> str:
+        """What a role has to grant to whoever reads these records."""
+        return f"{self.name}:read"
 
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:
@@ -139,6 +159,7 @@ class RecordType:
             if asked or part
             else (),
             part=part,
+            user=name in _SIGNED or (self.owner is not None and self.owner.key == name),
         )
 
     def expression(self, name: str) -> ColumnElement[Any]:

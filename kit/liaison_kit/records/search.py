@@ -30,20 +30,27 @@ def digits(text: str) -> str:
     return bare if bare.isdecimal() and bare.isascii() else _NOT_DIGIT.sub("", text)
 
 
-def patterns(query: str) -> list[str]:
-    """LIKE patterns that must all match; a phone number is one pattern, however it is spaced.
+def needles(query: str) -> list[str]:
+    """What must all be in a search text; a phone number is one, however it is spaced.
 
-    One- and two-letter words match beginnings of words only: anything else would match everything.
+    One- and two-letter words are looked for at the beginning of words only: anything else would be
+    found everywhere.
     """
     if _PHONE.match(query.strip()):
         number = digits(query)
         # 06 12… is +33 6 12… at home: the national prefix is not part of the stored number.
         number = number.removeprefix("00") if number.startswith("00") else number.removeprefix("0")
         if len(number) >= 3:
-            return [f"%{number}%"]
+            return [number]
     words = fold(query).replace("\x00", "").split()[:8]
-    return [f"%{_escape(w)}%" if len(w) > 2 else f"% {_escape(w)}%" for w in words]
+    return [word if len(word) > 2 else f" {word}" for word in words]
 
 
-def _escape(word: str) -> str:
-    return word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def patterns(query: str) -> list[str]:
+    """LIKE patterns that must all match."""
+    return [f"%{escaped(needle)}%" for needle in needles(query)]
+
+
+def escaped(text: str) -> str:
+    """The text as LIKE takes it for what it is."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -18,6 +18,7 @@ from typing import Any
 from liaison_kit.database.migrations import services
 
 CALLS, ANNOUNCEMENTS, DISCOVERY = "nameko-rpc", "liaison.manifests", "liaison.discovery"
+ONLOOKERS = "liaison.onlookers"
 GATEWAY = "gateway"
 VHOST = "/"
 
@@ -75,6 +76,7 @@ def definitions(needs: Sequence[Needs], passwords: dict[str, str], admin: str) -
             _exchange(CALLS, "topic"),
             _exchange(ANNOUNCEMENTS, "fanout"),
             _exchange(DISCOVERY, "fanout"),
+            _exchange(ONLOOKERS, "fanout"),
             *(_exchange(f"{source}.events", "topic") for source in sorted(sources)),
         ],
     }
@@ -85,8 +87,8 @@ def _gateways_right() -> dict[str, str]:
     return _right(
         GATEWAY,
         configure=_any([queues]),
-        write=_any([queues, CALLS, DISCOVERY]),
-        read=_any([queues, ANNOUNCEMENTS, r"[a-z_]+\.events"]),
+        write=_any([queues, CALLS, DISCOVERY, ONLOOKERS]),
+        read=_any([queues, ANNOUNCEMENTS, ONLOOKERS, r"[a-z_]+\.events"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Signatures on what is told: events and announcements, signed by the service that tells them.
+"""Signatures on what is told: events, announcements and onlookers, signed by whoever tells them.
 
 A signature is the last member of a JSON object and covers every byte before it, so it stays with
 the text wherever that is kept: in a queue, in the parking lot. It does not expire; whoever receives
@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidSignature
 
 from liaison_kit.trust.keys import Keyring, UnknownKey
 
-Purpose = Literal["event", "announcement"]
+Purpose = Literal["event", "announcement", "onlookers"]
 
 TOGETHER = 16
 """How many texts share a signature; each carries 32 bytes for each of them."""

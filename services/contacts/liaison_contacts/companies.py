@@ -41,6 +41,8 @@ COMPANIES = RecordType(
     history="seen_history",
     restorable=True,
     follows={"notes": "about_id", "attachments": "about_id"},
+    title=("name",),
+    subtitle=("parent_name", "website"),
 )
 
 

@@ -40,6 +40,8 @@ PEOPLE = RecordType(
     history="seen_history",
     restorable=True,
     follows={"notes": "about_id", "attachments": "about_id"},
+    title=("first_name", "last_name"),
+    subtitle=("title", "company_name"),
 )
 
 

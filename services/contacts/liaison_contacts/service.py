@@ -40,6 +40,7 @@ from liaison_kit.flows import (
     following,
 )
 from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.listing.mine import Mine
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import TIDIES, Resource
@@ -119,6 +120,20 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     menu = (
         {"label": {"en": "Contacts", "fr": "Contacts"}, "path": "/contacts", "icon": "users"},
         {"label": {"en": "Companies", "fr": "Sociétés"}, "path": "/companies", "icon": "building"},
+    )
+    mine = (
+        Mine(
+            "contacts",
+            Label(en="My contacts", fr="Mes contacts"),
+            PEOPLE,
+            {"owner_id": "me", "sort": "-updated_at"},
+        ),
+        Mine(
+            "companies",
+            Label(en="My companies", fr="Mes sociétés"),
+            COMPANIES,
+            {"owner_id": "me", "sort": "-updated_at"},
+        ),
     )
     live = (
         {"type": "people_saved", "record": "contacts", "permission": "contacts:read"},

@@ -1,9 +1,12 @@
 """The gateway put together, with the few answers that are its own."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from typing import Any
+from uuid import uuid4
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -20,24 +23,27 @@ from starlette.responses import (
 from starlette.routing import Route as WebRoute
 
 from liaison_gateway import announcements
-from liaison_gateway.auth import Caller, Doorman
+from liaison_gateway.auth import Caller, Doorman, Stale
 from liaison_gateway.bus import Bus
-from liaison_gateway.door import Door
-from liaison_gateway.incoming import Incoming
+from liaison_gateway.door import LOOKING, Door
+from liaison_gateway.incoming import Incoming, read_query
 from liaison_gateway.listening import Listener
 from liaison_gateway.live import Live
+from liaison_gateway.looking import Looking
 from liaison_gateway.manifests import Registry
 from liaison_gateway.metrics import Figures
+from liaison_gateway.onlookers import Onlookers
 from liaison_gateway.openapi import Document
 from liaison_gateway.problems import MethodNotAllowed, SignInFirst, body_of, headers_of
 from liaison_gateway.routes import PREFIX
+from liaison_gateway.search import Search
 from liaison_gateway.server import make_ops_server, make_server
 from liaison_kit.pages import layout
 from liaison_kit.process.metrics import REFUSED
 from liaison_kit.settings import Settings
 from liaison_kit.telemetry import log
 from liaison_kit.trust.keys import Keyring
-from liaison_kit.trust.signatures import Forged, Purpose, UnknownKey, Verifier
+from liaison_kit.trust.signatures import Forged, Purpose, Signer, UnknownKey, Verifier
 from liaison_sdk.errors import LiaisonError
 
 LOOK_EVERY_S = 0.1
@@ -66,24 +72,31 @@ class Gateway:
             declares=settings.declare_exchanges,
         )
         self.registry = Registry(self.bus.lost, self.bus.silent, settings.hung_after_s)
-        self.live = Live(self.registry)
+        self._id = str(uuid4())
+        self._signer = Signer(self.keys)
+        self.onlookers = Onlookers()
+        self.live = Live(self.registry, self.onlookers)
         self.listener = Listener(
             settings.broker,
             on_announcement=self._heard_announcement,
             on_event=self._heard_event,
+            on_onlookers=self._heard_onlookers,
             on_nobody=self.registry.presence.nobody_at,
             on_up=self._listening,
             declares=settings.declare_exchanges,
         )
+        self.onlookers.publish = self._tell_gateways
         self.registry.on_new_service = self.listener.follow
         self.registry.presence.ask = self.listener.ask
         self.doorman = Doorman(self.bus, self.keys, settings.secret_key.get_secret_value())
         self.door = Door(settings, self.registry, self.bus, self.doorman)
+        self.search = Search(self.registry, self.bus, settings.search_within_s)
+        self.looking = Looking(self.registry, self.bus, self.onlookers)
         self.document = Document(self.registry)
         self.door.app = self._pages()
         figures = CollectorRegistry()
         figures.register(REFUSED)
-        figures.register(Figures(self.registry, self.bus, self.live, self.door))
+        figures.register(Figures(self.registry, self.bus, self.live, self.onlookers, self.door))
         self.ops = _ops_app(self, figures)
 
     @property
@@ -113,23 +126,41 @@ class Gateway:
         if service == "identity":
             stale = self.doorman.identity_changed(routing_key.partition(".")[0], body)
             if stale is not None:
+                self.onlookers.look_again(stale)
                 self.live.look_again(stale)
         self.live.heard(service, routing_key, body)
+
+    def _tell_gateways(self, message: dict[str, Any]) -> None:
+        text = json.dumps({**message, "from": self._id}).encode()
+        (signed,) = self._signer.sign("onlookers", [text])
+        self.listener.tell_gateways(signed)
+
+    def _heard_onlookers(self, body: bytes) -> None:
+        if not self._is_told_by("gateway", "onlookers", body):
+            return
+        try:
+            said = json.loads(body)
+            if said["from"] != self._id:
+                self.onlookers.heard(said)
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("unreadable word of onlookers", error=repr(error))
 
     def _listening(self) -> None:
         self.registry.connected()
         # What identity said meanwhile was not heard.
         self.doorman.forget_all()
+        self.onlookers.look_again(Stale())
         self.live.missed_some()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self.listener.kept.up:
-                try:
+            try:
+                self.onlookers.look()
+                if self.listener.kept.up:
                     self.registry.look()
-                except Exception:
-                    log.exception("looking for silent processes failed")
+            except Exception:
+                log.exception("looking for what has fallen silent failed")
 
     # ---- answers of its own
 
@@ -152,6 +183,8 @@ class Gateway:
                 WebRoute(f"{PREFIX}/menu", self._menu),
                 WebRoute(f"{PREFIX}/records", self._records),
                 WebRoute(f"{PREFIX}/notification-kinds", self._notification_kinds),
+                WebRoute(f"{PREFIX}/search", self._search),
+                WebRoute(LOOKING, self._looking, methods=["GET", "POST"]),
                 WebRoute(f"{PREFIX}/live", self._live),
                 WebRoute("/docs", _page("docs.html")),
                 WebRoute("/docs/docs.css", _page("docs.css")),
@@ -186,7 +219,13 @@ class Gateway:
             for entry in module.manifest.get("menu") or ()
             if readable.get(str(entry.get("path")), True)
         ]
-        return JSONResponse({"items": items})
+        mine = [
+            {**each, "service": name}
+            for name, module in sorted(self.registry.modules.items())
+            for each in module.manifest.get("mine") or ()
+            if caller.may(each.get("permission"))
+        ]
+        return JSONResponse({"items": items, "mine": mine})
 
     async def _records(self, request: Request) -> Response:
         await self._caller(request)
@@ -205,6 +244,21 @@ class Gateway:
             for kind in module.manifest.get("notification_kinds") or ()
         ]
         return JSONResponse({"items": items})
+
+    async def _search(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        incoming: Incoming = request.scope["liaison"]
+        incoming.query = read_query(request.scope["query_string"])
+        return JSONResponse(await self.search.find(incoming, caller))
+
+    async def _looking(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        incoming: Incoming = request.scope["liaison"]
+        if request.method == "POST":
+            body = await self.door.body(incoming, request.receive)
+            return JSONResponse(await self.looking.say(incoming, caller, body))
+        incoming.query = read_query(request.scope["query_string"])
+        return JSONResponse(await self.looking.ask(incoming, caller))
 
     def _readable_paths(self, caller: Caller) -> dict[str, bool]:
         """For each address that can be read, whether this caller may read it."""
@@ -242,6 +296,8 @@ class Gateway:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
             allow = "GET, HEAD, OPTIONS"
+            if request.url.path == LOOKING:
+                allow = "GET, HEAD, OPTIONS, POST"
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers={"Allow": allow})
             return await _problem(request, MethodNotAllowed(allow))

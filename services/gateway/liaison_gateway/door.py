@@ -79,8 +79,12 @@ ANONYMOUS = Caller(b"", None, float("inf"))
 FREE = frozenset({b"/health/live"})
 """Asked by whoever keeps the gateway running, who must not hear that somebody asked too often."""
 
-_OWN = (b"/menu", b"/records", b"/notification-kinds", b"/live")
-ASKS_WHO = frozenset({PREFIX.encode() + path for path in _OWN})
+LOOKING = PREFIX + "/looking"
+ASKS_WHO = frozenset(
+    (method, PREFIX.encode() + path)
+    for path in (b"/menu", b"/records", b"/notification-kinds", b"/search", b"/live", b"/looking")
+    for method in ("GET", "HEAD")
+) | {("POST", LOOKING.encode())}
 """What the gateway itself answers to those who are signed in."""
 
 _NO_BODY = frozenset({204, 304})
@@ -224,7 +228,7 @@ class Door:
             if operation.upload:
                 reply = await self._upload(scope, operation, incoming, caller, receive)
             else:
-                body = b"" if method == "GET" else await self._body(incoming, receive)
+                body = b"" if method == "GET" else await self.body(incoming, receive)
                 reply = await self.bus.call(
                     operation.target,
                     incoming.head(),
@@ -441,7 +445,8 @@ class Door:
 
     # ---- what
 
-    async def _body(self, incoming: Incoming, receive: Receive) -> bytes:
+    async def body(self, incoming: Incoming, receive: Receive) -> bytes:
+        """The JSON of a request, or nothing when none came with it."""
         headers = incoming.headers
         if b"content-length" not in headers and b"transfer-encoding" not in headers:
             return b""
@@ -482,7 +487,7 @@ class Door:
             if operation.upload:
                 reply = await self._upload(scope, operation, incoming, caller, receive)
             else:
-                body = b"" if route.method == "GET" else await self._body(incoming, receive)
+                body = b"" if route.method == "GET" else await self.body(incoming, receive)
                 header = incoming.head(query=declared_query(operation, incoming.query))
                 reply = await self.bus.call(
                     operation.target,
@@ -493,7 +498,7 @@ class Door:
             if reply.head.status in (201, 202):
                 self.shared.remember_location(reply, operation.service)
             return reply
-        body = b"" if route.method == "GET" else await self._body(incoming, receive)
+        body = b"" if route.method == "GET" else await self.body(incoming, receive)
         return await self.shared.by_id(route, incoming, caller, body)
 
     # ---- answers
@@ -592,7 +597,7 @@ class Door:
             await send(message)
 
         raw_path: bytes = scope["raw_path"]
-        asks_who = raw_path in ASKS_WHO and scope["method"] in ("GET", "HEAD")
+        asks_who = (scope["method"], raw_path) in ASKS_WHO
         if raw_path not in FREE and not asks_who:
             self._charge(scope, headers)
         if b"%" in raw_path:

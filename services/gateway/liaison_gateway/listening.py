@@ -1,4 +1,4 @@
-"""What the gateway hears from the services: announcements and events, and how it asks for them."""
+"""What the gateway hears: announcements and events of the services, onlookers of other gateways."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,18 +8,19 @@ from pika.spec import Basic, BasicProperties
 
 from liaison_gateway.amqp import Connection
 from liaison_gateway.connections import KeptConnection, done, open_channel
-from liaison_kit.calls.wire import DISCOVERY, EXCHANGE, MANIFESTS, WHOLE
+from liaison_kit.calls.wire import DISCOVERY, EXCHANGE, MANIFESTS, ONLOOKERS, WHOLE
 
 EVENTS_KEPT_BY_BROKER = 10_000
 EVENT_BYTES_KEPT_BY_BROKER = 32 << 20
+ONLOOKERS_KEPT_BY_BROKER = 10_000
 
 
 class Listener:
     """A connection of its own for all that is no call, so that neither keeps the other waiting.
 
     `on_announcement(body)` and `on_event(service, routing key, body)` are called for each message,
-    `on_nobody(address)` when a process that was asked is not there any more, `on_up()` after each
-    (re)connection.
+    `on_onlookers(body)` for what a gateway was told of who looks where, `on_nobody(address)` when a
+    process that was asked is not there any more, `on_up()` after each (re)connection.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Listener:
         *,
         on_announcement: Callable[[bytes], None],
         on_event: Callable[[str, str, bytes], None],
+        on_onlookers: Callable[[bytes], None],
         on_nobody: Callable[[str], None],
         on_up: Callable[[], None],
         declares: bool = True,
@@ -35,6 +37,7 @@ class Listener:
         self._declares = declares
         self._on_announcement = on_announcement
         self._on_event = on_event
+        self._on_onlookers = on_onlookers
         self._on_nobody = on_nobody
         self._on_up = on_up
         self._channel: Channel | None = None
@@ -54,6 +57,11 @@ class Listener:
         if self._channel is not None and self._channel.is_open:
             self._channel.basic_publish(EXCHANGE, address, b"", mandatory=True)
 
+    def tell_gateways(self, body: bytes) -> None:
+        """Let every gateway, this one as well, hear of onlookers."""
+        if self._channel is not None and self._channel.is_open:
+            self._channel.basic_publish(ONLOOKERS, "", body)
+
     def follow(self, service: str) -> None:
         """Hear the events of a service from now on."""
         if service in self._sources:
@@ -71,7 +79,7 @@ class Listener:
     async def _set_up(self, connection: Connection) -> None:
         channel = await open_channel(connection, 2)
         channel.add_on_return_callback(self._returned)
-        for exchange in (MANIFESTS, DISCOVERY) if self._declares else ():
+        for exchange in (MANIFESTS, DISCOVERY, ONLOOKERS) if self._declares else ():
             await done(channel.exchange_declare, exchange, exchange_type="fanout", durable=True)
         declared = await done(channel.queue_declare, "", exclusive=True, auto_delete=True)
         manifests = declared.method.queue
@@ -96,9 +104,28 @@ class Listener:
         )
         self._event_queue = declared.method.queue
         await done(channel.basic_consume, self._event_queue, self._event, auto_ack=True)
+        await self._hear_gateways(channel)
         self._channel = channel
         for service in self._sources:
             self._bind(service)
+
+    async def _hear_gateways(self, channel: Channel) -> None:
+        # Each says again what it shows: the oldest may be dropped.
+        declared = await done(
+            channel.queue_declare,
+            "",
+            exclusive=True,
+            auto_delete=True,
+            arguments={"x-max-length": ONLOOKERS_KEPT_BY_BROKER, "x-overflow": "drop-head"},
+        )
+        queue = declared.method.queue
+        await done(channel.queue_bind, queue, ONLOOKERS)
+        await done(
+            channel.basic_consume,
+            queue,
+            lambda _c, _m, _p, body: self._on_onlookers(body),
+            auto_ack=True,
+        )
 
     def _returned(
         self, _channel: Channel, method: Basic.Return, _properties: BasicProperties, _body: bytes

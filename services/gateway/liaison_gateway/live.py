@@ -10,6 +10,7 @@ from uuid import UUID
 
 from liaison_gateway.auth import Caller, Stale
 from liaison_gateway.manifests import Registry
+from liaison_gateway.onlookers import Onlookers, Place, session_of
 
 HEARTBEAT_S = 15.0
 WAITING_ALLOWED = 256
@@ -42,11 +43,16 @@ class _Change(NamedTuple):
 class _Client:
     """One open stream and what waits to be sent on it."""
 
-    __slots__ = ("caller", "dropped", "unsure", "waiting", "wake")
+    __slots__ = ("caller", "dropped", "faces", "session", "stirred", "unsure", "waiting", "wake")
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
+        self.session = session_of(caller)
         self.waiting: deque[_Change] = deque()
+        self.stirred: set[Place] = set()
+        """Where somebody came or left: only who is there in the end is told."""
+        self.faces: dict[Place, bytes] = {}
+        """What was told last of who is there."""
         self.wake = asyncio.Event()
         self.dropped = False
         self.unsure = False
@@ -59,6 +65,10 @@ class _Client:
         else:
             self.waiting.append(change)
             self.wake.set()
+
+    def stir(self, place: Place) -> None:
+        self.stirred.add(place)
+        self.wake.set()
 
     def drop(self) -> None:
         self.waiting.clear()
@@ -87,8 +97,11 @@ class _Tenant:
 class Live:
     """Knows the open streams and the last changes, and decides who may see which."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, onlookers: Onlookers) -> None:
         self._registry = registry
+        self._onlookers = onlookers
+        onlookers.on_change = self._stirred
+        self._sessions: dict[str, set[_Client]] = {}
         self._tenants: dict[str, _Tenant] = {}
         self._closing = False
 
@@ -107,6 +120,8 @@ class Live:
         tenant = self._tenants.get(change.tenant)
         if tenant is None:
             return
+        if change.key is not None:
+            self._onlookers.changed(Place(change.tenant, change.record, change.key))
         tenant.changes[change.event_id] = change
         fair = max(REMEMBERED_AT_LEAST, REMEMBERED // len(self._tenants))
         while len(tenant.changes) > min(REMEMBERED_PER_TENANT, fair):
@@ -123,6 +138,10 @@ class Live:
         tenant = self._tenants.setdefault(str(caller.tenant), _Tenant())
         # Known from here on: whose rights end while the first frames are sent is told.
         tenant.clients.add(client)
+        self._sessions.setdefault(client.session, set()).add(client)
+        client.stirred = self._onlookers.places(client.session)
+        if client.stirred:
+            client.wake.set()
         tenant.wanted_until = float("inf")
         try:
             yield b"retry: 2000\n\n"
@@ -147,8 +166,13 @@ class Live:
                     frame = _frame_for(client.waiting.popleft(), client.caller)
                     if frame is not None:
                         yield frame
+                while client.stirred and not client.unsure:
+                    frame = self._faces_at(client.stirred.pop(), client)
+                    if frame is not None:
+                        yield frame
         finally:
             tenant.clients.discard(client)
+            self._ended(client)
             if not tenant.clients:
                 tenant.wanted_until = time.monotonic() + FORGOTTEN_AFTER_S
             self._forget_unwanted()
@@ -177,6 +201,38 @@ class Live:
         for tenant in self._tenants.values():
             for client in tenant.clients:
                 client.wake.set()
+
+    def _ended(self, client: _Client) -> None:
+        streams = self._sessions[client.session]
+        streams.discard(client)
+        if not streams:
+            del self._sessions[client.session]
+            self._onlookers.unheard(client.session)
+
+    def _stirred(self, session: str, place: Place) -> None:
+        for client in self._sessions.get(session, ()):
+            client.stir(place)
+
+    def _faces_at(self, place: Place, client: _Client) -> bytes | None:
+        """Who else looks at a record, unless that was told already or is not for this caller."""
+        owner = self._registry.owner_of(place.record)
+        if owner is None or not client.caller.may(owner[1]):
+            return None
+        if not self._onlookers.hears(client.caller, place):
+            client.faces.pop(place, None)
+            return None
+        told = {
+            "record": place.record,
+            "id": place.id,
+            "faces": self._onlookers.faces(client.caller, place),
+        }
+        frame = b"event: looking\ndata: %b\n\n" % json.dumps(told, separators=(",", ":")).encode()
+        if client.faces.get(place) == frame:
+            return None
+        shown = self._onlookers.places(client.session)
+        client.faces = {at: last for at, last in client.faces.items() if at in shown}
+        client.faces[place] = frame
+        return frame
 
     def _forget_unwanted(self) -> None:
         now = time.monotonic()

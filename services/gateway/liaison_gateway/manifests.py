@@ -61,6 +61,14 @@ class Registry:
         module = self.modules.get(service)
         return module is not None and module.answers_until > time.monotonic()
 
+    def owner_of(self, record: str) -> tuple[str, str | None] | None:
+        """The service that has a kind of record, and the permission that reading it takes."""
+        for name, module in self.modules.items():
+            for declared in module.manifest.get("records") or ():
+                if declared.get("name") == record:
+                    return name, declared.get("permission")
+        return None
+
     @property
     def listening(self) -> bool:
         """Whether services that are there may not have been heard yet."""

@@ -14,6 +14,7 @@ from liaison_gateway.bus import Bus
 from liaison_gateway.door import Door
 from liaison_gateway.live import Live
 from liaison_gateway.manifests import Registry
+from liaison_gateway.onlookers import Onlookers
 from liaison_gateway.routes import BUCKETS_S
 
 
@@ -23,10 +24,13 @@ class Figures(Collector):
     prometheus-client's own counters cost more per request than the routing does.
     """
 
-    def __init__(self, registry: Registry, bus: Bus, live: Live, door: Door) -> None:
+    def __init__(
+        self, registry: Registry, bus: Bus, live: Live, onlookers: Onlookers, door: Door
+    ) -> None:
         self._registry = registry
         self._bus = bus
         self._live = live
+        self._onlookers = onlookers
         self._door = door
 
     def describe(self) -> list[Metric]:
@@ -71,6 +75,9 @@ class Figures(Collector):
         )
         yield GaugeMetricFamily(
             "liaison_live_clients", "Open streams of live events.", self._live.clients
+        )
+        yield GaugeMetricFamily(
+            "liaison_onlookers", "Screens of all gateways that show a record.", len(self._onlookers)
         )
         modules = GaugeMetricFamily(
             "liaison_module_answers", "If a module announced itself lately.", labels=["service"]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from liaison_gateway import own
 from liaison_gateway.auth import SESSION_COOKIE
 from liaison_gateway.manifests import Registry
 from liaison_gateway.routes import PREFIX, Operation, Route
@@ -95,12 +96,12 @@ class Document:
 
 def compose(registry: Registry) -> dict[str, Any]:
     """The document of everything that is there now."""
-    schemas: dict[str, Any] = {"Problem": PROBLEM}
+    schemas: dict[str, Any] = {"Problem": PROBLEM, **own.SCHEMAS}
     renames = {
         name: _merge_schemas(schemas, name, registry.modules[name].manifest.get("schemas") or {})
         for name in sorted(registry.modules)
     }
-    paths: dict[str, dict[str, Any]] = {}
+    paths = {PREFIX + path: methods for path, methods in own.paths(TITLES).items()}
     for route in registry.table:
         operation = _operation(route, renames[route.operation.service])
         paths.setdefault(PREFIX + route.path, {})[route.method.lower()] = operation
@@ -127,7 +128,7 @@ def compose(registry: Registry) -> dict[str, Any]:
 
 
 def _tags(registry: Registry) -> list[dict[str, Any]]:
-    return [
+    return [{"name": own.TAG, "description": own.LABEL["en"], "x-label": own.LABEL}] + [
         {
             "name": name,
             "description": (module.manifest.get("label") or {}).get("en", name),

@@ -1,5 +1,6 @@
 """One broker for all tests; gateways as processes; services as small peers."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ import httpx
 import pytest
 
 from liaison_kit.run.rabbitmq import RabbitMQ
+from liaison_kit.testing import keyring
+from liaison_kit.trust.principals import Principals
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from gateway_peer import Peer, json_answer, operation, problem_answer
-from gateway_process import Gateway, identity_peer
+from gateway_process import TENANT, Gateway, identity_peer
 
 NOTE = {"$ref": "#/components/schemas/Note"}
 
@@ -141,10 +144,23 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
             "get_part": get_part,
             "drop_parts": drop_parts,
             "refuse_file": lambda _h, _b: problem_answer(422, "invalid_input"),
+            "search_records": lambda _h, _b: json_answer({"groups": []}),
+            "may_read": _readable,
         },
         schemas={"Note": {"type": "object", "properties": {"text": {"type": "string"}}}},
-        records=[{"name": "contacts", "label": {"en": "People", "fr": "Personnes"}, "fields": []}],
+        records=[
+            {
+                "name": "contacts",
+                "label": {"en": "People", "fr": "Personnes"},
+                "permission": "contacts:read",
+                "searchable": True,
+                "fields": [],
+            }
+        ],
         menu=[{"label": {"en": "People", "fr": "Personnes"}, "path": "/contacts", "icon": "users"}],
+        mine=[
+            {"name": "mine", "query": {"owner_id": "me"}, "permission": "contacts:read"},
+        ],
         events=[
             {"type": "contact_saved", "record": "contacts", "permission": "contacts:read"},
             {"type": "secret_saved", "record": "contacts", "permission": "contacts:secret"},
@@ -196,6 +212,15 @@ def sales(broker: RabbitMQ) -> Iterator[Peer]:
     ).start()
     yield peer
     peer.die()
+
+
+def _readable(header: dict[str, Any], body: bytes) -> Any:
+    """Whoever has a row rule sees what is theirs: its id is their own."""
+    who = Principals(keyring("contacts")).read(header["principal"])
+    theirs = not who.rows or str(who.user) == json.loads(body)["id"]
+    if str(who.tenant) == TENANT and theirs:
+        return {"status": 204, "headers": {}}, b""
+    return problem_answer(404, "not_found")
 
 
 def _mine(wanted: str, service: str) -> Any:

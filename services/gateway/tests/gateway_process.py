@@ -6,8 +6,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from queue import Queue
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -150,6 +154,55 @@ PEOPLE = {
     "stranger": principal("*", tenant=OTHER_TENANT),
 }
 PEOPLE["everything, elsewhere"] = {**PEOPLE["everything"], "token_id": str(uuid4())}
+
+
+Frames = Queue[dict[str, str]]
+
+
+@contextmanager
+def listening(gateway: Gateway, token: str, last: str | None = None) -> Iterator[Frames]:
+    """An open stream, read in the background."""
+    frames: Frames = Queue()
+    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=20)
+    headers = {"Authorization": f"Bearer {token}"}
+    if last is not None:
+        headers["Last-Event-ID"] = last
+    connection.request("GET", "/api/v1/live", headers=headers)
+    answer = connection.getresponse()
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    connected = connection.sock
+
+    def read() -> None:
+        frame: dict[str, str] = {}
+        while line := answer.readline():
+            text = line.decode().strip()
+            if text:
+                name, _, value = text.partition(":")
+                frame[name] = value.strip()
+            elif frame:
+                frames.put(frame)
+                frame = {}
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        assert frames.get(timeout=5) == {"retry": "2000"}
+        yield frames
+    finally:
+        connected.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        answer.close()
+        connection.close()
+
+
+@contextmanager
+def rights(token: str, who: dict[str, Any]) -> Iterator[None]:
+    """Somebody who may do just this for a while."""
+    PEOPLE[token] = who
+    try:
+        yield
+    finally:
+        del PEOPLE[token]
 
 
 def identity_peer(url: str) -> Peer:

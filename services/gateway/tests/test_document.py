@@ -3,6 +3,7 @@
 import gzip
 import json
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jsonschema_rs
@@ -40,6 +41,23 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one(document: dict[
         assert reference.removeprefix("#/components/schemas/") in schemas
     for schema in schemas.values():
         jsonschema_rs.meta.validate(schema)
+
+
+def test_the_document_tells_what_the_gateway_itself_answers(
+    document: dict[str, Any], api: httpx.Client
+):
+    schemas = document["components"]["schemas"]
+    for path, query, answer in (
+        ("/api/v1/search", {"q": "dupont"}, "SearchFound"),
+        ("/api/v1/looking", {"record": "contacts", "id": str(uuid4())}, "Onlookers"),
+    ):
+        told = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+        assert told["schema"]["$ref"].endswith(f"/{answer}")
+        schema = {**told["schema"], "components": {"schemas": schemas}}
+        found = api.get(path, params=query)
+        # Its own properties and no others: what is said is what is answered.
+        assert set(found.json()) == set(schemas[answer]["properties"])
+        jsonschema_rs.validate(schema, found.json())
 
 
 def test_two_services_may_name_different_things_alike(document: dict[str, Any]):
@@ -90,11 +108,13 @@ def test_the_docs_page_needs_nothing_from_elsewhere(gateway: Gateway):
 
 def test_the_menu_shows_what_the_role_may_read(gateway: Gateway, api: httpx.Client):
     with gateway.as_("nobody") as client:
-        assert client.get("/api/v1/menu").json() == {"items": []}
+        assert client.get("/api/v1/menu").json() == {"items": [], "mine": []}
     assert gateway.http.get("/api/v1/menu").status_code == 401
     (entry,) = api.get("/api/v1/menu").json()["items"]
     assert entry["path"] == "/contacts"
     assert entry["label"]["fr"] == "Personnes"
+    (mine,) = api.get("/api/v1/menu").json()["mine"]
+    assert (mine["query"], mine["service"]) == ({"owner_id": "me"}, "contacts")
 
 
 def test_the_records_are_listed_with_their_service(api: httpx.Client):

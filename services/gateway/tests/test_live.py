@@ -3,73 +3,30 @@
 import asyncio
 import hashlib
 import json
-import socket
-import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
-from queue import Queue
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from gateway_peer import Peer
-from gateway_process import OTHER_TENANT, PEOPLE, TENANT, Gateway, eventually, principal
+from gateway_process import (
+    OTHER_TENANT,
+    PEOPLE,
+    TENANT,
+    Gateway,
+    eventually,
+    listening,
+    principal,
+    rights,
+)
 
 from liaison_gateway.auth import Caller
 from liaison_gateway.live import Live
+from liaison_gateway.onlookers import Onlookers
 from liaison_gateway.routes import Module
 from liaison_kit import testing
-
-Frames = Queue[dict[str, str]]
-
-
-@contextmanager
-def listening(gateway: Gateway, token: str, last: str | None = None) -> Iterator[Frames]:
-    """An open stream, read in the background."""
-    frames: Frames = Queue()
-    connection = HTTPConnection("127.0.0.1", gateway.port, timeout=20)
-    headers = {"Authorization": f"Bearer {token}"}
-    if last is not None:
-        headers["Last-Event-ID"] = last
-    connection.request("GET", "/api/v1/live", headers=headers)
-    answer = connection.getresponse()
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    connected = connection.sock
-
-    def read() -> None:
-        frame: dict[str, str] = {}
-        while line := answer.readline():
-            text = line.decode().strip()
-            if text:
-                name, _, value = text.partition(":")
-                frame[name] = value.strip()
-            elif frame:
-                frames.put(frame)
-                frame = {}
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        assert frames.get(timeout=5) == {"retry": "2000"}
-        yield frames
-    finally:
-        connected.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-        answer.close()
-        connection.close()
-
-
-@contextmanager
-def rights(token: str, who: dict[str, Any]) -> Iterator[None]:
-    """Somebody who may do just this for a while."""
-    PEOPLE[token] = who
-    try:
-        yield
-    finally:
-        del PEOPLE[token]
 
 
 def _times_asked(identity: Peer, token: str) -> int:
@@ -260,7 +217,7 @@ def test_large_events_are_kept_small():
     registry.modules["contacts"].manifest = {
         "events": [{"type": "people_saved", "record": "contacts", "permission": None}]
     }
-    live = Live(registry)  # type: ignore[arg-type]
+    live = Live(registry, Onlookers())  # type: ignore[arg-type]
     caller = Caller(b"", testing.principal(UUID(TENANT)), float("inf"))
     body = json.dumps(
         {"id": "?", "tenant": TENANT, "key": "k", "data": {"people": ["x" * 100] * 1000}},
@@ -287,7 +244,7 @@ def test_large_events_are_kept_small():
 def test_one_tenants_flood_makes_nobody_elses_events_forgotten():
     registry = SimpleNamespace(modules={"contacts": Module("contacts")})
     registry.modules["contacts"].manifest = {"events": [{"type": "saved", "permission": None}]}
-    live = Live(registry)  # type: ignore[arg-type]
+    live = Live(registry, Onlookers())  # type: ignore[arg-type]
 
     def event(tenant: str, number: int) -> bytes:
         return json.dumps({"id": str(number), "tenant": tenant, "key": str(number)}).encode()

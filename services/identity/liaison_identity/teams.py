@@ -31,6 +31,8 @@ TEAMS = RecordType(
         .correlate(Team)
         .scalar_subquery(),
     },
+    title=("name",),
+    subtitle=("region",),
 )
 _UNIQUE = {"uq_teams_name": "name"}
 

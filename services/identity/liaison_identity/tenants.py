@@ -38,6 +38,7 @@ TENANT = RecordType(
     Label(en="Organisation", fr="Organisation"),
     model=Tenant,  # type: ignore[arg-type]
     shape=contracts.Tenant,
+    title=("name",),
 )
 
 

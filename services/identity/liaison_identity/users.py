@@ -74,6 +74,8 @@ USERS = RecordType(
     },
     search=User.search,
     owner=User.id,
+    title=("name",),
+    subtitle=("title", "team"),
 )
 UNIQUE = {"uq_users_email": "email"}
 _TOLD = {"name", "email", "team_id", "manager_id", "active"}

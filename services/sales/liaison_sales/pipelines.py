@@ -47,6 +47,7 @@ PIPELINES = RecordType(
         .scalar_subquery(),
     },
     default_sort="name",
+    title=("name",),
 )
 
 _NAMES = {

@@ -21,6 +21,8 @@ PRODUCTS = RecordType(
     columns={"list_price": money(Product.list_price_amount, Product.currency)},
     search=Product.search,
     restorable=True,
+    title=("name",),
+    subtitle=("code", "family"),
 )
 TOLD = told_by(PRODUCTS, contract.ProductsSaved, contract.ProductRemoved)
 

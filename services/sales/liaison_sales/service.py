@@ -13,6 +13,7 @@ from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.flows import FLOW_NOTICE, FLOW_TIDIES, PERMISSIONS, FlowOperations
 from liaison_kit.listing.asked import ListQuery, Page
+from liaison_kit.listing.mine import Mine
 from liaison_kit.privacy.serving import HoldsPersonalData
 from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
@@ -106,6 +107,25 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
             "path": "/sales/summary",
             "icon": "chart",
         },
+    )
+    mine = (
+        Mine(
+            "open_opportunities",
+            Label(en="My open opportunities", fr="Mes opportunités en cours"),
+            OPPORTUNITIES,
+            {"owner_id": "me", "status": "open", "sort": "-updated_at"},
+        ),
+        Mine(
+            "closing_opportunities",
+            Label(en="My next closings", fr="Mes prochaines clôtures"),
+            OPPORTUNITIES,
+            {
+                "owner_id": "me",
+                "status": "open",
+                "expected_close[null]": "false",
+                "sort": "expected_close",
+            },
+        ),
     )
     live = tuple(
         {"type": type, "record": record, "permission": f"{record}:read"}
