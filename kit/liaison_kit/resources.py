@@ -9,9 +9,13 @@ makes `list_products`, `create_product`, `get_product`, `change_product`, `delet
 `restore_product`, under `/products`, `export_products`, `change_many_products`, and where the kind
 has boards `show_products_board` and `move_product_card`. A service that has an operation of that
 name of its own keeps it: it does something more.
+
+What people call the kind, and what others are told of it, is said here once (`called`, `told`,
+`words`); the service's records, permissions, menu, live events, imports and what it tells again
+follow.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -29,10 +33,14 @@ from liaison_kit.events.resend import Told
 from liaison_kit.exports import api as exporting
 from liaison_kit.exports.api import NewExport
 from liaison_kit.exports.columns import Spread
+from liaison_kit.imports.drawing import importable
+from liaison_kit.imports.fields import Importable
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.records import trash
+from liaison_kit.records.plain import Plain
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import NotFound
+from liaison_sdk.labels import Label
 from liaison_sdk.types import WITHOUT_NUL, Closed
 
 TIDIES = ("tidy_exports", "tidy_bulk_changes")
@@ -65,6 +73,10 @@ class Resource:
     what becomes of a list's parameters before they are looked at. A kind has a board by each field
     with choices that may be changed; `boards` are its others. `spread` are the columns of files
     for fields which take several.
+
+    `called` is what people call many of them, for permissions and the menu, with `icon`. `told` is
+    how others hear of them. `words` are what files call the fields besides: with them, files can be
+    imported.
     """
 
     kind: RecordType
@@ -75,6 +87,50 @@ class Resource:
     boards: tuple[Board, ...] = ()
     asked: Callable[[Session, ListQuery[Any]], ListQuery[Any]] = lambda _session, query: query
     spread: Spread = field(default_factory=dict)
+    called: Label | None = None
+    icon: str = "list"
+    told: Told | None = None
+    words: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def permissions(self) -> dict[str, Label]:
+        """What roles may grant of it, where the service says no more."""
+        if self.called is None:
+            return {}
+        en, fr = (said[0].lower() + said[1:] for said in (self.called.en, self.called.fr))
+        return {
+            f"{self.kind.name}:read": Label(en=f"See {en}", fr=f"Voir les {fr}"),
+            f"{self.kind.name}:write": Label(en=f"Change {en}", fr=f"Modifier les {fr}"),
+        }
+
+    @property
+    def menu(self) -> list[dict[str, Any]]:
+        """Its entry in the workspace."""
+        if self.called is None:
+            return []
+        name = self.kind.name
+        return [{"label": self.called.model_dump(), "path": f"/{name}", "icon": self.icon}]
+
+    @property
+    def live(self) -> list[dict[str, str]]:
+        """Which events tell that one of them was changed."""
+        name, types = self.kind.name, () if self.told is None else self.told.types
+        return [{"type": type, "record": name, "permission": f"{name}:read"} for type in types]
+
+    @cached_property
+    def importables(self) -> tuple[Importable, ...]:
+        """How files fill it, where that follows from its fields."""
+        if self.words is None:
+            return ()
+        assert self.new is not None
+        assert self.called is not None
+        return (importable(self.kind, self.new, self.called, self.told, self.words),)
+
+    @property
+    def tidies(self) -> tuple[str, ...]:
+        """What clears up behind its operations."""
+        refilled = isinstance(self.rules, Plain) and self.kind.search is not None
+        return (*TIDIES, "refill_searches") if refilled else TIDIES
 
     def operations(self, tells: tuple[Told, ...]) -> Iterator[Callable[..., Any]]:
         """The operations that follow from the declaration."""

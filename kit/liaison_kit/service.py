@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -35,6 +35,8 @@ from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
 from liaison_sdk.version import VERSION
 
+T = TypeVar("T")
+
 
 class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperations):
     """What a service subclasses.
@@ -44,7 +46,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     those that files can be imported into, `tells` how other services hear what they keep of its
     records, `tidies` are the database's functions that clear up every minute, `permissions` what
     roles may grant, `menu` its entries in the workspace, `live` which event tells that which record
-    changed.
+    changed. What its resources say of all that need not be said again.
     """
 
     name: ClassVar[str]
@@ -77,6 +79,8 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
         super().__init_subclass__(**options)
         for copy in cls.copies:
             _hear_of(cls, copy)
+        for resource in cls.resources:
+            _join(cls, resource)
         for resource in cls.resources:
             for made in resource.operations(tuple(cls.tells)):
                 # A service's own goes before the usual one, also in what is derived from it.
@@ -115,6 +119,21 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
         if operation == "create_import":
             return [found.record for found in cls.importables]
         return [kind.name for kind in cls.records]
+
+
+def _join(service: type[Service], resource: Resource) -> None:
+    """Have a service say of itself what a resource says of its kind of record."""
+    service.records = _with(service.records, (resource.kind,))
+    service.tells = _with(service.tells, () if resource.told is None else (resource.told,))
+    service.importables = _with(service.importables, resource.importables)
+    service.tidies = _with(service.tidies, resource.tidies)
+    service.permissions = {**resource.permissions, **service.permissions}
+    service.menu = _with(service.menu, resource.menu)
+    service.live = _with(service.live, resource.live)
+
+
+def _with(said: Sequence[T], more: Sequence[T]) -> tuple[T, ...]:
+    return (*said, *(each for each in more if each not in said))
 
 
 def _hear_of(service: type[Service], copy: KeptCopy) -> None:

@@ -169,7 +169,7 @@ class Kind(ABC):
         """By which ways a run goes on from it."""
         return ("done",)
 
-    def check(self, at: "Checking", settings: Any) -> None:
+    def check(self, at: "Checking", settings: Any) -> None:  # noqa: B027 — mostly nothing is
         """Say what is wrong with settings whose shape is right."""
 
     def needs(self, about: "FlowRecord", settings: Any) -> Sequence[str]:

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text
+from sqlalchemy import CHAR, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -51,10 +51,10 @@ class Company(Party, Base):
     parent_id: Mapped[UUID | None] = points_at("companies")
     industry: Mapped[str | None]
     website: Mapped[str | None]
-    year_founded: Mapped[int | None]
-    employees: Mapped[int | None]
+    year_founded: Mapped[int | None] = mapped_column(Integer)
+    employees: Mapped[int | None] = mapped_column(Integer)
     annual_revenue_amount: Mapped[Any | None] = mapped_column(MoneyAmount)
-    annual_revenue_currency: Mapped[str | None]
+    annual_revenue_currency: Mapped[str | None] = mapped_column(CHAR(3))
 
 
 class Note(Record, Base):
@@ -155,7 +155,7 @@ class HeldPart(TenantRow, Base):
 
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     module: Mapped[str] = mapped_column(primary_key=True)
-    part: Mapped[int] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(Integer, primary_key=True)
     sealed: Mapped[str]
 
 

@@ -4,7 +4,7 @@ import datetime as dt
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CHAR, SmallInteger
+from sqlalchemy import CHAR, Integer, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
@@ -45,8 +45,8 @@ class Stage(TenantRow, Base):
     pipeline_id: Mapped[UUID]
     code: Mapped[str]
     name: Mapped[str]
-    position: Mapped[int]
-    probability: Mapped[int]
+    position: Mapped[int] = mapped_column(Integer)
+    probability: Mapped[int] = mapped_column(SmallInteger)
     kind: Mapped[str]
 
 

@@ -1,0 +1,52 @@
+"""What every kind of record has beside its own fields: as it is sent, read and told.
+
+    class NewVehicle(NewRecord):
+        name: Name
+
+    class VehicleChanges(NewVehicle):
+        name: Name = "-"
+
+    class Vehicle(KeptRecord):
+        name: str = field("Name", "Nom", searchable=True, sortable=True)
+
+Readers get a record's own fields first, whatever their order in the class is.
+"""
+
+import datetime as dt
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from liaison_sdk.types import Closed, ExternalId, field
+
+Custom = Annotated[dict[str, Any], Field(max_length=100)]
+"""Values of the fields that a tenant has added, by their names."""
+
+
+class NewRecord(Closed):
+    """What is sent to add a record."""
+
+    external_id: ExternalId | None = None
+    custom: Custom = Field(default_factory=dict)
+
+
+class KeptRecord(BaseModel):
+    """A record as its readers get it."""
+
+    id: UUID
+    external_id: str | None = field("External id", "Identifiant externe")
+    custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
+    version: int = field("Version", "Version", filterable=False)
+    created_at: dt.datetime = field("Created", "Créé le", sortable=True)
+    created_by: UUID | None = field("Created by", "Créé par")
+    updated_at: dt.datetime = field("Changed", "Modifié le", sortable=True)
+    updated_by: UUID | None = field("Changed by", "Modifié par")
+
+
+class RecordRef(BaseModel):
+    """A record as other services keep it."""
+
+    id: UUID
+    name: str
+    version: int

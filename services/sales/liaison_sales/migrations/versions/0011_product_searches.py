@@ -1,0 +1,15 @@
+"""What products are found by the database keeps."""
+
+from alembic import op
+
+from liaison_kit.database.record_tables import refill_tables, searched
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    refill_tables(op)
+    searched(op, "products", "name", "code", "family", refill=True)
