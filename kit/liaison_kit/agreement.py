@@ -95,7 +95,7 @@ def differences(service: type[Service], found: Found) -> Differences:
     done = Differences([], [])
     declared = _Declared(service)
     if found.tables and declared.plain and "search_refills" not in found.tables:
-        done.calls.append("refill_tables(op)")
+        done.calls.append("kept_searches(op)")
     for model in declared.models:
         table = inspect(model).local_table
         assert isinstance(table, Table)

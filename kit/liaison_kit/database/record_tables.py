@@ -23,7 +23,19 @@ from liaison_kit.database.migrations import (
 REFILLED = 5000
 """How many rows' texts are made anew in one transaction."""
 
-_REFILLS = f"""
+_MARKS = r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
+_FOLD = f"""
+CREATE FUNCTION fold_text(said text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN octet_length(said) = length(said) THEN lower(said) ELSE
+        translate(replace(replace(replace(replace(replace(replace(
+            lower(regexp_replace(normalize(said, NFKD), '{_MARKS}', '', 'g')),
+            'ß', 'ss'), 'ẞ', 'ss'), 'æ', 'ae'), 'Æ', 'ae'), 'œ', 'oe'), 'Œ', 'oe'),
+            'øØđĐłŁıς', 'ooddlliσ') END
+$$
+"""
+"""As `records.search.fold` does, by which is searched: a test holds the two together."""
+
+_SEARCHES = f"""
 CREATE TABLE search_refills (
     table_name text PRIMARY KEY,
     after uuid
@@ -40,10 +52,10 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format(
-        'WITH some AS MATERIALIZED (SELECT id FROM %1$I WHERE $1 IS NULL OR id > $1'
+        'WITH batch AS MATERIALIZED (SELECT id FROM %1$I WHERE $1 IS NULL OR id > $1'
         ' ORDER BY id LIMIT {REFILLED} FOR NO KEY UPDATE),'
-        ' done AS (UPDATE %1$I t SET search = t.search FROM some WHERE t.id = some.id)'
-        ' SELECT id FROM some ORDER BY id DESC LIMIT 1', due.table_name)
+        ' done AS (UPDATE %1$I t SET search = t.search FROM batch WHERE t.id = batch.id)'
+        ' SELECT id FROM batch ORDER BY id DESC LIMIT 1', due.table_name)
     INTO last USING due.after;
     IF last IS NULL THEN
         DELETE FROM search_refills WHERE table_name = due.table_name;
@@ -52,16 +64,18 @@ BEGIN
     END IF;
 END $$;
 
-REVOKE EXECUTE ON FUNCTION refill_searches() FROM public
+REVOKE EXECUTE ON FUNCTION refill_searches() FROM public;
+
+{_FOLD}
 """
 
 
-def refill_tables(op: Op) -> None:
-    """Where it is kept whose search texts are to be made anew, as one of the migrations makes it.
+def kept_searches(op: Op) -> None:
+    """What search texts are made by, and where it is kept whose are to be made anew.
 
     The table is the owner's alone: it holds nothing of any tenant's.
     """
-    for statement in _REFILLS.split(";\n\n"):
+    for statement in _SEARCHES.split(";\n\n"):
         op.execute(statement)
     op.execute(f"GRANT EXECUTE ON FUNCTION refill_searches() TO {application_role(op)}")
 
@@ -139,7 +153,7 @@ def search_source(columns: tuple[str, ...]) -> str:
     parts = ", ".join(f"NULLIF(NEW.{column}, '')" for column in columns)
     return f"""
 BEGIN
-    NEW.search := ' ' || lower(public.unaccent(concat_ws(' ', {parts})));
+    NEW.search := ' ' || fold_text(concat_ws(' ', {parts}));
     RETURN NEW;
 END """
 

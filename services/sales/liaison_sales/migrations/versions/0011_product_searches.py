@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from liaison_kit.database.record_tables import refill_tables, searched
+from liaison_kit.database.record_tables import kept_searches, searched
 
 revision = "0011"
 down_revision = "0010"
@@ -11,5 +11,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    refill_tables(op)
+    kept_searches(op)
     searched(op, "products", "name", "code", "family", refill=True)
