@@ -20,9 +20,8 @@ from sqlalchemy.engine import URL, Connection
 
 from liaison_kit.copies import KeptRow
 from liaison_kit.database.record_tables import search_source
-from liaison_kit.database.tables import Base, Record, TenantRow
+from liaison_kit.database.tables import Base, Record, Searched, TenantRow
 from liaison_kit.privacy.marks import Pointer, pointers_of
-from liaison_kit.records.plain import Plain
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.service import Service
 
@@ -94,7 +93,7 @@ def differences(service: type[Service], found: Found) -> Differences:
     """What the service's models, kinds of record and marks ask for and the database has not."""
     done = Differences([], [])
     declared = _Declared(service)
-    if found.tables and declared.plain and "search_refills" not in found.tables:
+    if found.tables and declared.searched and "search_refills" not in found.tables:
         done.calls.append("kept_searches(op)")
     for model in declared.models:
         table = inspect(model).local_table
@@ -117,10 +116,10 @@ class _Declared:
         ours = (m.class_ for m in mappers if m.class_.__module__.startswith((f"{package}.", KIT)))
         self.models: list[type[Any]] = sorted(ours, key=lambda model: model.__tablename__)
         self.kinds = {kind.table.name: kind for kind in service.records}
-        self.plain = {
-            resource.kind.table.name: resource.kind.search_columns
-            for resource in service.resources
-            if isinstance(resource.rules, Plain) and resource.kind.search is not None
+        self.searched = {
+            kind.table.name: kind.search_columns
+            for kind in service.records
+            if issubclass(kind.model, Searched)
         }
         self.copies = {copy.table.name: copy for copy in service.copies}
 
@@ -158,11 +157,12 @@ def _beside(
     """What new columns bring with them: indexes, and where they point at others' records."""
     names = {column.name for column in columns}
     kind = declared.kinds.get(table.name)
-    if table.name in declared.plain and "search" in names:
-        yield _searched(table.name, declared.plain[table.name])
+    if table.name in declared.searched and "search" in names:
+        yield _searched(table.name, declared.searched[table.name])
     for name, rest in _listed_by(kind) if kind is not None else ():
         if name in names:
-            yield f'index(op, "{table.name}", "{name}"{"".join(f", {part!r}" for part in rest)})'
+            listed = ", ".join(f'"{part}"' for part in (name, *rest))
+            yield f'index(op, "{table.name}", {listed})'
     for pointer in declared.pointers(model):
         if pointer.column in names:
             yield f'index(op, "{table.name}", "{pointer.column}")'
@@ -237,7 +237,7 @@ def _found_by(
     done: Differences,
     new: list[Column[Any]],
 ) -> None:
-    columns = declared.plain.get(name)
+    columns = declared.searched.get(name)
     kept = found.sources.get(f"search_{name}")
     if columns is not None and "search" in found.tables[name]:
         if kept != search_source(columns) or f"search_{name}" not in found.triggers:

@@ -70,11 +70,10 @@ class CannotDraw(Exception):
     """There is nothing to write, or something that only a person can."""
 
 
-def draw(name: str, message: str) -> Path:
+def draw(service: type[Service], message: str) -> Path:
     """Write the next migration of a service; the file that it is in."""
-    place, _, class_name = services()[name].partition(":")
-    service: type[Service] = getattr(import_module(place), class_name)
-    package = import_module(place.partition(".")[0])
+    name = service.name
+    package = import_module(service.__module__.partition(".")[0])
     folder = Path(str(package.__file__)).parent / "migrations" / "versions"
     last = max((file.name[:4] for file in folder.glob("[0-9]*.py")), default=None)
     found = Found() if last is None else _migrated(name)
@@ -143,8 +142,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("service", choices=sorted(services()))
     parser.add_argument("message", help="what it brings, in a sentence")
     given = parser.parse_args(arguments)
+    place, _, name = services()[given.service].partition(":")
     try:
-        file = draw(given.service, given.message)
+        file = draw(getattr(import_module(place), name), given.message)
     except CannotDraw as reason:
         print(reason, file=sys.stderr)
         return 1

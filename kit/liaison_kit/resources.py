@@ -10,8 +10,8 @@ makes `list_products`, `create_product`, `get_product`, `change_product`, `delet
 has boards `show_products_board` and `move_product_card`. A service that has an operation of that
 name of its own keeps it: it does something more.
 
-What people call the kind, and what others are told of it, is said here once (`called`, `told`,
-`words`); the service's records, permissions, menu, live events, imports and what it tells again
+What people call the kind is said here once (`called`, `words`), and how others are told of it by
+its rules; the service's records, permissions, menu, live events, imports and what it tells again
 follow.
 """
 
@@ -29,6 +29,7 @@ from liaison_kit.boards import Board
 from liaison_kit.bulk import api as bulk
 from liaison_kit.calls.operations import delete, get, patch, post
 from liaison_kit.calls.wire import Accepted, Raw, Version
+from liaison_kit.database.tables import Searched
 from liaison_kit.events.resend import Told
 from liaison_kit.exports import api as exporting
 from liaison_kit.exports.api import NewExport
@@ -74,9 +75,9 @@ class Resource:
     with choices that may be changed; `boards` are its others. `spread` are the columns of files
     for fields which take several.
 
-    `called` is what people call many of them, for permissions and the menu, with `icon`. `told` is
-    how others hear of them. `words` are what files call the fields besides: with them, files can be
-    imported.
+    `called` is what people call many of them, for permissions and the menu, with `icon`. Files can
+    be imported then, unless the service says how itself; `words` are what those call the fields
+    besides. Plain rules say how others are told.
     """
 
     kind: RecordType
@@ -89,8 +90,12 @@ class Resource:
     spread: Spread = field(default_factory=dict)
     called: Label | None = None
     icon: str = "list"
-    told: Told | None = None
-    words: Mapping[str, Sequence[str]] | None = None
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def told(self) -> Told | None:
+        """How other services hear of it, where its rules are plain."""
+        return self.rules.told if isinstance(self.rules, Plain) else None
 
     @property
     def permissions(self) -> dict[str, Label]:
@@ -120,16 +125,14 @@ class Resource:
     @cached_property
     def importables(self) -> tuple[Importable, ...]:
         """How files fill it, where that follows from its fields."""
-        if self.words is None:
+        if self.called is None or self.new is None:
             return ()
-        assert self.new is not None
-        assert self.called is not None
         return (importable(self.kind, self.new, self.called, self.told, self.words),)
 
     @property
     def tidies(self) -> tuple[str, ...]:
         """What clears up behind its operations."""
-        refilled = isinstance(self.rules, Plain) and self.kind.search is not None
+        refilled = issubclass(self.kind.model, Searched)
         return (*TIDIES, "refill_searches") if refilled else TIDIES
 
     def operations(self, tells: tuple[Told, ...]) -> Iterator[Callable[..., Any]]:

@@ -125,7 +125,9 @@ def _join(service: type[Service], resource: Resource) -> None:
     """Have a service say of itself what a resource says of its kind of record."""
     service.records = _with(service.records, (resource.kind,))
     service.tells = _with(service.tells, () if resource.told is None else (resource.told,))
-    service.importables = _with(service.importables, resource.importables)
+    drawn = {each.record for each in service.importables}
+    more = [each for each in resource.importables if each.record not in drawn]
+    service.importables = _with(service.importables, more)
     service.tidies = _with(service.tidies, resource.tidies)
     service.permissions = {**resource.permissions, **service.permissions}
     service.menu = _with(service.menu, resource.menu)

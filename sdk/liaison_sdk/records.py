@@ -1,12 +1,12 @@
 """What every kind of record has beside its own fields: as it is sent, read and told.
 
-    class NewVehicle(NewRecord):
+    class NewVehicle(NewOwned):
         name: Name
 
     class VehicleChanges(NewVehicle):
         name: Name = "-"
 
-    class Vehicle(KeptRecord):
+    class Vehicle(OwnedRecord):
         name: str = field("Name", "Nom", searchable=True, sortable=True)
 
 Readers get a record's own fields first, whatever their order in the class is.
@@ -42,6 +42,19 @@ class KeptRecord(BaseModel):
     created_by: UUID | None = field("Created by", "Créé par")
     updated_at: dt.datetime = field("Changed", "Modifié le", sortable=True)
     updated_by: UUID | None = field("Changed by", "Modifié par")
+
+
+class NewOwned(NewRecord):
+    """What is sent to add a record that belongs to somebody."""
+
+    owner_id: UUID | None = None
+
+
+class OwnedRecord(KeptRecord):
+    """A record that belongs to somebody, as its readers get it."""
+
+    owner_id: UUID | None = field("Owner", "Responsable")
+    owner_name: str | None = field("Owner name", "Nom du responsable", filterable=False)
 
 
 class RecordRef(BaseModel):

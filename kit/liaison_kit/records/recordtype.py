@@ -31,11 +31,11 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.database.queries import Rows
-from liaison_kit.database.tables import Record
+from liaison_kit.database.tables import Owned, Record, Searched
 from liaison_kit.records.operators import operators_of
 from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
-from liaison_sdk.records import KeptRecord
+from liaison_sdk.records import KeptRecord, OwnedRecord
 from liaison_sdk.types import Money
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class RecordType:
     default_sort: str = "-updated_at"
 
     def __post_init__(self) -> None:
+        if self.owner is None and self._is(Owned):
+            self.owner = cast(Any, self.model).owner_id
+        if self.search is None and self._is(Searched):
+            self.search = cast(Any, self.model).search
         for column, copy in self.copies.items():
             self.references = {**self.references, column: copy.view}
             if copy.seen is not None:
@@ -124,10 +128,13 @@ class RecordType:
             if name in self.shape.model_fields:
                 self.columns = {name: copy.name_of(self.table.c[column]), **self.columns}
 
+    def _is(self, base: type[Record]) -> bool:
+        return base in getattr(self.model, "__mro__", ())
+
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:
         """The shape's fields, with what may be done with each; what every record has comes last."""
-        usual = KeptRecord.model_fields if issubclass(self.shape, KeptRecord) else {}
+        usual = OwnedRecord.model_fields if issubclass(self.shape, KeptRecord) else {}
         names = sorted(self.shape.model_fields, key=lambda name: name in usual and name != "id")
         return {name: self._field(name) for name in names}
 

@@ -1,6 +1,6 @@
 """The wire of contacts: operations and event handlers; it decides nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 from uuid import UUID
 
@@ -56,8 +56,8 @@ from liaison_sdk.contracts.contacts import (
     TimelineEntry,
 )
 from liaison_sdk.contracts.flows import NoteAsked, OperationAsked
-from liaison_sdk.contracts.privacy import PersonalDataHeld, PrivacyAnswered
-from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
+from liaison_sdk.contracts.privacy import HOLDERS, PersonalDataHeld, PrivacyAnswered
+from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, KnownContacts, Names
 from liaison_sdk.labels import Label
 
 Limit = Annotated[int, Field(ge=1, le=200)]
@@ -336,18 +336,6 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         """Contacts itself holds data of persons, and has done its part of a request."""
         self._answered(session, event)
 
-    @handles(PersonalDataHeld, PrivacyAnswered, source="sales")
-    def on_sales_answer(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
-        """Sales holds data of persons, and has done its part of a request."""
-        self._answered(session, event)
-
-    @handles(PersonalDataHeld, PrivacyAnswered, source="connect")
-    def on_connect_answer(
-        self, session: Session, event: PersonalDataHeld | PrivacyAnswered
-    ) -> None:
-        """Connect holds data of persons, and has done its part of a request."""
-        self._answered(session, event)
-
     def _answered(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
         if event.module != event.envelope.source:
             raise ValueError("a module answers for itself only")
@@ -367,6 +355,16 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     def known_companies(self, session: Session, asked: Ids) -> KnownCompanies:
         """What others keep of these companies."""
         return KnownCompanies(companies=companies.known(session, asked.ids))
+
+    @internal()
+    def known_contacts(self, session: Session, asked: Ids) -> KnownContacts:
+        """What others keep of these people."""
+        return KnownContacts(contacts=people.told_of(session, asked.ids))
+
+    @internal()
+    def resolve_contacts(self, session: Session, asked: Names) -> FoundIds:
+        """Which people have these external ids or e-mail addresses."""
+        return FoundIds(found=people.resolve(session, asked.names))
 
     @internal()
     def known_people(self, session: Session, asked: Ids) -> Ids:
@@ -418,3 +416,19 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     ) -> None:
         """A sales book came in as a file."""
         deals.imported(session, event)
+
+
+def _answers_of(module: str) -> Callable[..., None]:
+    def on_answer(
+        service: Contacts, session: Session, event: PersonalDataHeld | PrivacyAnswered
+    ) -> None:
+        service._answered(session, event)
+
+    on_answer.__name__ = f"on_{module}_answer"
+    on_answer.__doc__ = f"The module {module} has said something of the persons that it knows of."
+    return handles(PersonalDataHeld, PrivacyAnswered, source=module)(on_answer)
+
+
+# Its own answers, which it has had a handler for under another name, aside.
+for _module in set(HOLDERS) - {"contacts"}:
+    setattr(Contacts, f"on_{_module}_answer", _answers_of(_module))

@@ -20,6 +20,9 @@ SELLING = ("opportunities", "leads", "activities", "quotes", "orders")
 CATALOGUE = ("products", "pipelines")
 MARKETING = ("segments", "templates", "campaigns", "journeys", "messages", "forms")
 SUPPORT = ("tickets", "tasks", "articles", "conversations", "surveys")
+FURTHER: tuple[str, ...] = ()
+"""Kinds of record of other modules: for whoever works with people and companies."""
+
 FIGURES = ("indicators", "reports", "dashboards")
 STAFF = ("users", "teams")
 
@@ -48,7 +51,7 @@ STANDARD = (
         "Sales manager",
         "Responsable commercial",
         (
-            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
+            *both(*PEOPLE, *FURTHER, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
             *MERGING,
             *_EVERYDAY,
         ),
@@ -58,7 +61,7 @@ STANDARD = (
         "sales_rep",
         "Sales rep",
         "Commercial",
-        (*both(*PEOPLE, *SELLING), *read(*CATALOGUE, *FIGURES), *_EVERYDAY),
+        (*both(*PEOPLE, *FURTHER, *SELLING), *read(*CATALOGUE, *FIGURES), *_EVERYDAY),
         _in_rows("own"),
     ),
     Standard(
@@ -66,7 +69,7 @@ STANDARD = (
         "Marketer",
         "Chargé de marketing",
         (
-            *both(*PEOPLE, *MARKETING, "leads", "imports", "flows"),
+            *both(*PEOPLE, *FURTHER, *MARKETING, "leads", "imports", "flows"),
             *MERGING,
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,
@@ -78,7 +81,7 @@ STANDARD = (
         "Support agent",
         "Agent de support",
         (
-            *both(*SUPPORT, "contacts"),
+            *both(*SUPPORT, *FURTHER, "contacts"),
             *read("companies", "opportunities", "orders", "products"),
             *_EVERYDAY,
         ),
@@ -89,7 +92,7 @@ STANDARD = (
         "Privacy officer",
         "Délégué à la protection des données",
         (
-            *read(*PEOPLE, *SELLING, *MARKETING, *SUPPORT),
+            *read(*PEOPLE, *FURTHER, *SELLING, *MARKETING, *SUPPORT),
             *both("privacy"),
             *read("audit"),
             *_EVERYDAY,
@@ -102,6 +105,7 @@ STANDARD = (
         "Lecture seule",
         read(
             *PEOPLE,
+            *FURTHER,
             *SELLING,
             *CATALOGUE,
             *MARKETING,

@@ -8,11 +8,11 @@ from sqlalchemy import CHAR, Integer, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
-from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.database.tables import Base, MoneyAmount, Record, Searched, TenantRow
 from liaison_kit.privacy.marks import points_at
 
 
-class Product(Record, Base):
+class Product(Searched, Base):
     """Something to sell."""
 
     __tablename__ = "products"
@@ -23,7 +23,6 @@ class Product(Record, Base):
     list_price_amount: Mapped[Decimal | None] = mapped_column(MoneyAmount)
     currency: Mapped[str | None] = mapped_column(CHAR(3))
     active: Mapped[bool]
-    search: Mapped[str]
 
 
 class Pipeline(Record, Base):

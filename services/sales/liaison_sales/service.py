@@ -71,7 +71,6 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
             products.RULES,
             called=Label(en="Products", fr="Produits"),
             icon="package",
-            told=products.TOLD,
         ),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
         _OPPORTUNITIES,
