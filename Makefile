@@ -60,7 +60,7 @@ migrate: $(READY) ## Bring every service's database to this version, without sta
 	@$(BIN)/python -m liaison_kit.run --migrate-only
 
 new-service: $(READY) ## Render a service that runs: make new-service NAME=fleet RECORD=vehicle
-	@$(BIN)/python services/_template '$(NAME)' '$(RECORD)' '$(PLURAL)'
+	@$(BIN)/python -m services._template '$(NAME)' '$(RECORD)' '$(PLURAL)'
 
 migration: $(READY) ## Draw the next migration: make migration SERVICE=fleet MESSAGE="Colours"
 	@$(BIN)/python -m liaison_kit.new_migration '$(SERVICE)' '$(MESSAGE)'
