@@ -95,6 +95,8 @@ def differences(service: type[Service], found: Found) -> Differences:
     declared = _Declared(service)
     if found.tables and declared.searched and "search_refills" not in found.tables:
         done.calls.append("kept_searches(op)")
+    if "attachments" not in found.tables and any(kind.attachments for kind in service.records):
+        done.calls.append("attachment_tables(op)")
     for model in declared.models:
         table = inspect(model).local_table
         assert isinstance(table, Table)

@@ -46,6 +46,7 @@ _PLACES = {
     "enable_tenancy": _MIGRATIONS,
     "record_indexes": _MIGRATIONS,
     "search_view": _MIGRATIONS,
+    "attachment_tables": "liaison_kit.records.attachments",
     "lands": "liaison_kit.privacy.tables",
 }
 

@@ -8,7 +8,8 @@
 makes `list_products`, `create_product`, `get_product`, `change_product`, `delete_product` and
 `restore_product`, under `/products`, `export_products`, `change_many_products`, and where the kind
 has boards `show_products_board` and `move_product_card`. A service that has an operation of that
-name of its own keeps it: it does something more.
+name of its own keeps it: it does something more. Where files may belong to its records, it lists
+and keeps those as well (`records.attachments`).
 
 What people call the kind is said here once (`called`, `words`), and how others are told of it by
 its rules; the service's records, permissions, menu, live events, imports and what it tells again
@@ -28,7 +29,7 @@ from liaison_kit import boards, listing, records
 from liaison_kit.boards import Board
 from liaison_kit.bulk import api as bulk
 from liaison_kit.calls.operations import delete, get, patch, post
-from liaison_kit.calls.wire import Accepted, Raw, Version
+from liaison_kit.calls.wire import Accepted, Raw, Upload, Version
 from liaison_kit.database.tables import Searched
 from liaison_kit.events.resend import Told
 from liaison_kit.exports import api as exporting
@@ -37,11 +38,12 @@ from liaison_kit.exports.columns import Spread
 from liaison_kit.imports.drawing import importable
 from liaison_kit.imports.fields import Importable
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.records import trash
+from liaison_kit.records import attachments, trash
 from liaison_kit.records.plain import Plain
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import NotFound
 from liaison_sdk.labels import Label
+from liaison_sdk.records import Attachment
 from liaison_sdk.types import WITHOUT_NUL, Closed
 
 TIDIES = ("tidy_exports", "tidy_bulk_changes")
@@ -149,6 +151,10 @@ class Resource:
         if self.kind.restorable:
             back = post(f"{one}/restore", allow=write, status=200, problems=[404, 409])
             yield back(self._restore(tells))
+        if self.kind.attachments:
+            held = f"{one}/attachments"
+            yield get(held, allow=read, problems=[404])(self._attachments())
+            yield post(held, allow=write, problems=[404, 413])(self._attach())
         yield post(f"{path}/exports", allow=read)(self._export())
         yield post(f"{path}/bulk", allow=write)(self._bulk())
         if self.all_boards:
@@ -237,6 +243,24 @@ class Resource:
 
         said = f"Bring a deleted {self.one} back, with all that went with it."
         return _named(operation, f"restore_{self.one}", said)
+
+    def _attachments(self) -> Callable[..., Any]:
+        kind = self.kind
+
+        def operation(_service: Any, session: Session, id: UUID) -> Page[Attachment]:
+            return Page[Attachment](items=attachments.of(session, kind, id), next=None)
+
+        said = f"The latest files of {_a(self.one)}."
+        return _named(operation, f"list_{self.one}_attachments", said)
+
+    def _attach(self) -> Callable[..., Any]:
+        kind = self.kind
+
+        def operation(_service: Any, session: Session, id: UUID, upload: Upload) -> Attachment:
+            return attachments.attach(session, kind, id, upload)
+
+        said = f"Keep a file with {_a(self.one)}."
+        return _named(operation, f"create_{self.one}_attachment", said)
 
     def _export(self) -> Callable[..., Any]:
         kind, spread, asked = self.kind, self.spread, self.asked

@@ -63,3 +63,16 @@ class RecordRef(BaseModel):
     id: UUID
     name: str
     version: int
+
+
+class Attachment(BaseModel):
+    """A file that belongs to a record; `about` is its kind, size in bytes."""
+
+    id: UUID
+    about: str
+    about_id: UUID
+    name: str
+    content_type: str
+    size: int
+    created_at: dt.datetime
+    created_by: UUID | None

@@ -26,7 +26,7 @@ _AT, _GOES, _PERSONAL, _ADDRESS, _FILE = "points_at", "goes_with", "personal", "
 
 
 def points_at(*records: str, goes_with: bool = False, **options: Any) -> Any:
-    """A column that names a record of one of these kinds."""
+    """A column that names a record of one of these kinds; without any, of any kind."""
     return mapped_column(info={_AT: records, _GOES: goes_with}, **options)
 
 
@@ -95,8 +95,8 @@ class Holdings:
         return cls(tuple(pointers_of(models, by_table)), own, unsearched)
 
     def at(self, record: str) -> list[Pointer]:
-        """What points at records of a kind."""
-        return [pointer for pointer in self.pointers if record in pointer.at]
+        """What points at records of a kind; what names none may point at any."""
+        return [pointer for pointer in self.pointers if record in pointer.at or not pointer.at]
 
 
 def pointers_of(

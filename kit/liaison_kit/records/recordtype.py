@@ -93,6 +93,7 @@ class RecordType:
     that follow from others: history does not tell of them. `history` is where its history is read:
     a view, where some of it tells of others' records. What is `restorable` goes to the trash when
     it is deleted, and with it the rows of the tables in `follows` whose column there names it.
+    `attachments` says that files may belong to a record.
     """
 
     name: str
@@ -113,6 +114,7 @@ class RecordType:
     history: str = "history"
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)
+    attachments: bool = False
     default_sort: str = "-updated_at"
 
     def __post_init__(self) -> None:
@@ -120,6 +122,8 @@ class RecordType:
             self.owner = cast(Any, self.model).owner_id
         if self.search is None and self._is(Searched):
             self.search = cast(Any, self.model).search
+        if self.attachments:
+            self.follows = {**self.follows, "attachments": "about_id"}
         for column, copy in self.copies.items():
             self.references = {**self.references, column: copy.view}
             if copy.seen is not None:

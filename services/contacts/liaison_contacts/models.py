@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
 from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
-from liaison_kit.privacy.marks import names_a_file, personal, points_at
+from liaison_kit.privacy.marks import personal, points_at
 
 
 class Party(Record):
@@ -65,21 +65,6 @@ class Note(Record, Base):
     about: Mapped[str]
     about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
     body: Mapped[str] = personal()
-
-
-class Attachment(TenantRow, Base):
-    """A file that belongs to a person or a company."""
-
-    __tablename__ = "attachments"
-
-    id: Mapped[UUID] = names_a_file(primary_key=True)
-    about: Mapped[str]
-    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
-    name: Mapped[str] = personal()
-    content_type: Mapped[str]
-    size: Mapped[int]
-    created_at: Mapped[dt.datetime]
-    created_by: Mapped[UUID | None]
 
 
 class Owner(KeptRow, Base):

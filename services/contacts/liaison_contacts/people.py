@@ -39,7 +39,8 @@ PEOPLE = RecordType(
     seen={"company_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,
-    follows={"notes": "about_id", "attachments": "about_id"},
+    follows={"notes": "about_id"},
+    attachments=True,
 )
 
 

@@ -28,12 +28,13 @@ from liaison_contacts.privacy import REQUESTS, AskAgain, FileExpires
 from liaison_contacts.spread import SPREAD
 from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
-from liaison_kit.calls.wire import Download, Raw, Upload, Version
+from liaison_kit.calls.wire import Download, Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.flows import PERMISSIONS, FlowOperations, calling
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
+from liaison_kit.records.attachments import AttachmentOperations
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
@@ -41,7 +42,6 @@ from liaison_kit.timers.timer import on_timer
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
-    Attachment,
     Company,
     CompanyChanges,
     Contact,
@@ -67,7 +67,7 @@ _PEOPLE = Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread
 _COMPANIES = Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD)
 
 
-class Contacts(HoldsPersonalData, FlowOperations, Service):
+class Contacts(HoldsPersonalData, FlowOperations, AttachmentOperations, Service):
     """People and companies: the shared record."""
 
     name = "contacts"
@@ -75,7 +75,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     records = (PEOPLE, COMPANIES)
     resources = (_PEOPLE, _COMPANIES)
     copies = (OWNERS,)
-    holds = (models.Person, models.Company, models.Note, models.Attachment, models.Occurrence)
+    holds = (models.Person, models.Company, models.Note, models.Occurrence)
     unsearched: ClassVar[Mapping[str, str]] = {
         "owners": "users of Liaison, whom identity tells of",
         "companies": "a company's own name and addresses are not a person's",
@@ -141,16 +141,6 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         """Write a note about a person."""
         return Raw(*records.answer(session, NOTES, notes.add(session, PEOPLE, id, note)))
 
-    @get("/contacts/{id}/attachments", allow="contacts:read", problems=[404])
-    def list_contact_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
-        """The latest files of a person."""
-        return Page[Attachment](items=notes.attachments(session, PEOPLE, id), next=None)
-
-    @post("/contacts/{id}/attachments", allow="contacts:write", problems=[404, 413])
-    def create_contact_attachment(self, session: Session, id: UUID, upload: Upload) -> Attachment:
-        """Keep a file with a person."""
-        return notes.attach(session, PEOPLE, id, upload)
-
     # --- companies -------------------------------------------------------------------------------
 
     @get("/companies/{id}/timeline", allow="companies:read", problems=[404])
@@ -170,17 +160,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         """Write a note about a company."""
         return Raw(*records.answer(session, NOTES, notes.add(session, COMPANIES, id, note)))
 
-    @get("/companies/{id}/attachments", allow="companies:read", problems=[404])
-    def list_company_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
-        """The latest files of a company."""
-        return Page[Attachment](items=notes.attachments(session, COMPANIES, id), next=None)
-
-    @post("/companies/{id}/attachments", allow="companies:write", problems=[404, 413])
-    def create_company_attachment(self, session: Session, id: UUID, upload: Upload) -> Attachment:
-        """Keep a file with a company."""
-        return notes.attach(session, COMPANIES, id, upload)
-
-    # --- notes and attachments -------------------------------------------------------------------
+    # --- notes -----------------------------------------------------------------------------------
     # What they hang on decides who may; `notes` demands it, so no permission is declared here.
 
     @patch("/notes/{id}", problems=[404])
@@ -199,22 +179,6 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         Needs `contacts:write` or `companies:write`, whichever it hangs on.
         """
         notes.remove(session, id, version)
-
-    @get("/attachments/{id}/content", problems=[404])
-    def get_attachment_content(self, session: Session, id: UUID) -> Download:
-        """A file's bytes.
-
-        Needs `contacts:read` or `companies:read`, whichever it hangs on.
-        """
-        return notes.content(session, id)
-
-    @delete("/attachments/{id}", problems=[404])
-    def delete_attachment(self, session: Session, id: UUID) -> None:
-        """Delete a file.
-
-        Needs `contacts:write` or `companies:write`, whichever it hangs on.
-        """
-        notes.detach(session, id)
 
     # --- merges, erasures, questions of access ---------------------------------------------------
 
