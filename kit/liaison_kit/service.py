@@ -24,6 +24,7 @@ from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.jobs.runner import JobRunner
 from liaison_kit.plugins import Hooks
+from liaison_kit.records import attachments
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_kit.settings import Settings
@@ -81,11 +82,13 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
             _hear_of(cls, copy)
         for resource in cls.resources:
             _join(cls, resource)
-        for resource in cls.resources:
-            for made in resource.operations(tuple(cls.tells)):
-                # A service's own goes before the usual one, also in what is derived from it.
-                if not hasattr(cls, made.__name__):
-                    setattr(cls, made.__name__, made)
+        usual = [made for each in cls.resources for made in each.operations(tuple(cls.tells))]
+        if with_files := [kind for kind in cls.records if kind.attachments]:
+            usual += attachments.operations(with_files)
+        for made in usual:
+            # A service's own goes before the usual one, also in what is derived from it.
+            if not hasattr(cls, made.__name__):
+                setattr(cls, made.__name__, made)
         jobs: dict[str, Callable[..., None]] = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):
             operation = getattr(member, "operation", None)

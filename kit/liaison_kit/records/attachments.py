@@ -2,15 +2,14 @@
 
     VEHICLES = RecordType("vehicles", …, attachments=True)
 
-makes `list_vehicle_attachments` and `create_vehicle_attachment` at `/vehicles/{id}/attachments`;
-the service that subclasses `AttachmentOperations` hands files out and deletes them. What a file
-belongs to decides who may: whoever may see the record, or change it. A deleted record takes its
-files to the trash with it.
+makes `list_vehicle_attachments` and `create_vehicle_attachment` at `/vehicles/{id}/attachments`,
+and the service hands files out and deletes them. What a file belongs to decides who may: whoever
+may see the record, or change it. A deleted record takes its files to the trash with it.
 """
 
 import datetime as dt
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -104,36 +103,36 @@ def attach(session: Session, kind: RecordType, id: UUID, upload: Upload) -> cont
     return contract.Attachment.model_validate(attachment, from_attributes=True)
 
 
-class AttachmentOperations:
-    """What a service answers about the files of its records."""
+def operations(kinds: Sequence[RecordType]) -> Iterator[Callable[..., Any]]:
+    """Handing out and deleting the files of these kinds of record, of one service."""
+    by_name = {kind.name: kind for kind in kinds}
 
-    records: ClassVar[Sequence[RecordType]]
-
-    @get("/attachments/{id}/content", shared="id", problems=[404])
-    def get_attachment_content(self, session: Session, id: UUID) -> Download:
-        """A file's bytes.
-
-        Needs the permission to see what it belongs to.
-        """
-        row = self._belonging(session, id, "read")
-        return Download(row.name, row.content_type, stored=id, parts=files.parts(session, id))
-
-    @delete("/attachments/{id}", shared="id", problems=[404])
-    def delete_attachment(self, session: Session, id: UUID) -> None:
-        """Delete a file.
-
-        Needs the permission to change what it belongs to.
-        """
-        session.delete(self._belonging(session, id, "write"))
-        files.discard(session, id)
-
-    def _belonging(self, session: Session, id: UUID, verb: str) -> Attachment:
+    def belonging(session: Session, id: UUID, verb: str) -> Attachment:
+        missing = NotFound("There is no such file")
         row = session.get(Attachment, id)
         if row is None:
-            raise NotFound("There is no such file")
-        kind = next(kind for kind in self.records if kind.name == row.about)
-        demand(session, kind, row.about_id, verb, NotFound("There is no such file"))
+            raise missing
+        demand(session, by_name[row.about], row.about_id, verb, missing)
         return row
+
+    def get_attachment_content(_service: Any, session: Session, id: UUID) -> Download:
+        row = belonging(session, id, "read")
+        return Download(row.name, row.content_type, stored=id, parts=files.parts(session, id))
+
+    def delete_attachment(_service: Any, session: Session, id: UUID) -> None:
+        session.delete(belonging(session, id, "write"))
+        files.discard(session, id)
+
+    get_attachment_content.__doc__ = f"A file's bytes.\n\n{_needs(by_name, 'read')}"
+    delete_attachment.__doc__ = f"Delete a file.\n\n{_needs(by_name, 'write')}"
+    found = get("/attachments/{id}/content", shared="id", problems=[404])
+    yield found(get_attachment_content)
+    yield delete("/attachments/{id}", shared="id", problems=[404])(delete_attachment)
+
+
+def _needs(names: Iterable[str], verb: str) -> str:
+    listed = " or ".join(f"`{name}:{verb}`" for name in names)
+    return f"Needs {listed}, by what it hangs on."
 
 
 def demand(session: Session, kind: RecordType, id: UUID, verb: str, missing: NotFound) -> None:

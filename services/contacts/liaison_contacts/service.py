@@ -34,7 +34,6 @@ from liaison_kit.events.resend import Told
 from liaison_kit.flows import PERMISSIONS, FlowOperations, calling
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.privacy.serving import HoldsPersonalData
-from liaison_kit.records.attachments import AttachmentOperations
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
@@ -67,7 +66,7 @@ _PEOPLE = Resource(PEOPLE, "contact", NewContact, ContactChanges, people, spread
 _COMPANIES = Resource(COMPANIES, "company", NewCompany, CompanyChanges, companies, spread=SPREAD)
 
 
-class Contacts(HoldsPersonalData, FlowOperations, AttachmentOperations, Service):
+class Contacts(HoldsPersonalData, FlowOperations, Service):
     """People and companies: the shared record."""
 
     name = "contacts"
