@@ -35,10 +35,30 @@ class BadName(Exception):
     """A service or a record that can't be called so."""
 
 
-def names(service: str, record: str, plural: str) -> dict[str, str]:
-    """What templates say of a service and its record; `BadName` where they can't be called so."""
+def said_of(service: str, record: str = "", plural: str = "") -> dict[str, str]:
+    """What templates say of a service and its record."""
     one = record or service.removesuffix("s")
     many = plural or plural_of(one)
+    article = "an" if one[:1] in "aeio" else "a"
+    return {
+        "service": service,
+        "Service": _camel(service),
+        "record": one,
+        "Record": _camel(one),
+        "records": many,
+        "Records": _camel(many),
+        "RECORDS": many.upper(),
+        "Said": many.replace("_", " ").capitalize(),
+        "said_one": one.replace("_", " ").capitalize(),
+        "a": article,
+        "A": article.capitalize(),
+        "version": VERSION,
+    }
+
+
+def check(said: Mapping[str, str]) -> None:
+    """Raise `BadName` where a service or its record can't be called so."""
+    service, one, many = said["service"], said["record"], said["records"]
     for what, name in (("NAME", service), ("RECORD", one), ("PLURAL", many)):
         if not NAME.fullmatch(name) or len(name) > LONGEST:
             raise BadName(
@@ -54,22 +74,6 @@ def names(service: str, record: str, plural: str) -> dict[str, str]:
         raise BadName(f"NAME={service}: there is such a service, or a contract of that name")
     if many in known():
         raise BadName(f"PLURAL={many}: another service or the kit has such records or tables")
-    said, spoken = many.replace("_", " "), one.replace("_", " ")
-    article = "an" if one[0] in "aeio" else "a"
-    return {
-        "service": service,
-        "Service": _camel(service),
-        "record": one,
-        "Record": _camel(one),
-        "records": many,
-        "Records": _camel(many),
-        "RECORDS": many.upper(),
-        "Said": said.capitalize(),
-        "said_one": spoken.capitalize(),
-        "a": article,
-        "A": article.capitalize(),
-        "version": VERSION,
-    }
 
 
 def plural_of(noun: str) -> str:
@@ -169,8 +173,9 @@ def main(arguments: list[str]) -> int:
     for name in ("service", "record", "plural"):
         parser.add_argument(name, nargs="?", default="")
     given = parser.parse_args(arguments)
+    said = said_of(given.service, given.record, given.plural)
     try:
-        said = names(given.service, given.record, given.plural)
+        check(said)
     except BadName as reason:
         print(reason, file=sys.stderr)
         return 1

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from services._template.__main__ import BadName, plural_of
-from services._template.__main__ import names as called
+from services._template.__main__ import BadName, check, plural_of, said_of
 
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "bench.json")
@@ -51,9 +50,9 @@ class Repository:
         }
 
     def _paths(self) -> Mapping[str, str]:
-        places = [self.folder / ".site"]
-        places += [self.folder / name for name in ("sdk", "kit", "cli")]
+        places = [self.folder / name for name in ("sdk", "kit", "cli")]
         places += [each for each in (self.folder / "services").iterdir() if each.is_dir()]
+        places.append(self.folder / ".site")
         found = os.pathsep.join(map(str, places))
         return {"PYTHONPATH": found, "MYPYPATH": found, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -77,7 +76,7 @@ class Repository:
 )
 def test_a_name_that_can_not_be_is_refused(names: list[str], said: str) -> None:
     with pytest.raises(BadName, match=said):
-        called(*names, *[""] * (3 - len(names)))
+        check(said_of(*names or [""]))
 
 
 def test_a_noun_has_its_plural() -> None:
@@ -85,20 +84,20 @@ def test_a_noun_has_its_plural() -> None:
 
     assert {noun: plural_of(noun) for noun in plurals} == plurals
     assert plural_of("branch") == "branches"
-    assert called("fleet", "", "")["records"] == "fleets"
+    assert said_of("fleet")["records"] == "fleets"
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def orchard(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """The copy with a service that was rendered, installed as `make` would."""
     repository = Repository(tmp_path_factory.mktemp("rendered") / "liaison")
-    done = repository.render("fleet", "vehicle")
+    done = repository.render("orchard", "tree")
     assert done.returncode == 0, done.stderr
     built = subprocess.run(
         [
             *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps"),
             *("--no-build-isolation", "--python", sys.executable, "--target", ".site"),
-            "./services/fleet",
+            "./services/orchard",
         ],
         cwd=repository.folder,
         capture_output=True,
@@ -108,38 +107,38 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return repository
 
 
-def test_it_can_not_be_rendered_twice(fleet: Repository) -> None:
-    before = fleet.files()
+def test_it_can_not_be_rendered_twice(orchard: Repository) -> None:
+    before = orchard.files()
 
-    done = fleet.render("fleet", "lorry")
+    done = orchard.render("orchard", "bush")
 
     assert done.returncode == 1
     assert "there is such a service" in done.stderr
-    assert fleet.files() == before
+    assert orchard.files() == before
 
 
-def test_what_is_rendered_passes_the_checks(fleet: Repository) -> None:
-    whole = [fleet.run("ruff", "check", "."), fleet.run("ruff", "format", "--check", ".")]
-    typed = fleet.run(
+def test_what_is_rendered_passes_the_checks(orchard: Repository) -> None:
+    whole = [orchard.run("ruff", "check", "."), orchard.run("ruff", "format", "--check", ".")]
+    typed = orchard.run(
         *("mypy", "--strict", "--cache-dir", ".mypy_cache"),
-        *("services/fleet/liaison_fleet", "sdk/liaison_sdk/contracts/fleet.py"),
+        *("services/orchard/liaison_orchard", "sdk/liaison_sdk/contracts/orchard.py"),
     )
 
     assert [done.stdout for done in (*whole, typed) if done.returncode] == []
 
 
-def test_its_tests_pass_as_rendered_and_it_runs_with_the_others(fleet: Repository) -> None:
-    done = fleet.run(
+def test_its_tests_pass_as_rendered_and_it_runs_with_the_others(orchard: Repository) -> None:
+    done = orchard.run(
         *(
             "pytest",
             "-q",
             "-p",
             "no:cacheprovider",
-            "services/fleet",
-            "tests/journeys/test_fleet.py",
+            "services/orchard",
+            "tests/journeys/test_orchard.py",
         ),
         *("tests/shape/test_models_and_databases.py", "tests/shape/test_permissions.py"),
-        *("tests/shape/test_arrows.py", "tests/contracts", "-k", "fleet"),
+        *("tests/shape/test_arrows.py", "tests/contracts", "-k", "orchard"),
         LIAISON_TEST_DATABASE_URL="",
         LIAISON_TEST_AMQP_URL="",
     )
@@ -148,18 +147,47 @@ def test_its_tests_pass_as_rendered_and_it_runs_with_the_others(fleet: Repositor
     assert re.search(r"\b[1-9]\d passed", done.stdout), done.stdout
 
 
-def test_a_kind_of_record_takes_at_most_a_hundred_lines_in_four_files(fleet: Repository) -> None:
-    """The lines that say what a vehicle is; the migration is drawn from them."""
-    package = "services/fleet/liaison_fleet"
-    whole = ["sdk/liaison_sdk/contracts/fleet.py", f"{package}/vehicles.py"]
-    models = (fleet.folder / package / "models.py").read_text()
-    service = (fleet.folder / package / "service.py").read_text().splitlines()
+def test_a_kind_of_record_takes_at_most_a_hundred_lines_in_four_files(orchard: Repository) -> None:
+    """The lines that say what a tree is; the migration is drawn from them."""
+    package = "services/orchard/liaison_orchard"
+    whole = ["sdk/liaison_sdk/contracts/orchard.py", f"{package}/trees.py"]
+    models = (orchard.folder / package / "models.py").read_text()
+    service = (orchard.folder / package / "service.py").read_text().splitlines()
 
-    of_a_vehicle = re.search(r"^class Vehicle\(.+?(?=\n\n\n)", models, re.DOTALL | re.MULTILINE)
-    assert of_a_vehicle is not None
-    lines = sum(len((fleet.folder / file).read_text().splitlines()) for file in whole)
-    lines += len(of_a_vehicle[0].splitlines())
-    lines += sum("ehicle" in line for line in service)
+    of_a_tree = re.search(r"^class Tree\(.+?(?=\n\n\n)", models, re.DOTALL | re.MULTILINE)
+    assert of_a_tree is not None
+    lines = sum(len((orchard.folder / file).read_text().splitlines()) for file in whole)
+    lines += len(of_a_tree[0].splitlines())
+    lines += sum("ree" in line for line in service)
 
     assert len([*whole, "models.py", "service.py"]) <= FILES
     assert lines <= LINES
+
+
+def test_an_added_column_is_drawn_with_what_it_is_searched_by(orchard: Repository) -> None:
+    contract = orchard.folder / "sdk/liaison_sdk/contracts/orchard.py"
+    models = orchard.folder / "services/orchard/liaison_orchard/models.py"
+    _after(contract, "    description: LongText | None = None\n", "    kind: Name | None = None\n")
+    shown = '    description: str | None = field("Description", "Description", searchable=True)\n'
+    _after(contract, shown, '    kind: str | None = field("Kind", "Espèce", searchable=True)\n')
+    column = "    description: Mapped[str | None] = personal()\n"
+    _after(models, column, "    kind: Mapped[str | None]\n")
+
+    drawn = orchard.run("liaison_kit.new_migration", "orchard", "Trees have a kind")
+    again = orchard.run("liaison_kit.new_migration", "orchard", "Trees have a kind")
+
+    assert drawn.returncode == 0, drawn.stderr
+    written = models.parent / "migrations/versions/0002_trees_have_a_kind.py"
+    assert written.read_text().endswith("""
+
+def upgrade() -> None:
+    add_column(op, "trees", "kind text")
+    searched(op, "trees", "name", "description", "kind", refill=True)
+""")
+    assert (again.returncode, "nothing to write" in again.stderr) == (1, True)
+
+
+def _after(file: Path, line: str, more: str) -> None:
+    text = file.read_text()
+    assert line in text
+    file.write_text(text.replace(line, line + more))

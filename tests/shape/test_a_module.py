@@ -4,14 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from services._template.__main__ import names, rendered
+from services._template.__main__ import rendered, said_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/a-module.md").read_text()
-FLEET = {
-    str(file.relative_to(ROOT)): text
-    for file, text in rendered(names("fleet", "vehicle", "")).items()
-}
+RENDERED = rendered(said_of("fleet", "vehicle"))
+FLEET = {str(file.relative_to(ROOT)): text for file, text in RENDERED.items()}
 BLOCKS = re.findall(r"^```(\w*)\n(.+?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
@@ -43,9 +41,8 @@ def test_what_the_page_quotes_is_what_is_rendered() -> None:
 
 
 def test_what_the_page_would_have_you_change_is_there() -> None:
-    lines = [
-        line for kind, block in BLOCKS if kind == "diff" for line in block.splitlines() if line
-    ]
+    changes = [block for kind, block in BLOCKS if kind == "diff"]
+    lines = [line for block in changes for line in block.splitlines() if line]
     there = [line[1:] for line in lines if not line.startswith("+")]
 
     assert len(there) < len(lines)
