@@ -5,7 +5,7 @@ what they do to a database must never change, for they are run again wherever Li
 
 What a record is found by is kept by the database (`searched`): whoever writes the row, its text is
 of its columns as they are. Where the columns change, the text of rows that are there is made anew
-by `refill_searches`, some thousands of them a minute, so that no migration holds a large table.
+by `refill_searches`, a bounded number a minute, so that no migration holds a large table.
 """
 
 from sqlalchemy import text
@@ -20,7 +20,7 @@ from liaison_kit.database.migrations import (
     seen_view,
 )
 
-REFILLED = 5000
+REFILLED = 20_000
 """How many rows' texts are made anew in one transaction."""
 
 _MARKS = r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
