@@ -61,6 +61,7 @@ migrate: $(READY) ## Bring every service's database to this version, without sta
 
 new-service: $(READY) ## Render a service that runs: make new-service NAME=fleet RECORD=vehicle
 	@$(BIN)/python -m services._template '$(NAME)' '$(RECORD)' '$(PLURAL)'
+	@$(MAKE) --no-print-directory $(READY)
 
 migration: $(READY) ## Draw the next migration: make migration SERVICE=fleet MESSAGE="Colours"
 	@$(BIN)/python -m liaison_kit.new_migration '$(SERVICE)' '$(MESSAGE)'
