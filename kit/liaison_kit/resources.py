@@ -78,8 +78,8 @@ class Resource:
     for fields which take several.
 
     `called` is what people call many of them, for permissions and the menu, with `icon`. Files can
-    be imported then, unless the service says how itself; `words` are what those call the fields
-    besides. Plain rules say how others are told.
+    be imported then, where plain rules write; `words` are what those call the fields besides. A
+    service may say how itself. Plain rules say how others are told.
     """
 
     kind: RecordType
@@ -127,9 +127,17 @@ class Resource:
     @cached_property
     def importables(self) -> tuple[Importable, ...]:
         """How files fill it, where that follows from its fields."""
-        if self.called is None or self.new is None:
+        if self.called is None or self.new is None or not self._is_written_plainly:
             return ()
         return (importable(self.kind, self.new, self.called, self.told, self.words),)
+
+    @property
+    def _is_written_plainly(self) -> bool:
+        """Whether no rule of its own says what may be written: files would not keep to it."""
+        if not isinstance(self.rules, Plain):
+            return False
+        rules = type(self.rules)
+        return rules.create is Plain.create and rules.change is Plain.change
 
     @property
     def tidies(self) -> tuple[str, ...]:

@@ -123,6 +123,8 @@ class RecordType:
         if self.search is None and self._is(Searched):
             self.search = cast(Any, self.model).search
         if self.attachments:
+            if not self.restorable:
+                raise TypeError(f"{self.name} have files, which go to the trash: restorable=True")
             self.follows = {**self.follows, "attachments": "about_id"}
         for column, copy in self.copies.items():
             self.references = {**self.references, column: copy.view}
