@@ -18,7 +18,7 @@ MEMBERS := sdk kit $(patsubst %/,%,$(dir $(wildcard services/*/pyproject.toml) c
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo counterparts test chaos check fix bench migrate version lock clean
+.PHONY: help run demo counterparts test chaos check fix bench migrate new-service migration version lock clean
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,7 @@ check: $(READY) ## Lint and check types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --strict sdk/liaison_sdk kit/liaison_kit cli/liaison_cli \
 		services/*/liaison_* plugins/*/liaison_*
+	@$(BIN)/mypy --strict services/_template
 
 fix: $(READY) ## Format the code and repair what the linter can
 	@$(BIN)/ruff check --fix .
@@ -57,6 +58,13 @@ bench: $(READY) ## Measure Liaison against its floor; prints a table, writes ben
 
 migrate: $(READY) ## Bring every service's database to this version, without starting services
 	@$(BIN)/python -m liaison_kit.run --migrate-only
+
+new-service: $(READY) ## Render a service that runs: make new-service NAME=fleet RECORD=vehicle
+	@$(BIN)/python -m services._template '$(NAME)' '$(RECORD)' '$(PLURAL)'
+	@$(MAKE) --no-print-directory $(READY)
+
+migration: $(READY) ## Draw the next migration: make migration SERVICE=fleet MESSAGE="Colours"
+	@$(BIN)/python -m liaison_kit.new_migration '$(SERVICE)' '$(MESSAGE)'
 
 version: ## Give everything a new version: make version TO=1.2.0
 	@sed -i 's/^VERSION = ".*"/VERSION = "$(TO)"/' sdk/liaison_sdk/version.py

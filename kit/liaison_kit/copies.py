@@ -23,7 +23,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import to_json
-from sqlalchemy import Column, Select, Table, func, inspect, or_, select, table
+from sqlalchemy import Column, ColumnElement, Select, Table, func, inspect, or_, select, table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -89,6 +89,24 @@ class KeptCopy:
         assert isinstance(found, Table)
         return found
 
+    @property
+    def view(self) -> str:
+        """Where those are that are there and that the person who asks may see."""
+        return f"present_{self.table.name}" if self.seen is None else self.seen.view
+
+    def name_of(self, id: ColumnElement[Any]) -> ColumnElement[Any]:
+        """SQL of what one is called, for who may see it; also of one that is gone, if it has it."""
+        source = self.visible.c
+        return select(source.name).where(source.id == id).scalar_subquery()
+
+    def has(self, session: Session, id: UUID) -> bool:
+        """Whether it may be pointed at, as far as is known here."""
+        return bool(self._has.run(session, {"id": id}))
+
+    @cached_property
+    def _has(self) -> Statement:
+        return Statement(f"SELECT 1 FROM {self.view} WHERE id = %(id)s")
+
     @cached_property
     def visible(self) -> Any:
         """Those that the person who asks may see, as SQL reads from it."""
@@ -152,9 +170,10 @@ class KeptCopy:
     @cached_property
     def _drop(self) -> Statement:
         dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-        columns = "".join(f", {name}" for name in self.gone)
+        others = [name for name in self.gone if name not in ("name", "folded")]
+        columns = "".join(f", {name}" for name in others)
         values = "".join(
-            f", %({name})s::{self.table.c[name].type.compile(dialect)}" for name in self.gone
+            f", %({name})s::{self.table.c[name].type.compile(dialect)}" for name in others
         )
         changes = "".join(f", {name} = excluded.{name}" for name in self.gone)
         return Statement(f"""

@@ -8,10 +8,15 @@
 makes `list_products`, `create_product`, `get_product`, `change_product`, `delete_product` and
 `restore_product`, under `/products`, `export_products`, `change_many_products`, and where the kind
 has boards `show_products_board` and `move_product_card`. A service that has an operation of that
-name of its own keeps it: it does something more.
+name of its own keeps it: it does something more. Where files may belong to its records, it lists
+and keeps those as well (`records.attachments`).
+
+What people call the kind is said here once (`called`, `words`), and how others are told of it by
+its rules; the service's records, permissions, menu, live events, imports and what it tells again
+follow.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -25,15 +30,21 @@ from liaison_kit.additions import DrawnPanel, FilledForm
 from liaison_kit.boards import Board
 from liaison_kit.bulk import api as bulk
 from liaison_kit.calls.operations import delete, get, patch, post
-from liaison_kit.calls.wire import Accepted, Raw, Version
+from liaison_kit.calls.wire import Accepted, Raw, Upload, Version
+from liaison_kit.database.tables import Searched
 from liaison_kit.events.resend import Told
 from liaison_kit.exports import api as exporting
 from liaison_kit.exports.api import NewExport
 from liaison_kit.exports.columns import Spread
+from liaison_kit.imports.drawing import importable
+from liaison_kit.imports.fields import Importable
 from liaison_kit.listing.asked import ListQuery, Page
-from liaison_kit.records import trash
+from liaison_kit.records import attachments, trash
+from liaison_kit.records.plain import Plain
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import NotFound
+from liaison_sdk.labels import Label
+from liaison_sdk.records import Attachment
 from liaison_sdk.types import WITHOUT_NUL, Closed
 
 TIDIES = ("tidy_exports", "tidy_bulk_changes")
@@ -67,6 +78,10 @@ class Resource:
     what becomes of a list's parameters before they are looked at. A kind has a board by each field
     with choices that may be changed; `boards` are its others. `spread` are the columns of files
     for fields which take several.
+
+    `called` is what people call many of them, for permissions and the menu, with `icon`. Files can
+    be imported then, where plain rules write; `words` are what those call the fields besides. A
+    service may say how itself. Plain rules say how others are told.
     """
 
     kind: RecordType
@@ -77,6 +92,61 @@ class Resource:
     boards: tuple[Board, ...] = ()
     asked: Callable[[Session, ListQuery[Any]], ListQuery[Any]] = lambda _session, query: query
     spread: Spread = field(default_factory=dict)
+    called: Label | None = None
+    icon: str = "list"
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def told(self) -> Told | None:
+        """How other services hear of it, where its rules are plain."""
+        return self.rules.told if isinstance(self.rules, Plain) else None
+
+    @property
+    def permissions(self) -> dict[str, Label]:
+        """What roles may grant of it, where the service says no more."""
+        if self.called is None:
+            return {}
+        en, fr = (said[0].lower() + said[1:] for said in (self.called.en, self.called.fr))
+        return {
+            f"{self.kind.name}:read": Label(en=f"See {en}", fr=f"Voir les {fr}"),
+            f"{self.kind.name}:write": Label(en=f"Change {en}", fr=f"Modifier les {fr}"),
+            f"{self.kind.name}:export": Label(en=f"Export {en}", fr=f"Exporter les {fr}"),
+        }
+
+    @property
+    def menu(self) -> list[dict[str, Any]]:
+        """Its entry in the workspace."""
+        if self.called is None:
+            return []
+        name = self.kind.name
+        return [{"label": self.called.model_dump(), "path": f"/{name}", "icon": self.icon}]
+
+    @property
+    def live(self) -> list[dict[str, str]]:
+        """Which events tell that one of them was changed."""
+        name, types = self.kind.name, () if self.told is None else self.told.types
+        return [{"type": type, "record": name, "permission": f"{name}:read"} for type in types]
+
+    @cached_property
+    def importables(self) -> tuple[Importable, ...]:
+        """How files fill it, where that follows from its fields."""
+        if self.called is None or self.new is None or not self._is_written_plainly:
+            return ()
+        return (importable(self.kind, self.new, self.called, self.told, self.words),)
+
+    @property
+    def _is_written_plainly(self) -> bool:
+        """Whether no rule of its own says what may be written: files would not keep to it."""
+        if not isinstance(self.rules, Plain):
+            return False
+        rules = type(self.rules)
+        return rules.create is Plain.create and rules.change is Plain.change
+
+    @property
+    def tidies(self) -> tuple[str, ...]:
+        """What clears up behind its operations."""
+        refilled = issubclass(self.kind.model, Searched)
+        return (*TIDIES, "refill_searches") if refilled else TIDIES
 
     def operations(self, tells: tuple[Told, ...]) -> Iterator[Callable[..., Any]]:
         """The operations that follow from the declaration."""
@@ -92,6 +162,10 @@ class Resource:
         if self.kind.restorable:
             back = post(f"{one}/restore", allow=write, status=200, problems=[404, 409])
             yield back(self._restore(tells))
+        if self.kind.attachments:
+            held = f"{one}/attachments"
+            yield get(held, allow=read, problems=[404])(self._attachments())
+            yield post(held, allow=write, problems=[404, 413])(self._attach())
         yield post(f"{path}/exports", allow=f"{name}:export")(self._export())
         yield post(f"{path}/bulk", allow=write)(self._bulk())
         yield get(f"{one}/panels/{{panel}}", allow=read, problems=[404])(self._panel())
@@ -184,6 +258,24 @@ class Resource:
 
         said = f"Bring a deleted {self.one} back, with all that went with it."
         return _named(operation, f"restore_{self.one}", said)
+
+    def _attachments(self) -> Callable[..., Any]:
+        kind = self.kind
+
+        def operation(_service: Any, session: Session, id: UUID) -> Page[Attachment]:
+            return Page[Attachment](items=attachments.of(session, kind, id), next=None)
+
+        said = f"The latest files of {_a(self.one)}."
+        return _named(operation, f"list_{self.one}_attachments", said)
+
+    def _attach(self) -> Callable[..., Any]:
+        kind = self.kind
+
+        def operation(_service: Any, session: Session, id: UUID, upload: Upload) -> Attachment:
+            return attachments.attach(session, kind, id, upload)
+
+        said = f"Keep a file with {_a(self.one)}."
+        return _named(operation, f"create_{self.one}_attachment", said)
 
     def _export(self) -> Callable[..., Any]:
         kind, spread, asked = self.kind, self.spread, self.asked

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,7 @@ from liaison_kit.listing.mine import Mine
 from liaison_kit.notifications import NotificationKind
 from liaison_kit.notifications import check as check_kinds
 from liaison_kit.plugins import Hooks
+from liaison_kit.records import attachments
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_kit.settings import Settings
@@ -39,6 +40,8 @@ from liaison_kit.trust.principals import Principals
 from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
 from liaison_sdk.version import VERSION
+
+T = TypeVar("T")
 
 
 class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperations):
@@ -52,7 +55,8 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     `permissions` what roles may grant, `notification_kinds` what it tells people, `menu` its
     entries in the workspace, `mine` the lists that its home shows, `live` which event tells that
     which record changed; one that says `"to": "owner"` is for the screens of the user whom the
-    event names as owner, and of nobody else.
+    event names as owner, and of nobody else. What its resources say of all that need not be said
+    again.
     """
 
     name: ClassVar[str]
@@ -91,10 +95,14 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
         for copy in cls.copies:
             _hear_of(cls, copy)
         for resource in cls.resources:
-            for made in resource.operations(tuple(cls.tells)):
-                # A service's own goes before the usual one, also in what is derived from it.
-                if not hasattr(cls, made.__name__):
-                    setattr(cls, made.__name__, made)
+            _join(cls, resource)
+        usual = [made for each in cls.resources for made in each.operations(tuple(cls.tells))]
+        if with_files := [kind for kind in cls.records if kind.attachments]:
+            usual += attachments.operations(with_files)
+        for made in usual:
+            # A service's own goes before the usual one, also in what is derived from it.
+            if not hasattr(cls, made.__name__):
+                setattr(cls, made.__name__, made)
         jobs: dict[str, Callable[..., None]] = {}
         for name, member in inspect.getmembers(cls, inspect.isfunction):
             operation = getattr(member, "operation", None)
@@ -129,6 +137,23 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
         if operation == "create_import":
             return [found.record for found in cls.importables]
         return [kind.name for kind in cls.records]
+
+
+def _join(service: type[Service], resource: Resource) -> None:
+    """Have a service say of itself what a resource says of its kind of record."""
+    service.records = _with(service.records, (resource.kind,))
+    service.tells = _with(service.tells, () if resource.told is None else (resource.told,))
+    drawn = {each.record for each in service.importables}
+    more = [each for each in resource.importables if each.record not in drawn]
+    service.importables = _with(service.importables, more)
+    service.tidies = _with(service.tidies, resource.tidies)
+    service.permissions = {**resource.permissions, **service.permissions}
+    service.menu = _with(service.menu, resource.menu)
+    service.live = _with(service.live, resource.live)
+
+
+def _with(said: Sequence[T], more: Sequence[T]) -> tuple[T, ...]:
+    return (*said, *(each for each in more if each not in said))
 
 
 def _hear_of(service: type[Service], copy: KeptCopy) -> None:

@@ -31,7 +31,12 @@ from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import Roles, migrate, prepare, services
 from liaison_kit.database.prepared import fetch_listeners
 from liaison_kit.ids import uuid7
+from liaison_kit.imports.engine import run as run_import
+from liaison_kit.imports.mapping import suggest
+from liaison_kit.imports.planning import Options
+from liaison_kit.imports.reading import open_table
 from liaison_kit.jobs import Run
+from liaison_kit.records import files
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.rabbitmq import RabbitMQ
@@ -234,6 +239,50 @@ def in_hand(db: Database, who: Context, job: UUID) -> Run:
         row = jobs.find(session, job)
         row.worker, row.status = worker, "running"
     return Run(db, row, worker, Principals(keyring("contacts")).read_expired)
+
+
+def ended(service: Any, who: Context, job: UUID | str) -> None:
+    """Do a job's work to its end, as the worker would."""
+    run = in_hand(service.db, who, UUID(str(job)))
+    service.job_methods[run.kind](service, run)
+    with service.db.writing(who) as session:
+        jobs.find(session, run.id).status = "done"
+
+
+def exported(service: Any, who: Context, job: UUID | str) -> bytes:
+    """The file that an export has made."""
+    with service.db.reading(who) as session:
+        return b"".join(files.chunks(session, UUID(str(job))))
+
+
+class _Steps:
+    """A job's steps, each in a transaction of its own."""
+
+    def __init__(self, db: Database, who: Context) -> None:
+        self.db, self.who = db, who
+        self.checkpoint: dict[str, Any] = {}
+        self.done, self.total = 0, None
+
+    def step(self) -> Any:
+        return self.db.writing(self.who)
+
+    def asking(self, work: Callable[[Any], Any]) -> Any:
+        with self.step() as session:
+            return work(session)
+
+
+def brought(service: Any, who: Context, record: str, path: Path) -> dict[str, int]:
+    """Import a file as its header suggests; what became of its rows."""
+    importable = next(found for found in service.importables if found.record == record)
+    table = open_table(path)
+    with service.db.reading(who) as session:
+        specs = importable.all_fields(session)
+    first = next(table.chunks(size=200))
+    samples = dict(zip(table.header, first.columns, strict=True))
+    mapping = {s.column: s.field for s in suggest(table.header, samples, specs) if s.field}
+    steps: Any = _Steps(service.db, who)
+    _, tally = run_import(steps, importable, table, mapping, {}, Options(), uuid7(), uuid7())
+    return {name: count for name, count in tally.counts.items() if count}
 
 
 def told(db: Database, tenant: UUID) -> list[tuple[str, dict[str, Any]]]:

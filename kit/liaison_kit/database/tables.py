@@ -47,4 +47,16 @@ class Record(TenantRow):
     updated_by: Mapped[UUID | None]
 
 
+class Owned(Record):
+    """A record that belongs to somebody, whose role may show them only their own."""
+
+    owner_id: Mapped[UUID | None]
+
+
+class Searched(Record):
+    """A record that is found by its searchable fields: the database keeps one text of them."""
+
+    search: Mapped[str]
+
+
 MoneyAmount = Numeric(18, 2)

@@ -37,13 +37,14 @@ class Told:
     """A kind of record of which others keep something, and how they are told of some of them.
 
     `saved` tells what there is of them now; `removed` tells that they are gone. `one` tells of a
-    record in hand, where that needs no looking up.
+    record in hand, where that needs no looking up. `types` are the types of the events.
     """
 
     kind: RecordType
     saved: Tell
     removed: Tell
     one: Callable[[Session, Held[Record]], None] | None = None
+    types: tuple[str, ...] = ()
 
 
 def records_told(event: type[Event]) -> tuple[str, type[BaseModel]]:
@@ -79,7 +80,7 @@ def told_by(kind: RecordType, saved: type[Event], removed: type[Event]) -> Told:
         for id in ids:
             emit(session, removed.model_validate({key: id, "record_version": versions.get(id)}))
 
-    return Told(kind, tell, tell_removed, tell_of)
+    return Told(kind, tell, tell_removed, tell_of, (saved.type, removed.type))
 
 
 def batches(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:

@@ -13,6 +13,7 @@ and what leaves it carries `here.key`. It waits for nothing: it says what is to 
 """
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -150,7 +151,7 @@ class Nothing(Closed):
     """A kind that needs no settings."""
 
 
-class Kind:
+class Kind(ABC):
     """A kind of step. Subclasses set `name`, `settings`, and what is other than here."""
 
     name: ClassVar[str]
@@ -168,16 +169,16 @@ class Kind:
         """By which ways a run goes on from it."""
         return ("done",)
 
-    def check(self, at: "Checking", settings: Any) -> None:
+    def check(self, at: "Checking", settings: Any) -> None:  # noqa: B027 — mostly nothing is
         """Say what is wrong with settings whose shape is right."""
 
     def needs(self, about: "FlowRecord", settings: Any) -> Sequence[str]:
         """The permissions of whoever lets it run."""
         return ()
 
+    @abstractmethod
     def do(self, here: Here, settings: Any) -> Did:
         """Do the step."""
-        raise NotImplementedError
 
     def woken(self, here: Here, settings: Any, happened: str | None) -> Went:
         """Which way to go on, by the event that has happened, or as the time is up."""

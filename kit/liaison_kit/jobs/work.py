@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Integer, func, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -54,7 +54,7 @@ class JobRow(TenantRow, Base):
     total: Mapped[int | None]
     error: Mapped[str | None]
     cancel: Mapped[bool]
-    attempts: Mapped[int]
+    attempts: Mapped[int] = mapped_column(Integer)
     worker: Mapped[UUID | None]
     leased_until: Mapped[dt.datetime | None]
     created_at: Mapped[dt.datetime]

@@ -27,7 +27,7 @@ _AT, _GOES, _PERSONAL, _ADDRESS, _FILE = "points_at", "goes_with", "personal", "
 
 
 def points_at(*records: str, goes_with: bool = False, **options: Any) -> Any:
-    """A column that names a record of one of these kinds."""
+    """A column that names a record of one of these kinds; without any, of any kind."""
     return mapped_column(info={_AT: records, _GOES: goes_with}, **options)
 
 
@@ -118,20 +118,22 @@ class Holdings:
         """What the marks of these models say."""
         by_table = {kind.table.name: kind for kind in kinds}
         own = {kind.name: kind for kind in kinds}
-        return cls(tuple(_pointers(models, by_table)), own, unsearched, followers)
+        return cls(tuple(pointers_of(models, by_table)), own, unsearched, followers)
 
     def at(self, record: str) -> list[Pointer]:
-        """What points at records of a kind."""
-        return [pointer for pointer in self.pointers if record in pointer.at]
+        """What points at records of a kind; what names none may point at any."""
+        return [pointer for pointer in self.pointers if record in pointer.at or not pointer.at]
 
 
-def _pointers(
-    models: Iterable[type[DeclarativeBase]], kinds: Mapping[str, RecordType]
+def pointers_of(
+    models: Iterable[type[DeclarativeBase]], kinds: Mapping[str, RecordType] | None = None
 ) -> Iterator[Pointer]:
+    """The columns of these models that point at records; `kinds` are the service's own by table."""
+    known = kinds or {}
     for model in models:
         table = inspect(model).local_table
         assert isinstance(table, Table)
         for column in table.c:
             if _AT in column.info:
                 info = column.info
-                yield Pointer(table, column.name, info[_AT], info[_GOES], kinds.get(table.name))
+                yield Pointer(table, column.name, info[_AT], info[_GOES], known.get(table.name))

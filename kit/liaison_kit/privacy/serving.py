@@ -23,6 +23,7 @@ from liaison_kit.jobs import JobRow, Run, job
 from liaison_kit.privacy import erasing, merging, telling
 from liaison_kit.privacy.marks import Follower, Holdings
 from liaison_kit.privacy.traces import Traces
+from liaison_kit.records.attachments import Attachment
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.timers.schedules import Daily
 from liaison_kit.timers.timer import Occasion, on_schedule
@@ -50,8 +51,9 @@ PART_CHARS = 256_000
 class HoldsPersonalData:
     """A service that holds data of persons.
 
-    `holds` are the models with marked columns, `unsearched` the tables in whose texts nobody is
-    looked for, each with the reason, `followers` what goes with records beside marked columns.
+    `holds` are the models with marked columns, files of records aside; `unsearched` the tables in
+    whose texts nobody is looked for, each with the reason; `followers` what goes with records
+    beside marked columns.
     """
 
     name: ClassVar[str]
@@ -65,7 +67,8 @@ class HoldsPersonalData:
     @classmethod
     def holdings(cls) -> Holdings:
         """What it holds, as the marks say."""
-        return Holdings.of(cls.holds, cls.records, cls.unsearched, cls.followers)
+        files = [Attachment] if any(kind.attachments for kind in cls.records) else []
+        return Holdings.of([*cls.holds, *files], cls.records, cls.unsearched, cls.followers)
 
     def tell_moved(self, session: Session, record: str, ids: Sequence[UUID]) -> None:
         """Tell the others of records that point elsewhere now."""

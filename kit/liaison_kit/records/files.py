@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Iterator
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, delete, func, select, update
+from sqlalchemy import Integer, LargeBinary, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -29,7 +29,7 @@ class FilePart(TenantRow, Base):
     __tablename__ = "file_parts"
 
     file_id: Mapped[UUID] = mapped_column(primary_key=True)
-    part: Mapped[int] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(Integer, primary_key=True)
     body: Mapped[bytes] = mapped_column(LargeBinary)
     claimed: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[dt.datetime]

@@ -3,8 +3,9 @@
     PRODUCTS = RecordType("products", …)
     products = Plain(PRODUCTS, told_by(PRODUCTS, ProductsSaved, ProductRemoved))
 
-What is sent is what is stored: money as its amount and its currency, and beside it the text that
-the record is found by, made of the fields that the shape marks as searchable. Where a kind has
+What is sent is what is stored: money as its amount and its currency. What the record is found by
+the database makes, of the fields that the shape marks as searchable (`searched` of the migrations).
+Others' records that it points at and that have not been told of yet are asked for. Where a kind has
 rules, it overrides the one act that they are about.
 """
 
@@ -17,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.database.tables import Record
 from liaison_kit.events.resend import Told
+from liaison_kit.privacy.merging import where_it_is
 from liaison_kit.records.held import Held, values_of
 from liaison_kit.records.recordtype import RecordType
-from liaison_kit.records.search import search_text
 from liaison_kit.records.writing import change, create, load, remove
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.types import Closed, Money
@@ -37,7 +38,8 @@ class Plain:
     def create(self, session: Session, new: Closed) -> Held[Record]:
         """Add a record."""
         values = self.stored(new, type(new).model_fields)
-        row = create(session, self.kind, self.kind.model, **self._found_by({}, values) | values)
+        self._look_up(session, values)
+        row = create(session, self.kind, self.kind.model, **values)
         self._tell(session, row)
         return row
 
@@ -45,7 +47,8 @@ class Plain:
         """Change what was sent, and nothing else."""
         row = load(session, self.kind, self.kind.model, id, version)
         values = self.stored(changes, changes.model_fields_set)
-        values |= self._found_by(values_of(row), values)
+        before = values_of(row)
+        self._look_up(session, {n: v for n, v in values.items() if before[n] != v})
         row, changed = change(session, self.kind, row, values)
         if changed:
             self._tell(session, row)
@@ -88,12 +91,15 @@ class Plain:
             return {f"{name}_amount": None, currency: None}
         return {f"{name}_amount": value.amount.quantize(CENT), currency: str(value.currency)}
 
-    def _found_by(self, before: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        if self.kind.search is None:
-            return {}
-        after = {**before, **values}
-        names = (name for name, info in self.kind.fields.items() if info.searchable)
-        return {"search": search_text(after.get(name) for name in names)}
+    def _look_up(self, session: Session, values: Mapping[str, Any]) -> None:
+        for column, copy in self.kind.copies.items():
+            id = values.get(column)
+            if id is None or copy.has(session, id):
+                continue
+            # One that was merged is known by another id, which the database writes in its place.
+            now = where_it_is(session, id)
+            if now in (None, id) or not copy.has(session, now):
+                copy.look_up(session, id)
 
 
 def refuse_nulls(changes: Closed, *names: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -31,11 +31,15 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.database.queries import Rows
-from liaison_kit.database.tables import Record
+from liaison_kit.database.tables import Owned, Record, Searched
 from liaison_kit.records.operators import operators_of
 from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
+from liaison_sdk.records import KeptRecord, OwnedRecord
 from liaison_sdk.types import Money
+
+if TYPE_CHECKING:
+    from liaison_kit.copies import KeptCopy
 
 FieldKind = Literal[
     "text", "integer", "decimal", "money", "date", "datetime", "boolean", "id", "list", "object"
@@ -89,12 +93,14 @@ class RecordType:
     operators row-level security would keep from being used; they read through the table's `_found`
     view. `references` are the columns that must point at a row of the tenant, and in which table
     or view. `seen` are those that point at records under a row rule: a filter by one that the
-    caller may not see finds what a filter by none would. `derived` are the columns that follow from
-    others: history does not tell of them. `history` is where its history is read: a view, where
-    some of it tells of others' records. What is `restorable` goes to the trash when it is deleted,
-    and with it the rows of the tables in `follows` whose column there names it. `title` are the
-    fields that people know a record by, `subtitle` those that tell it from its like; a search text
-    begins with the title.
+    caller may not see finds what a filter by none would. `copies` are the columns that point at
+    others' records, by the copy that is kept of those: it is in `references` and `seen` by that,
+    and the name of what `driver_id` points at is read as `driver_name`. `derived` are the columns
+    that follow from others: history does not tell of them. `history` is where its history is read:
+    a view, where some of it tells of others' records. What is `restorable` goes to the trash when
+    it is deleted, and with it the rows of the tables in `follows` whose column there names it.
+    `attachments` says that files may belong to a record. `title` are the fields that people know a
+    record by, `subtitle` those that tell it from its like; a search text begins with the title.
     """
 
     name: str
@@ -111,29 +117,54 @@ class RecordType:
     references: Mapping[str, str] = field(default_factory=dict)
     derived: frozenset[str] = frozenset({"search", "keys"})
     seen: Mapping[str, Seen] = field(default_factory=dict)
+    copies: Mapping[str, "KeptCopy"] = field(default_factory=dict)
     history: str = "history"
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)
+    attachments: bool = False
     default_sort: str = "-updated_at"
     title: tuple[str, ...] = ()
     subtitle: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in (*self.title, *self.subtitle):
-            if name not in self.shape.model_fields or self.fields[name].kind != "text":
-                raise ValueError(f"{self.name} has no text {name} to be known by")
-        if self.search is not None and not self.title:
-            raise ValueError(f"{self.name} can be searched: say what the title of a record is")
 
     @property
     def permission(self) -> str:
         """What a role has to grant to whoever reads these records."""
         return f"{self.name}:read"
 
+    def __post_init__(self) -> None:
+        if self.owner is None and self._is(Owned):
+            self.owner = cast(Any, self.model).owner_id
+        if self.search is None and self._is(Searched):
+            self.search = cast(Any, self.model).search
+        if self.attachments:
+            if not self.restorable:
+                raise TypeError(f"{self.name} have files, which go to the trash: restorable=True")
+            self.follows = {**self.follows, "attachments": "about_id"}
+        for column, copy in self.copies.items():
+            self.references = {**self.references, column: copy.view}
+            if copy.seen is not None:
+                self.seen = {**self.seen, column: copy.seen}
+            name = f"{column.removesuffix('_id')}_name"
+            if name in self.shape.model_fields:
+                self.columns = {name: copy.name_of(self.table.c[column]), **self.columns}
+        self._check_title()
+
+    def _check_title(self) -> None:
+        for name in (*self.title, *self.subtitle):
+            if name not in self.shape.model_fields or self.fields[name].kind != "text":
+                raise ValueError(f"{self.name} has no text {name} to be known by")
+        if self.search is not None and not self.title:
+            raise ValueError(f"{self.name} can be searched: say what the title of a record is")
+
+    def _is(self, base: type[Record]) -> bool:
+        return base in getattr(self.model, "__mro__", ())
+
     @cached_property
     def fields(self) -> dict[str, FieldInfo]:
-        """The shape's fields, with what may be done with each."""
-        return {name: self._field(name) for name in self.shape.model_fields}
+        """The shape's fields, with what may be done with each; what every record has comes last."""
+        usual = OwnedRecord.model_fields if issubclass(self.shape, KeptRecord) else {}
+        names = sorted(self.shape.model_fields, key=lambda name: name in usual and name != "id")
+        return {name: self._field(name) for name in names}
 
     def _field(self, name: str) -> FieldInfo:
         declared = self.shape.model_fields[name]
@@ -184,6 +215,11 @@ class RecordType:
     def column_names(self) -> tuple[str, ...]:
         """The columns of the table, in its order."""
         return tuple(self.table.c.keys())
+
+    @cached_property
+    def search_columns(self) -> tuple[str, ...]:
+        """The columns that records are found by, where what they are found by is just those."""
+        return tuple(name for name, info in self.fields.items() if info.searchable)
 
     def select(self) -> Rows:
         """The rows as the shape's fields, for `as_json` to wrap."""

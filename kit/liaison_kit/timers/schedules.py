@@ -10,6 +10,7 @@ missed is due once, not as often as it was missed.
 """
 
 import datetime as dt
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -52,7 +53,7 @@ class Every(BaseModel):
         return due + step * max(1, (now - due) // step + 1)
 
 
-class _ByTheClock(BaseModel):
+class _ByTheClock(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: WallTime
@@ -67,8 +68,9 @@ class _ByTheClock(BaseModel):
         """When it is due after now, having been due at `due`."""
         return self.first(max(due, now), there)
 
+    @abstractmethod
     def _days(self, day: dt.date) -> Iterator[dt.date]:
-        raise NotImplementedError
+        """The days on which it is due, from this one on."""
 
 
 class Daily(_ByTheClock):

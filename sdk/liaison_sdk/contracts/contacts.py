@@ -287,19 +287,6 @@ class Note(BaseModel):
     updated_by: UUID | None
 
 
-class Attachment(BaseModel):
-    """A file that belongs to a person or a company; size in bytes."""
-
-    id: UUID
-    about: str
-    about_id: UUID
-    name: str
-    content_type: str
-    size: int
-    created_at: dt.datetime
-    created_by: UUID | None
-
-
 class TimelineEntry(BaseModel):
     """Something that happened with a person or a company, whoever tells it."""
 

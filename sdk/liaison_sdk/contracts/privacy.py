@@ -12,6 +12,9 @@ from uuid import UUID
 
 from liaison_sdk.events import Event
 
+HOLDERS = ("connect", "contacts", "identity", "sales")
+"""The modules that may hold data of persons: whose answers contacts hears."""
+
 Party = Literal["contacts", "companies"]
 
 

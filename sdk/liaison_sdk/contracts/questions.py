@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from liaison_sdk.contracts.contacts import CompanyRef
+from liaison_sdk.contracts.contacts import CompanyRef, PersonRef
 from liaison_sdk.contracts.identity import UserRef
 from liaison_sdk.types import Closed
 
@@ -32,6 +32,12 @@ class KnownCompanies(BaseModel):
     """Companies that were asked for by their ids, as far as who asks may see them."""
 
     companies: list[CompanyRef]
+
+
+class KnownContacts(BaseModel):
+    """People who were asked for by their ids, as far as who asks may see them."""
+
+    contacts: list[PersonRef]
 
 
 class KnownUsers(BaseModel):

@@ -3,8 +3,8 @@
 import datetime as dt
 from uuid import UUID
 
-from sqlalchemy import LargeBinary
-from sqlalchemy.orm import Mapped
+from sqlalchemy import Integer, LargeBinary
+from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.database.tables import Base, Record
 from liaison_kit.privacy.marks import personal, points_at
@@ -35,7 +35,7 @@ class _Kept(Record):
     state: Mapped[str]
     reason: Mapped[str | None]
     answer: Mapped[str | None] = personal()
-    attempts: Mapped[int]
+    attempts: Mapped[int] = mapped_column(Integer)
     not_before: Mapped[dt.datetime | None]
     expires_at: Mapped[dt.datetime | None]
     wake_at: Mapped[dt.datetime]

@@ -1,6 +1,8 @@
 """People and companies: the shared record."""
 
-HEARS = ("connect", "contacts", "identity", "sales")
+from liaison_sdk.contracts.privacy import HOLDERS
+
+HEARS = tuple(sorted({"identity", "sales", *HOLDERS}))
 """Whose events its handlers take: the broker lets it hear no others."""
 
 ASKS = ("identity",)

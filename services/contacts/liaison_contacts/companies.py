@@ -40,7 +40,8 @@ COMPANIES = RecordType(
     seen={"parent_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,
-    follows={"notes": "about_id", "attachments": "about_id"},
+    follows={"notes": "about_id"},
+    attachments=True,
     title=("name",),
     subtitle=("parent_name", "website"),
 )

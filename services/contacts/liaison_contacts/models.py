@@ -4,13 +4,13 @@ import datetime as dt
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text
+from sqlalchemy import CHAR, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
 from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
-from liaison_kit.privacy.marks import names_a_file, personal, points_at
+from liaison_kit.privacy.marks import personal, points_at
 
 
 class Party(Record):
@@ -51,10 +51,10 @@ class Company(Party, Base):
     parent_id: Mapped[UUID | None] = points_at("companies")
     industry: Mapped[str | None]
     website: Mapped[str | None]
-    year_founded: Mapped[int | None]
-    employees: Mapped[int | None]
+    year_founded: Mapped[int | None] = mapped_column(Integer)
+    employees: Mapped[int | None] = mapped_column(Integer)
     annual_revenue_amount: Mapped[Any | None] = mapped_column(MoneyAmount)
-    annual_revenue_currency: Mapped[str | None]
+    annual_revenue_currency: Mapped[str | None] = mapped_column(CHAR(3))
 
 
 class Note(Record, Base):
@@ -65,21 +65,6 @@ class Note(Record, Base):
     about: Mapped[str]
     about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
     body: Mapped[str] = personal()
-
-
-class Attachment(TenantRow, Base):
-    """A file that belongs to a person or a company."""
-
-    __tablename__ = "attachments"
-
-    id: Mapped[UUID] = names_a_file(primary_key=True)
-    about: Mapped[str]
-    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
-    name: Mapped[str] = personal()
-    content_type: Mapped[str]
-    size: Mapped[int]
-    created_at: Mapped[dt.datetime]
-    created_by: Mapped[UUID | None]
 
 
 class Owner(KeptRow, Base):
@@ -155,7 +140,7 @@ class HeldPart(TenantRow, Base):
 
     request_id: Mapped[UUID] = mapped_column(primary_key=True)
     module: Mapped[str] = mapped_column(primary_key=True)
-    part: Mapped[int] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(Integer, primary_key=True)
     sealed: Mapped[str]
 
 

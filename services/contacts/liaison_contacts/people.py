@@ -39,7 +39,8 @@ PEOPLE = RecordType(
     seen={"company_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,
-    follows={"notes": "about_id", "attachments": "about_id"},
+    follows={"notes": "about_id"},
+    attachments=True,
     title=("first_name", "last_name"),
     subtitle=("title", "company_name"),
 )
@@ -108,6 +109,32 @@ _seen = table("seen_people", column("id", Uuid))
 def known(session: Session, ids: Sequence[UUID]) -> list[UUID]:
     """Those of these people that there are, as far as who asks may see them."""
     return parties.those_that_are(session, _seen, ids)
+
+
+def told_of(session: Session, ids: Sequence[UUID]) -> list[contract.PersonRef]:
+    """What others keep of these people, as far as who asks may see them."""
+    shown = known(session, ids)
+    ((told,),) = _TOLD.run(session, {"ids": shown})
+    return contract.PeopleSaved.model_validate_json(told).people
+
+
+# Several who share an address are none of them whom it names.
+_RESOLVE = Statement("""
+    SELECT name, min(id::text)::uuid FROM (
+        SELECT n.name, p.id FROM unnest(%(names)s::text[]) AS n (name)
+          JOIN people_found p ON p.keys @> ARRAY[lower(n.name)] OR p.external_id = n.name
+         WHERE p.external_id = n.name
+            OR jsonb_path_exists(p.emails, '$[*].address ? (@ == $it)',
+                                 jsonb_build_object('it', lower(n.name)))
+    ) found
+    WHERE id IN (SELECT id FROM seen_people)
+    GROUP BY name HAVING count(DISTINCT id) = 1
+""")
+
+
+def resolve(session: Session, names: Sequence[str]) -> dict[str, UUID]:
+    """The ids of people by their external id or an e-mail address, as far as who asks sees them."""
+    return {name: UUID(str(id)) for name, id in _RESOLVE.run(session, {"names": list(names)})}
 
 
 # An import tells of thousands, and objects of them cost ten times what JSON does.

@@ -1,6 +1,6 @@
 """The wire of contacts: operations and event handlers; it decides nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 from uuid import UUID
 
@@ -28,7 +28,7 @@ from liaison_contacts.privacy import REQUESTS, AskAgain, FileExpires
 from liaison_contacts.spread import SPREAD
 from liaison_kit import listing, records
 from liaison_kit.calls.operations import delete, get, internal, patch, post
-from liaison_kit.calls.wire import Download, Raw, Upload, Version
+from liaison_kit.calls.wire import Download, Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.events.resend import Told
 from liaison_kit.flows import (
@@ -49,7 +49,6 @@ from liaison_kit.timers.timer import on_timer
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.contracts import sales
 from liaison_sdk.contracts.contacts import (
-    Attachment,
     Company,
     CompanyChanges,
     Contact,
@@ -64,8 +63,8 @@ from liaison_sdk.contracts.contacts import (
     TimelineEntry,
 )
 from liaison_sdk.contracts.flows import NoteAsked, OperationAsked
-from liaison_sdk.contracts.privacy import PersonalDataHeld, PrivacyAnswered
-from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, Names
+from liaison_sdk.contracts.privacy import HOLDERS, PersonalDataHeld, PrivacyAnswered
+from liaison_sdk.contracts.questions import FoundIds, Ids, KnownCompanies, KnownContacts, Names
 from liaison_sdk.labels import Label
 
 Limit = Annotated[int, Field(ge=1, le=200)]
@@ -83,7 +82,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     records = (PEOPLE, COMPANIES)
     resources = (_PEOPLE, _COMPANIES)
     copies = (OWNERS,)
-    holds = (models.Person, models.Company, models.Note, models.Attachment, models.Occurrence)
+    holds = (models.Person, models.Company, models.Note, models.Occurrence)
     unsearched: ClassVar[Mapping[str, str]] = {
         "owners": "users of Liaison, whom identity tells of",
         "companies": "a company's own name and addresses are not a person's",
@@ -168,16 +167,6 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         """Write a note about a person."""
         return Raw(*records.answer(session, NOTES, notes.add(session, PEOPLE, id, note)))
 
-    @get("/contacts/{id}/attachments", allow="contacts:read", problems=[404])
-    def list_contact_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
-        """The latest files of a person."""
-        return Page[Attachment](items=notes.attachments(session, PEOPLE, id), next=None)
-
-    @post("/contacts/{id}/attachments", allow="contacts:write", problems=[404, 413])
-    def create_contact_attachment(self, session: Session, id: UUID, upload: Upload) -> Attachment:
-        """Keep a file with a person."""
-        return notes.attach(session, PEOPLE, id, upload)
-
     # --- companies -------------------------------------------------------------------------------
 
     @get("/companies/{id}/timeline", allow="companies:read", problems=[404])
@@ -197,17 +186,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         """Write a note about a company."""
         return Raw(*records.answer(session, NOTES, notes.add(session, COMPANIES, id, note)))
 
-    @get("/companies/{id}/attachments", allow="companies:read", problems=[404])
-    def list_company_attachments(self, session: Session, id: UUID) -> Page[Attachment]:
-        """The latest files of a company."""
-        return Page[Attachment](items=notes.attachments(session, COMPANIES, id), next=None)
-
-    @post("/companies/{id}/attachments", allow="companies:write", problems=[404, 413])
-    def create_company_attachment(self, session: Session, id: UUID, upload: Upload) -> Attachment:
-        """Keep a file with a company."""
-        return notes.attach(session, COMPANIES, id, upload)
-
-    # --- notes and attachments -------------------------------------------------------------------
+    # --- notes -----------------------------------------------------------------------------------
     # What they hang on decides who may; `notes` demands it, so no permission is declared here.
 
     @patch("/notes/{id}", problems=[404])
@@ -226,22 +205,6 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         Needs `contacts:write` or `companies:write`, whichever it hangs on.
         """
         notes.remove(session, id, version)
-
-    @get("/attachments/{id}/content", problems=[404])
-    def get_attachment_content(self, session: Session, id: UUID) -> Download:
-        """A file's bytes.
-
-        Needs `contacts:read` or `companies:read`, whichever it hangs on.
-        """
-        return notes.content(session, id)
-
-    @delete("/attachments/{id}", problems=[404])
-    def delete_attachment(self, session: Session, id: UUID) -> None:
-        """Delete a file.
-
-        Needs `contacts:write` or `companies:write`, whichever it hangs on.
-        """
-        notes.detach(session, id)
 
     # --- merges, erasures, questions of access ---------------------------------------------------
 
@@ -363,25 +326,6 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         """Contacts itself holds data of persons, and has done its part of a request."""
         self._answered(session, event)
 
-    @handles(PersonalDataHeld, PrivacyAnswered, source="sales")
-    def on_sales_answer(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
-        """Sales holds data of persons, and has done its part of a request."""
-        self._answered(session, event)
-
-    @handles(PersonalDataHeld, PrivacyAnswered, source="connect")
-    def on_connect_answer(
-        self, session: Session, event: PersonalDataHeld | PrivacyAnswered
-    ) -> None:
-        """Connect holds data of persons, and has done its part of a request."""
-        self._answered(session, event)
-
-    @handles(PersonalDataHeld, PrivacyAnswered, source="identity")
-    def on_identity_answer(
-        self, session: Session, event: PersonalDataHeld | PrivacyAnswered
-    ) -> None:
-        """Identity holds data of persons, and has done its part of a request."""
-        self._answered(session, event)
-
     def _answered(self, session: Session, event: PersonalDataHeld | PrivacyAnswered) -> None:
         if event.module != event.envelope.source:
             raise ValueError("a module answers for itself only")
@@ -401,6 +345,16 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     def known_companies(self, session: Session, asked: Ids) -> KnownCompanies:
         """What others keep of these companies."""
         return KnownCompanies(companies=companies.known(session, asked.ids))
+
+    @internal()
+    def known_contacts(self, session: Session, asked: Ids) -> KnownContacts:
+        """What others keep of these people."""
+        return KnownContacts(contacts=people.told_of(session, asked.ids))
+
+    @internal()
+    def resolve_contacts(self, session: Session, asked: Names) -> FoundIds:
+        """Which people have these external ids or e-mail addresses."""
+        return FoundIds(found=people.resolve(session, asked.names))
 
     @internal()
     def known_people(self, session: Session, asked: Ids) -> Ids:
@@ -452,3 +406,19 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     ) -> None:
         """A sales book came in as a file."""
         deals.imported(session, event)
+
+
+def _answers_of(module: str) -> Callable[..., None]:
+    def on_answer(
+        service: Contacts, session: Session, event: PersonalDataHeld | PrivacyAnswered
+    ) -> None:
+        service._answered(session, event)
+
+    on_answer.__name__ = f"on_{module}_answer"
+    on_answer.__doc__ = f"The module {module} has said something of the persons that it knows of."
+    return handles(PersonalDataHeld, PrivacyAnswered, source=module)(on_answer)
+
+
+# Its own answers, which it has had a handler for under another name, aside.
+for _module in set(HOLDERS) - {"contacts"}:
+    setattr(Contacts, f"on_{_module}_answer", _answers_of(_module))

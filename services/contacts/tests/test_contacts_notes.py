@@ -14,7 +14,7 @@ from liaison_kit.calls.wire import Upload
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
-from liaison_kit.records import files
+from liaison_kit.records import attachments, files
 from liaison_kit.testing import at_work, call, principal
 from liaison_sdk.contracts.contacts import NewCompany, NewContact, NewNote
 
@@ -37,7 +37,7 @@ def hung(db: Database, who: Context, record: str) -> dict[str, UUID]:
             kind, id = COMPANIES, companies.create(session, NewCompany(name="Acme")).id
         note = notes.add(session, kind, id, NewNote(body="Call back")).id
         files.put(session, upload.id, 0, b"abc")
-        notes.attach(session, kind, id, upload)
+        attachments.attach(session, kind, id, upload)
     return {name: note if "note" in name else upload.id for name in VERBS}
 
 

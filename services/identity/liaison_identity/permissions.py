@@ -12,6 +12,7 @@ from liaison_identity.grants import ACCOUNT, EVERYTHING
 from liaison_identity.standard_roles import (
     CATALOGUE,
     FIGURES,
+    FURTHER,
     MARKETING,
     MERGING,
     PEOPLE,
@@ -28,10 +29,10 @@ SHIPPED = frozenset(
     {
         EVERYTHING,
         *ACCOUNT,
-        *both(*PEOPLE, *SELLING, *CATALOGUE, *MARKETING, *SUPPORT, *FIGURES, *STAFF),
+        *both(*PEOPLE, *FURTHER, *SELLING, *CATALOGUE, *MARKETING, *SUPPORT, *FIGURES, *STAFF),
         *both("roles", "tenant", "jobs", "imports", "custom_fields", "privacy", "flows"),
         *MERGING,
-        *export(*PEOPLE, "opportunities", *CATALOGUE),
+        *export(*PEOPLE, *FURTHER, "opportunities", *CATALOGUE),
         *read("history", "audit"),
         "views:share",
         "views:write",

@@ -27,6 +27,9 @@ SELLING = ("opportunities", "leads", "activities", "quotes", "orders")
 CATALOGUE = ("products", "pipelines")
 MARKETING = ("segments", "templates", "campaigns", "journeys", "messages", "forms")
 SUPPORT = ("tickets", "tasks", "articles", "conversations", "surveys")
+FURTHER: tuple[str, ...] = ()
+"""Kinds of record of other modules: for whoever works with people and companies."""
+
 FIGURES = ("indicators", "reports", "dashboards")
 STAFF = ("users", "teams")
 
@@ -55,10 +58,10 @@ STANDARD = (
         "Sales manager",
         "Responsable commercial",
         (
-            *both(*PEOPLE, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
+            *both(*PEOPLE, *FURTHER, *SELLING, *CATALOGUE, *FIGURES, "imports", "flows"),
             *MERGING,
             "views:share",
-            *export(*PEOPLE, "opportunities", *CATALOGUE),
+            *export(*PEOPLE, *FURTHER, "opportunities", *CATALOGUE),
             *_EVERYDAY,
         ),
         _in_rows("team"),
@@ -67,7 +70,7 @@ STANDARD = (
         "sales_rep",
         "Sales rep",
         "Commercial",
-        (*both(*PEOPLE, *SELLING), *read(*CATALOGUE, *FIGURES), *_EVERYDAY),
+        (*both(*PEOPLE, *FURTHER, *SELLING), *read(*CATALOGUE, *FIGURES), *_EVERYDAY),
         _in_rows("own"),
     ),
     Standard(
@@ -75,10 +78,10 @@ STANDARD = (
         "Marketer",
         "Chargé de marketing",
         (
-            *both(*PEOPLE, *MARKETING, "leads", "imports", "flows"),
+            *both(*PEOPLE, *FURTHER, *MARKETING, "leads", "imports", "flows"),
             *MERGING,
             "views:share",
-            *export(*PEOPLE),
+            *export(*PEOPLE, *FURTHER),
             *read("opportunities", "products", *FIGURES),
             *_EVERYDAY,
         ),
@@ -89,7 +92,7 @@ STANDARD = (
         "Support agent",
         "Agent de support",
         (
-            *both(*SUPPORT, "contacts"),
+            *both(*SUPPORT, *FURTHER, "contacts"),
             *read("companies", "opportunities", "orders", "products"),
             *_EVERYDAY,
         ),
@@ -100,9 +103,9 @@ STANDARD = (
         "Privacy officer",
         "Délégué à la protection des données",
         (
-            *read(*PEOPLE, *SELLING, *MARKETING, *SUPPORT),
+            *read(*PEOPLE, *FURTHER, *SELLING, *MARKETING, *SUPPORT),
             *both("privacy"),
-            *export(*PEOPLE, "opportunities"),
+            *export(*PEOPLE, *FURTHER, "opportunities"),
             *read("audit"),
             *_EVERYDAY,
         ),
@@ -114,6 +117,7 @@ STANDARD = (
         "Lecture seule",
         read(
             *PEOPLE,
+            *FURTHER,
             *SELLING,
             *CATALOGUE,
             *MARKETING,

@@ -120,13 +120,6 @@ def _blank(batch: Batch, fields: Mapping[str, str]) -> dict[str, Sequence[str]]:
     return {column: nothing for name, column in fields.items() if name not in batch.values}
 
 
-_PRODUCT_SEARCH = _searched("name", "code", "family")
-
-
-def _product_columns(batch: Batch) -> dict[str, Sequence[str]]:
-    return _blank(batch, {"code": "code", "family": "family", "": "search"})
-
-
 def _products_told(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
     products.TOLD.saved(session, [*created, *updated])
 
@@ -152,9 +145,7 @@ _PRODUCTS = Importable(
         _product("list_price", "price", "sales price", "unit price", "prix", "tarif"),
         _product("active", "enabled", "en vente"),
     ),
-    columns=_product_columns,
-    on_insert={"active": "true", "search": _PRODUCT_SEARCH["insert"]},
-    merge={"search": _PRODUCT_SEARCH["merge"]},
+    on_insert={"active": "true"},
     after_chunk=_products_told,
     after_rollback=_products_untold,
 )

@@ -4,15 +4,15 @@ import datetime as dt
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import CHAR, SmallInteger
+from sqlalchemy import CHAR, Integer, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
-from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.database.tables import Base, MoneyAmount, Record, Searched, TenantRow
 from liaison_kit.privacy.marks import points_at
 
 
-class Product(Record, Base):
+class Product(Searched, Base):
     """Something to sell."""
 
     __tablename__ = "products"
@@ -23,7 +23,6 @@ class Product(Record, Base):
     list_price_amount: Mapped[Decimal | None] = mapped_column(MoneyAmount)
     currency: Mapped[str | None] = mapped_column(CHAR(3))
     active: Mapped[bool]
-    search: Mapped[str]
 
 
 class Pipeline(Record, Base):
@@ -45,8 +44,8 @@ class Stage(TenantRow, Base):
     pipeline_id: Mapped[UUID]
     code: Mapped[str]
     name: Mapped[str]
-    position: Mapped[int]
-    probability: Mapped[int]
+    position: Mapped[int] = mapped_column(Integer)
+    probability: Mapped[int] = mapped_column(SmallInteger)
     kind: Mapped[str]
 
 

@@ -19,7 +19,6 @@ PRODUCTS = RecordType(
     model=Product,
     shape=contract.Product,
     columns={"list_price": money(Product.list_price_amount, Product.currency)},
-    search=Product.search,
     restorable=True,
     title=("name",),
     subtitle=("code", "family"),

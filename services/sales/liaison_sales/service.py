@@ -64,7 +64,15 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
     label = Label(en="Sales", fr="Ventes")
     records = (OPPORTUNITIES, PIPELINES, PRODUCTS)
     resources = (
-        Resource(PRODUCTS, "product", NewProduct, ProductChanges, products.RULES),
+        Resource(
+            PRODUCTS,
+            "product",
+            NewProduct,
+            ProductChanges,
+            products.RULES,
+            called=Label(en="Products", fr="Produits"),
+            icon="package",
+        ),
         Resource(PIPELINES, "pipeline", NewPipeline, PipelineChanges, pipelines),
         _OPPORTUNITIES,
     )
@@ -76,22 +84,16 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
     }
     importables = IMPORTABLES
     flows = flows(_OPPORTUNITIES)
-    tells = (
-        products.TOLD,
-        Told(OPPORTUNITIES, telling.saved, telling.removed),
-    )
+    tells = (Told(OPPORTUNITIES, telling.saved, telling.removed),)
     tidies = (*Service.tidies, *TIDIES, "fold_opportunity_sums", "tidy_flows")
     tidies_after = FLOW_TIDIES
     permissions = {
         "opportunities:export": Label(en="Export opportunities", fr="Exporter les opportunités"),
-        "products:export": Label(en="Export products", fr="Exporter les produits"),
         "pipelines:export": Label(en="Export pipelines", fr="Exporter les pipelines"),
         "opportunities:read": Label(en="See opportunities", fr="Voir les opportunités"),
         "opportunities:write": Label(en="Change opportunities", fr="Modifier les opportunités"),
         "pipelines:read": Label(en="See pipelines", fr="Voir les pipelines"),
         "pipelines:write": Label(en="Change pipelines", fr="Modifier les pipelines"),
-        "products:read": Label(en="See products", fr="Voir les produits"),
-        "products:write": Label(en="Change products", fr="Modifier les produits"),
         **PERMISSIONS,
     }
     notification_kinds = (FLOW_NOTICE,)
@@ -101,7 +103,6 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
             "path": "/opportunities",
             "icon": "target",
         },
-        {"label": {"en": "Products", "fr": "Produits"}, "path": "/products", "icon": "package"},
         {
             "label": {"en": "Sales summary", "fr": "Synthèse des ventes"},
             "path": "/sales/summary",
@@ -137,7 +138,6 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
                 "opportunities_imported",
                 "opportunities_removed",
             ),
-            "products": ("products_saved", "product_removed"),
             "pipelines": ("pipelines_saved",),
         }.items()
         for type in types

@@ -1,38 +1,12 @@
 """Opportunities and products as files that come back as they were, and changed many at once."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
-from liaison_kit import jobs
-from liaison_kit.ids import uuid7
-from liaison_kit.imports import engine
-from liaison_kit.imports.mapping import suggest
-from liaison_kit.imports.planning import Options
-from liaison_kit.imports.reading import open_table
-from liaison_kit.records import files
-from liaison_kit.testing import in_hand
-from liaison_sales.importing import IMPORTABLES
-
-
-class Steps:
-    """A job's steps, each in a transaction of its own."""
-
-    def __init__(self, desk: Any) -> None:
-        self.desk = desk
-        self.checkpoint: dict[str, Any] = {}
-        self.done, self.total = 0, None
-
-    def step(self) -> Any:
-        return self.desk.db.writing(self.desk.context())
-
-    def asking(self, work: Callable[[Any], Any]) -> Any:
-        with self.step() as session:
-            return work(session)
+from liaison_kit import testing
 
 
 def sent(desk: Any, name: str, body: Any, **meta: Any) -> Any:
@@ -42,24 +16,11 @@ def sent(desk: Any, name: str, body: Any, **meta: Any) -> Any:
 
 
 def ended(desk: Any, job: str) -> None:
-    run = in_hand(desk.db, desk.context(), UUID(job))
-    getattr(desk.service, f"{run.kind}_job")(run)
-    with desk.db.writing(desk.context()) as session:
-        jobs.find(session, UUID(job)).status = "done"
+    testing.ended(desk.service, desk.context(), job)
 
 
 def brought(desk: Any, record: str, path: Path) -> dict[str, int]:
-    """Import a file as its header suggests; what became of its rows."""
-    importable = next(found for found in IMPORTABLES if found.record == record)
-    table = open_table(path)
-    with desk.db.reading(desk.context()) as session:
-        specs = importable.all_fields(session)
-    first = next(table.chunks(size=200))
-    samples = dict(zip(table.header, first.columns, strict=True))
-    mapping = {s.column: s.field for s in suggest(table.header, samples, specs) if s.field}
-    steps: Any = Steps(desk)
-    _, tally = engine.run(steps, importable, table, mapping, {}, Options(), uuid7(), uuid7())
-    return {name: count for name, count in tally.counts.items() if count}
+    return testing.brought(desk.service, desk.context(), record, path)
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
@@ -81,8 +42,7 @@ def test_what_is_exported_and_imported_again_is_unchanged(
     job = sent(desk, f"export_{record}", {"format": format})["job"]
     ended(desk, job)
     path = tmp_path / f"file.{format}"
-    with desk.db.reading(desk.context()) as session:
-        path.write_bytes(b"".join(files.chunks(session, UUID(job))))
+    path.write_bytes(testing.exported(desk.service, desk.context(), job))
     counts = brought(desk, record, path)
 
     assert counts == {"unchanged": 3 if record == "opportunities" else 1}
