@@ -88,6 +88,7 @@ class Bench:
         part("scale", self._scale, 100_000)
         part("events", self._events)
         part("import", self._import)
+        part("timers", self._timers)
         if "scale" in parts:
             if not self.quick:
                 progress("1,000,000 contacts")
@@ -303,6 +304,41 @@ class Bench:
         note = f"{cores} cores shared with broker, database, gateway and client"
         self.report.add(section, "two / one", two.per_second / one.per_second, "×", note=note)
 
+    def _timers(self) -> None:
+        waiting = 100_000 if self.quick else 1_000_000
+        without = self._with_timers("no timers")
+        progress(f"{waiting:,} timers")
+        self.fill.timers(waiting)
+        filled = self._with_timers(f"{waiting:,} timers")
+        section = f"{waiting:,} timers waiting in each of contacts and sales, concurrency 16"
+        for what, rounds in without.items():
+            used = [figures.cpu_total for figures in rounds]
+            after = middle(filled[what])
+            self.report.add(
+                section,
+                f"{what}: CPU against none waiting",
+                after.cpu_total / middle(rounds).cpu_total,
+                "×",
+                # What the same figure differs by from round to round is no difference.
+                most=max(used) / min(used),
+                note=_cpu(after),
+            )
+
+    def _with_timers(self, how: str) -> dict[str, list[Figures]]:
+        found: dict[str, list[Figures]] = {}
+        for _ in range(max(3, self.rounds)):
+            for what, make, writes in (
+                ("read", self.requests.read, False),
+                ("list", self.requests.lists, False),
+                ("create", self.requests.creates, True),
+                ("stage move", self.requests.moves, True),
+            ):
+                progress(f"{what} with {how}")
+                figures = self.meter.run(make(), 16, self.seconds, writes=writes)
+                found.setdefault(what, []).append(figures)
+        self.report.raw[how] = {what: [f.plain() for f in rounds] for what, rounds in found.items()}
+        return found
+
     def _scale(self, size: int) -> None:
         seconds = self.seconds
         found: dict[str, Figures] = {}
@@ -388,7 +424,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-PARTS = ("floor", "operations", "import", "events", "processes", "scale", "memory")
+PARTS = ("floor", "operations", "import", "timers", "events", "processes", "scale", "memory")
 
 
 def main() -> None:

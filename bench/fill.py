@@ -75,6 +75,14 @@ SELECT uuidv7(-age * interval '730 days'), %(tenant)s, 'O' || i, 1, '{}',
                                     ELSE i %% %(open)s END
 """
 
+# As runs of flows that wait set them: each for its moment of the coming months.
+_TIMERS = """
+INSERT INTO timers (id, tenant_id, kind, key, due_at, run_at, payload, correlation_id, set_at)
+SELECT id, %(tenant)s, 'flow_run', id::text, at, at, jsonb_build_object('run_id', id), id, now()
+  FROM (SELECT uuidv7() AS id, now() + interval '1 day' + random() * interval '90 days' AS at
+          FROM generate_series(1, %(timers)s)) AS drawn
+"""
+
 
 class Fill:
     """Knows what is in the databases, and adds to it."""
@@ -93,6 +101,12 @@ class Fill:
             "products": PRODUCTS,
         }
         self._begin()
+
+    def timers(self, number: int) -> None:
+        """Set so many timers in each service that has records."""
+        for service in ("contacts", "sales"):
+            self._run(service, _TIMERS, self._values | {"timers": number})
+            self._run(service, "VACUUM ANALYZE timers")
 
     def people_to(self, size: int) -> None:
         """Make people until there are this many."""
