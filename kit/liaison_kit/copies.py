@@ -32,8 +32,8 @@ from liaison_kit.calls.outside import answer_if_any, answer_to
 from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
-from liaison_kit.events.resend import records_told
-from liaison_kit.imports.fields import CannotCreate
+from liaison_kit.events.saved import records_told
+from liaison_kit.imports.references import CannotCreate
 from liaison_kit.records.search import fold
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.questions import FoundIds, Ids, Names

@@ -32,6 +32,7 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.records import attachments
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
+from liaison_kit.resources.operations import operations_of
 from liaison_kit.settings import Settings
 from liaison_kit.timers.runner import TimerRunner
 from liaison_kit.timers.timer import TimerHandler, handlers_of
@@ -96,7 +97,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
             _hear_of(cls, copy)
         for resource in cls.resources:
             _join(cls, resource)
-        usual = [made for each in cls.resources for made in each.operations(tuple(cls.tells))]
+        usual = [made for each in cls.resources for made in operations_of(each, cls.tells)]
         if with_files := [kind for kind in cls.records if kind.attachments]:
             usual += attachments.operations(with_files)
         for made in usual:

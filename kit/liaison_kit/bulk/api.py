@@ -1,7 +1,8 @@
 """The operations of bulk changes: each kind of record has one that starts them; what became of one,
 and taking it back, are for all kinds."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, Field, create_model
@@ -15,17 +16,13 @@ from liaison_kit.calls.operations import get, post
 from liaison_kit.calls.wire import Accepted
 from liaison_kit.chosen import Chosen
 from liaison_kit.context import Principal
+from liaison_kit.events.resend import Told
 from liaison_kit.ids import uuid7
 from liaison_kit.jobs.work import JobRow, Run, job
 from liaison_kit.listing.asked import ListQuery
+from liaison_kit.resources.declaration import Resource
 from liaison_sdk.errors import Conflict, InvalidInput, NotFound
 from liaison_sdk.types import Name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from liaison_kit.events.resend import Told
-    from liaison_kit.resources import Resource
 
 MOST = 10_000
 """How many records one bulk change may be of."""
@@ -55,7 +52,7 @@ class NewBulk(Chosen):
             raise InvalidInput.field("change", "one_act", told)
         return act
 
-    def which(self) -> "list[UUID] | ListQuery[Any]":
+    def which(self) -> list[UUID] | ListQuery[Any]:
         """The records: those of the ids, in their order, or those of a list."""
         listed = bool({"filters", "q", "where"} & self.model_fields_set)
         if (self.ids is not None) == listed:
@@ -66,7 +63,7 @@ class NewBulk(Chosen):
         return ListQuery([*self.query().pairs, ("sort", "id")])
 
 
-def body_of(resource: "Resource") -> type[NewBulk]:
+def body_of(resource: Resource) -> type[NewBulk]:
     """What may be asked of a kind of record: by what its changes take."""
     known = resource.changes.model_fields
     more: dict[str, Any] = {"change": (resource.changes | None, None)}
@@ -82,7 +79,7 @@ def body_of(resource: "Resource") -> type[NewBulk]:
 
 def start(
     session: Session,
-    resource: "Resource",
+    resource: Resource,
     new: NewBulk,
 ) -> UUID:
     """Settle which records it is of, and have it done to them."""
@@ -137,8 +134,8 @@ class BulkShape(BaseModel):
 class BulkOperations:
     """What a service with resources answers about its bulk changes."""
 
-    resources: ClassVar["Sequence[Resource]"]
-    tells: ClassVar["Sequence[Told]"]
+    resources: ClassVar[Sequence[Resource]]
+    tells: ClassVar[Sequence[Told]]
     ask: Any
 
     @get("/bulk/{id}", allow="jobs:read", shared="id", problems=[404])
@@ -224,7 +221,7 @@ class BulkOperations:
         told = next((told for told in self.tells if told.kind is resource.kind), None)
         working.undo_all(run, self.ask, resource, told)
 
-    def _resource(self, run: Run) -> "Resource":
+    def _resource(self, run: Run) -> Resource:
         return next(r for r in self.resources if r.kind.name == run.arguments["bulk"])
 
 

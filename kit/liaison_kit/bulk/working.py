@@ -7,7 +7,7 @@ the batch, so that no record is changed twice by a job that is taken up again.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -20,13 +20,11 @@ from liaison_kit.bulk.models import BulkChange
 from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.context import context
 from liaison_kit.database import bad_values
+from liaison_kit.events.resend import Told
 from liaison_kit.jobs.work import Cancelled, Run
 from liaison_kit.records import files
+from liaison_kit.resources.declaration import Resource
 from liaison_sdk.errors import Conflict, InvalidInput, LiaisonError, NotFound
-
-if TYPE_CHECKING:
-    from liaison_kit.events.resend import Told
-    from liaison_kit.resources import Resource
 
 TOGETHER = 100
 """How many records are changed, and locked, in one transaction."""
@@ -54,7 +52,7 @@ class PutBackPartly(Conflict):
     code, title = "put_back_partly", "Some of the record could not be put back"
 
 
-def change_all(run: Run, ask: Any, resource: "Resource") -> None:
+def change_all(run: Run, ask: Any, resource: Resource) -> None:
     """Do to each of the records what was asked for."""
     act, picked = run.arguments["act"], UUID(run.arguments["picked"])
 
@@ -78,7 +76,7 @@ def change_all(run: Run, ask: Any, resource: "Resource") -> None:
         files.discard(session, picked)
 
 
-def undo_all(run: Run, ask: Any, resource: "Resource", told: "Told | None") -> None:
+def undo_all(run: Run, ask: Any, resource: Resource, told: Told | None) -> None:
     """Put back what a bulk change has done, where nobody has changed the record since."""
     act = run.arguments["act"]
 
@@ -115,7 +113,7 @@ def _step(run: Run, ask: Any, some: Callable[[Session], int]) -> int:
     return doing(ask, run.context, once)
 
 
-def _demand(session: Session, resource: "Resource") -> None:
+def _demand(session: Session, resource: Resource) -> None:
     """Who started it may have lost the right meanwhile."""
     principal = context(session).principal
     if principal is not None:
@@ -126,7 +124,7 @@ def _demand(session: Session, resource: "Resource") -> None:
 
 
 def _changed(
-    session: Session, job: UUID, resource: "Resource", id: UUID, found: str | None, act: Act
+    session: Session, job: UUID, resource: Resource, id: UUID, found: str | None, act: Act
 ) -> BulkChange:
     row = BulkChange(
         tenant_id=context(session).tenant,
@@ -172,7 +170,7 @@ def _wanted(act: Act, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _difference(
-    resource: "Resource", before: Mapping[str, Any], after: Mapping[str, Any]
+    resource: Resource, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What was changed, as it was before; of the tenant's own fields those that were changed."""
     plain = _STAMPS | resource.kind.derived
@@ -209,11 +207,11 @@ def _refusal(session: Session, do: Callable[[], None]) -> LiaisonError | None:
 
 def _undone(
     session: Session,
-    resource: "Resource",
+    resource: Resource,
     row: BulkChange,
     found: str | None,
     act: Act,
-    told: "Told | None",
+    told: Told | None,
 ) -> None:
     if act.get("delete"):
         error = _refusal(session, lambda: _restore(session, resource, row.record_id, told))
@@ -230,14 +228,14 @@ def _undone(
     row.undo_message = None if error is None else error.detail or error.title
 
 
-def _restore(session: Session, resource: "Resource", id: UUID, told: "Told | None") -> None:
+def _restore(session: Session, resource: Resource, id: UUID, told: Told | None) -> None:
     if not resource.kind.restorable:
         raise NotRestorable
     resource.bring_back(session, id, told)
 
 
 def _put_back(
-    session: Session, resource: "Resource", row: BulkChange, act: Act
+    session: Session, resource: Resource, row: BulkChange, act: Act
 ) -> LiaisonError | None:
     """Change the record back: all that was changed, else what had been sent to change it."""
     sent = act.get("change", {"owner_id": None} if "owner_id" in act else {"tags": None})
@@ -260,9 +258,7 @@ def _put_back(
     return error
 
 
-def _together(
-    resource: "Resource", before: Mapping[str, Any], sent: Sequence[str]
-) -> Sequence[str]:
+def _together(resource: Resource, before: Mapping[str, Any], sent: Sequence[str]) -> Sequence[str]:
     """What was sent, and what else was changed by it that may be sent beside it."""
     names = list(sent)
     for name in before:

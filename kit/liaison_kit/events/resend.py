@@ -8,18 +8,17 @@ events as when they were changed; receivers know by the versions what is new to 
 (docs/decisions/telling-again.md).
 """
 
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from liaison_kit.database.tables import Record
 from liaison_kit.events.outbox import emit
+from liaison_kit.events.saved import records_told
 from liaison_kit.jobs import Run
 from liaison_kit.records.held import Held, values_of
 from liaison_kit.records.history import History, removals
@@ -45,16 +44,6 @@ class Told:
     removed: Tell
     one: Callable[[Session, Held[Record]], None] | None = None
     types: tuple[str, ...] = ()
-
-
-def records_told(event: type[Event]) -> tuple[str, type[BaseModel]]:
-    """The field by which an event tells of several records, and their shape."""
-    ((name, declared),) = (
-        (name, declared)
-        for name, declared in event.model_fields.items()
-        if typing.get_origin(declared.annotation) is list
-    )
-    return name, typing.get_args(declared.annotation)[0]
 
 
 def told_by(kind: RecordType, saved: type[Event], removed: type[Event]) -> Told:

@@ -3,7 +3,8 @@
 To see a list is not to carry it away: that takes a permission of its own, `<record>:export`.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
@@ -22,13 +23,9 @@ from liaison_kit.jobs.work import Run, job
 from liaison_kit.listing.asked import ListQuery, parse
 from liaison_kit.records import files
 from liaison_kit.records.recordtype import RecordType
+from liaison_kit.resources.declaration import Resource
 from liaison_sdk.errors import Conflict, NotFound
 from liaison_sdk.types import WITHOUT_NUL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from liaison_kit.resources import Resource
 
 _CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -64,7 +61,7 @@ def start(
     session: Session,
     kind: RecordType,
     spread: Spread,
-    asked: "Callable[[Session, ListQuery[Any]], ListQuery[Any]]",
+    asked: Callable[[Session, ListQuery[Any]], ListQuery[Any]],
     new: NewExport,
 ) -> UUID:
     """Have a file made of a list; what is wrong with the list or the fields is told at once."""
@@ -112,7 +109,7 @@ class ExportOperations:
     """What a service with resources answers about its exports."""
 
     name: ClassVar[str]
-    resources: ClassVar["Sequence[Resource]"]
+    resources: ClassVar[Sequence[Resource]]
 
     @get("/exports/{id}/content", allow="jobs:read", shared="id", problems=[404, 409])
     def get_export_content(self, session: Session, id: UUID, principal: Principal) -> Download:

@@ -16,11 +16,12 @@ from liaison_kit.calls.wire import Raw, Version
 from liaison_kit.events import handles
 from liaison_kit.flows import definitions, engine, operating, runs, tracing, written
 from liaison_kit.flows.definitions import FlowShape, FlowSummary
-from liaison_kit.flows.frame import Fault, schema
+from liaison_kit.flows.frame import Fault
 from liaison_kit.flows.kinds import FlowRecord, Flows
 from liaison_kit.flows.operating import Begun, Records, Skip, Versioned
 from liaison_kit.flows.reading import measured, read
 from liaison_kit.flows.runs import RunDue
+from liaison_kit.flows.schema import schema
 from liaison_kit.flows.tracing import RunShape, RunState, RunWithLog, StepCount
 from liaison_kit.listing.asked import Page
 from liaison_kit.timers import on_timer

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import Table
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.context import Principal
 from liaison_kit.exports.columns import LIAISON_ID
+from liaison_kit.imports.references import Reference
 from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
@@ -82,23 +83,6 @@ class ImportField:
                 )
             )
         return copies
-
-
-class Reference(Protocol):
-    """How a service finds the records that a file names; `create` is there if it may make them."""
-
-    def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """The id (or stored value) of each value that names a record; the others are left out."""
-
-    def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
-        """Names of records that the unknown values may have meant; some thousands at most."""
-
-    def create(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
-        """New records of these names, by name; raises `CannotCreate` where that makes no sense."""
-
-
-class CannotCreate(Exception):
-    """This reference can't be made from a name alone."""
 
 
 @dataclass(slots=True)

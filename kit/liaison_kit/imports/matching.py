@@ -12,7 +12,7 @@ from rapidfuzz import fuzz, process
 from sqlalchemy.orm import Session
 
 from liaison_kit.imports.converting import Converted, Invalid, fold, shown
-from liaison_kit.imports.fields import CannotCreate, Reference
+from liaison_kit.imports.references import CannotCreate, Reference
 
 NEAR_ENOUGH = 72.0
 FIRST_ROWS = 5

@@ -20,9 +20,10 @@ from liaison_kit.imports.converting import (
     detect_formats,
     fold,
 )
-from liaison_kit.imports.fields import Importable, ImportField, Reference
+from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
 from liaison_kit.imports.reading import Table
+from liaison_kit.imports.references import Reference
 from liaison_sdk.errors import FieldError, InvalidInput
 
 DISTINCT_LIMIT = 200_000

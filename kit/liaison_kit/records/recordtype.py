@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
+from liaison_kit.copies import KeptCopy
 from liaison_kit.database.queries import Rows
 from liaison_kit.database.tables import Owned, Record, Searched
 from liaison_kit.records.operators import operators_of
@@ -37,9 +38,6 @@ from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
 from liaison_sdk.records import KeptRecord, OwnedRecord
 from liaison_sdk.types import Money
-
-if TYPE_CHECKING:
-    from liaison_kit.copies import KeptCopy
 
 FieldKind = Literal[
     "text", "integer", "decimal", "money", "date", "datetime", "boolean", "id", "list", "object"
@@ -117,7 +115,7 @@ class RecordType:
     references: Mapping[str, str] = field(default_factory=dict)
     derived: frozenset[str] = frozenset({"search", "keys"})
     seen: Mapping[str, Seen] = field(default_factory=dict)
-    copies: Mapping[str, "KeptCopy"] = field(default_factory=dict)
+    copies: Mapping[str, KeptCopy] = field(default_factory=dict)
     history: str = "history"
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)

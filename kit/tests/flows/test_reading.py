@@ -6,8 +6,9 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from liaison_kit.flows.frame import LONGEST, MOST_STEPS, schema
+from liaison_kit.flows.frame import LONGEST, MOST_STEPS
 from liaison_kit.flows.reading import CannotRun, TooLargeFlow, read
+from liaison_kit.flows.schema import schema
 from liaison_kit.flows.written import BadYaml, load
 from liaison_sdk.errors import InvalidInput
 

@@ -17,7 +17,8 @@ from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
 from liaison_kit.imports.drawing import Drawn
-from liaison_kit.imports.fields import USUAL, Batch, CannotCreate, Importable, ImportField
+from liaison_kit.imports.fields import USUAL, Batch, Importable, ImportField
+from liaison_kit.imports.references import CannotCreate
 from liaison_kit.records.search import fold
 from liaison_sales import metrics, pipelines, products, telling
 from liaison_sales.accounts import ACCOUNTS
