@@ -38,7 +38,7 @@ class KiteShape(OwnedRecord):
 
 def kind(**options: Any) -> RecordType:
     said = Label(en="Kite", fr="Cerf-volant")
-    return RecordType("kites", said, model=Kite, shape=KiteShape, title=("name",), **options)
+    return RecordType("kites", said, model=Kite, shape=KiteShape, **options)
 
 
 def of(rules: Any, **options: Any) -> Resource:

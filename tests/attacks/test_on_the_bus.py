@@ -4,9 +4,12 @@ Each attacker here has the broker administrator's own connection, or a stolen se
 """
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any
 from uuid import uuid4
@@ -20,7 +23,6 @@ from joserfc.jwk import OKPKey
 from pika.exceptions import AMQPError, ChannelClosedByBroker, ProbableAccessDeniedError
 from tests.system import PASSWORD, Api, System, Tenant, wait_for
 
-from liaison_kit.calls.manifest import generation
 from liaison_kit.database.migrations import services
 from liaison_kit.trust import keys
 from liaison_kit.trust.keys import Keyring
@@ -42,10 +44,32 @@ def bus(running: System) -> Iterator[Channel]:
         yield channel
 
 
+_GENERATION = """
+import sys
+from importlib import import_module
+from liaison_kit import additions
+from liaison_kit.plugins import Hooks
+
+service = getattr(import_module(sys.argv[1]), sys.argv[2])
+hooks = Hooks(service.name, 1)
+hooks.load()
+service.added = additions.gather(service.name, hooks, [each.kind for each in service.resources])
+print(generation(service))
+"""
+
+
+@cache
 def queue_of(service: str) -> str:
-    """Where the calls to a service's operations come in."""
+    """Where the calls to a service's operations come in, those that plugins add among them."""
     module, _, name = services()[service].partition(":")
-    return f"rpc-{service}.{generation(getattr(import_module(module), name))}"
+    # In a process of its own: what plugins add stays with the service.
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _GENERATION, module, name],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"rpc-{service}.{told.stdout.strip()}"
 
 
 def address_of(operation: str) -> str:
@@ -79,7 +103,9 @@ def ask(
             correlation_id=str(uuid4()),
         ),
     )
+    ends = time.monotonic() + 40
     while not answers:
+        assert time.monotonic() < ends, f"nobody takes calls to {address}"
         channel.connection.process_data_events(time_limit=1)
     channel.basic_cancel(tag)
     return answers[0]

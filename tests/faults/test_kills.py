@@ -18,6 +18,8 @@ from kit.tests.nursery import Nursery
 from tests.mail_server import MailServer
 from tests.system import System, Tenant, wait_for
 
+from liaison_sdk.contracts.privacy import HOLDERS
+
 VICTIMS = ("contacts", "sales", "connect")
 WELCOME = {
     "key": "welcome",
@@ -164,7 +166,7 @@ def test_whatever_is_killed_all_that_was_begun_is_done_once(
     system: System, mail: MailServer
 ) -> None:
     tenant = system.tenant("Killed")
-    wait_for("every module has said so", lambda: _holding(system, tenant) == set(VICTIMS))
+    wait_for("every module has said so", lambda: _holding(system, tenant) == set(HOLDERS))
     play, chance = Play(system, tenant), random.Random(20)
 
     def kill_processes() -> None:

@@ -19,7 +19,7 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.flows.kinds import FlowRecord, Flows, Heard, Shown
 from liaison_kit.flows.reading import CannotRun, Flow, remembered
 from liaison_kit.ids import uuid7
-from liaison_kit.privacy.merging import where_now
+from liaison_kit.privacy.moved import where_now
 from liaison_kit.records.recordtype import as_json
 from liaison_kit.telemetry import log
 from liaison_kit.tenants import tenant_settings

@@ -1,12 +1,11 @@
 """Cursors: where a page ended, in a form that only the list that gave it takes back."""
 
-import base64
-import binascii
 import hmac
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from liaison_kit import base64url
 from liaison_kit.settings import settings
 
 _SEAL_BYTES = 16
@@ -19,7 +18,7 @@ class ForeignCursor(ValueError):
 def written(of: Any, position: Sequence[str | None]) -> str:
     """The cursor of a place in a list; `of` is all that makes the list another one."""
     told = json.dumps(position).encode()
-    return base64.urlsafe_b64encode(_seal(of, told) + told).decode().rstrip("=")
+    return base64url.write(_seal(of, told) + told)
 
 
 def read(of: Any, cursor: str) -> list[str | None]:
@@ -28,8 +27,8 @@ def read(of: Any, cursor: str) -> list[str | None]:
     Nothing of it is read before it is known to be our own.
     """
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        text = base64url.read(cursor)
+    except ValueError:
         raise ForeignCursor from None
     seal, told = text[:_SEAL_BYTES], text[_SEAL_BYTES:]
     if not hmac.compare_digest(seal, _seal(of, told)):

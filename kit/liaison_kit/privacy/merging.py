@@ -87,27 +87,6 @@ def wait_for_writers(session: Session, id: UUID) -> None:
     session.execute(_ALONE, {"id": str(id)})
 
 
-_WHERE_NOW = text("""
-WITH RECURSIVE way AS (
-    SELECT id AS asked, into_id AS at, 1 AS steps FROM moved_ids WHERE id = ANY(:ids)
-    UNION ALL
-    SELECT asked, m.into_id, steps + 1 FROM way JOIN moved_ids m ON m.id = way.at WHERE steps < 1000
-)
-SELECT DISTINCT ON (asked) asked, at FROM way ORDER BY asked, steps DESC
-""")
-
-
-def where_now(session: Session, ids: Sequence[UUID]) -> dict[UUID, UUID | None]:
-    """The records that those of these ids stand for that were merged; of an erased one, none."""
-    rows = session.execute(_WHERE_NOW, {"ids": list(ids)})
-    return {asked: at for asked, at in rows}  # noqa: C416
-
-
-def where_it_is(session: Session, id: UUID | None) -> UUID | None:
-    """The record that an id stands for by now."""
-    return None if id is None else where_now(session, [id]).get(id, id)
-
-
 def _repoint(
     session: Session, pointer: Pointer, from_id: UUID, into_id: UUID, request: UUID
 ) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.database.tables import Record
 from liaison_kit.events.resend import Told
-from liaison_kit.privacy.merging import where_it_is
+from liaison_kit.privacy.moved import where_it_is
 from liaison_kit.records.held import Held, values_of
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import change, create, load, remove

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -30,7 +30,6 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
-from liaison_kit.copies import KeptCopy
 from liaison_kit.database.queries import Rows
 from liaison_kit.database.tables import Owned, Record, Searched
 from liaison_kit.records.operators import operators_of
@@ -38,6 +37,10 @@ from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
 from liaison_sdk.records import KeptRecord, OwnedRecord
 from liaison_sdk.types import Money
+
+if TYPE_CHECKING:
+    # It needs nothing of the kind at run time, where this room is still being opened.
+    from liaison_kit.copies import KeptCopy
 
 FieldKind = Literal[
     "text", "integer", "decimal", "money", "date", "datetime", "boolean", "id", "list", "object"
@@ -98,7 +101,8 @@ class RecordType:
     a view, where some of it tells of others' records. What is `restorable` goes to the trash when
     it is deleted, and with it the rows of the tables in `follows` whose column there names it.
     `attachments` says that files may belong to a record. `title` are the fields that people know a
-    record by, `subtitle` those that tell it from its like; a search text begins with the title.
+    record by, its name if nothing else is said, `subtitle` those that tell it from its like; a
+    search text begins with the title.
     """
 
     name: str
@@ -115,7 +119,7 @@ class RecordType:
     references: Mapping[str, str] = field(default_factory=dict)
     derived: frozenset[str] = frozenset({"search", "keys"})
     seen: Mapping[str, Seen] = field(default_factory=dict)
-    copies: Mapping[str, KeptCopy] = field(default_factory=dict)
+    copies: Mapping[str, "KeptCopy"] = field(default_factory=dict)
     history: str = "history"
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)
@@ -145,6 +149,8 @@ class RecordType:
             name = f"{column.removesuffix('_id')}_name"
             if name in self.shape.model_fields:
                 self.columns = {name: copy.name_of(self.table.c[column]), **self.columns}
+        if not self.title and "name" in self.shape.model_fields:
+            self.title = ("name",)
         self._check_title()
 
     def _check_title(self) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
-from liaison_kit.privacy.merging import where_now
+from liaison_kit.privacy.moved import where_now
 from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.errors import FieldError, InvalidInput
 

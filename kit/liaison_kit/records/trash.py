@@ -24,7 +24,7 @@ from liaison_kit.context import context
 from liaison_kit.database.migrations import Op, application_role, enable_tenancy
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.listing.row_rules import row_rule
-from liaison_kit.privacy.merging import where_now
+from liaison_kit.privacy.moved import where_now
 from liaison_kit.records.history import keep
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import external_id_taken

@@ -5,7 +5,6 @@ canonical JSON: keys in order, no spaces, UTF-8. Its key is in the issuer's publ
 `python -m liaison_kit.certificates FILE` checks one.
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 
+from liaison_kit import base64url
 from liaison_kit.trust.keys import Keyring, NoKeys, UnknownKey, public_key
 
 
@@ -25,7 +25,7 @@ def issue(keys: Keyring, facts: Mapping[str, Any]) -> dict[str, Any]:
     kid, key = keys.signing()
     signed = {**facts, "issuer": keys.party, "key": kid}
     signature = key.sign(_statement(keys.party, signed))
-    return {**signed, "signature": base64.urlsafe_b64encode(signature).decode().rstrip("=")}
+    return {**signed, "signature": base64url.write(signature)}
 
 
 def verify(trusted: Path, certificate: Mapping[str, Any]) -> None:
@@ -36,8 +36,7 @@ def verify(trusted: Path, certificate: Mapping[str, Any]) -> None:
     signed = {name: value for name, value in certificate.items() if name != "signature"}
     try:
         issuer, kid = str(signed["issuer"]), str(signed["key"])
-        given = str(certificate["signature"])
-        signature = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True)
+        signature = base64url.read(str(certificate["signature"]))
         public_key(trusted, issuer, kid).verify(signature, _statement(issuer, signed))
     except (KeyError, ValueError):
         raise NotGenuine("It is no certificate: it lacks its issuer, key or signature") from None

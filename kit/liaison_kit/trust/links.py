@@ -6,8 +6,6 @@ that lets it be used once keeps its hash. As it travels it is `<key>.<what it sa
 with characters that every address may have.
 """
 
-import base64
-import binascii
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 
+from liaison_kit import base64url
 from liaison_kit.trust.keys import Keyring, UnknownKey
 from liaison_sdk.errors import NotFound
 
@@ -43,7 +42,8 @@ def signed_link(keys: Keyring, purpose: str, link: Link) -> str:
     """The text of a link, good for this purpose until its time is over."""
     said = link.tenant.bytes + link.about.bytes + int(link.expires_at.timestamp()).to_bytes(8)
     kid, key = keys.signing()
-    return f"{kid}.{_text(said)}.{_text(key.sign(_statement(keys.party, purpose, said)))}"
+    signature = key.sign(_statement(keys.party, purpose, said))
+    return f"{kid}.{base64url.write(said)}.{base64url.write(signature)}"
 
 
 def read_link(keys: Keyring, purpose: str, text: str) -> Link:
@@ -52,10 +52,11 @@ def read_link(keys: Keyring, purpose: str, text: str) -> Link:
         raise LinkNotValid()
     try:
         kid, claimed, signature = text.split(".")
-        said = _bytes(claimed)
+        # Read in one way only: the same link in other letters would have another hash.
+        said = base64url.read(claimed)
         key = keys.verifying(keys.party, kid)
-        key.verify(_bytes(signature), _statement(keys.party, purpose, said))
-    except (ValueError, UnknownKey, InvalidSignature, binascii.Error):
+        key.verify(base64url.read(signature), _statement(keys.party, purpose, said))
+    except (ValueError, UnknownKey, InvalidSignature):
         raise LinkNotValid() from None
     if len(said) != _BYTES:
         raise LinkNotValid()
@@ -73,15 +74,3 @@ def hash_of(text: str) -> bytes:
 def _statement(party: str, purpose: str, said: bytes) -> bytes:
     # What is signed as an event can't be passed off as a link, nor a link for another purpose.
     return f"liaison link {party} {purpose}\n".encode() + said
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    # Only in one way of writing it: the same link in other letters would have another hash.
-    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    if _text(raw) != text:
-        raise ValueError("not the way that it is written")
-    return raw

@@ -9,8 +9,6 @@ together therefore share one signature, over the list of their digests, and each
 whoever has verified it once knows the others by their digest.
 """
 
-import base64
-import binascii
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
 
+from liaison_kit import base64url
 from liaison_kit.trust.keys import Keyring, UnknownKey
 
 Purpose = Literal["event", "announcement", "onlookers"]
@@ -52,7 +51,7 @@ class Signer:
             kid, key = self._keys.signing()
             digests = b"".join(_digest(text) for text in together)
             signature = key.sign(_statement(purpose, self._keys.party, digests))
-            shared = f"{_text(digests)}.{_text(signature)}"
+            shared = f"{base64url.write(digests)}.{base64url.write(signature)}"
             signed += [
                 b'%b%b%b.%d.%b"}' % (text[:-1], _MEMBER, kid.encode(), number, shared.encode())
                 for number, text in enumerate(together)
@@ -100,8 +99,8 @@ class Verifier:
 def _parts(claim: str) -> tuple[str, bytes, bytes]:
     try:
         kid, listed, signature = claim.removesuffix('"}').split(".")
-        return kid, _bytes(listed), _bytes(signature)
-    except (ValueError, binascii.Error):
+        return kid, base64url.read(listed), base64url.read(signature)
+    except ValueError:
         raise Forged("malformed") from None
 
 
@@ -112,14 +111,6 @@ def _digest(text: bytes) -> bytes:
 def _statement(purpose: Purpose, party: str, digests: bytes) -> bytes:
     # An event can't be passed off as an announcement, nor one party's as another's.
     return f"liaison {purpose} {party}\n".encode() + digests
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 __all__ = ["Forged", "Purpose", "Signer", "UnknownKey", "Verifier"]

@@ -25,7 +25,6 @@ TEMPLATES = RecordType(
     Label(en="Template", fr="Modèle"),
     model=Template,
     shape=contracts.Template,
-    title=("name",),
 )
 _TEXTS = {"subject": False, "text": False, "html": True}
 """What of a template is Liquid, and whether it is HTML."""

@@ -12,7 +12,7 @@ from liaison_contacts.models import Company, Merge, Person
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import batches
-from liaison_kit.privacy.merging import where_now
+from liaison_kit.privacy.moved import where_now
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, money
 from liaison_sdk.contracts import contacts as contract
@@ -42,7 +42,6 @@ COMPANIES = RecordType(
     restorable=True,
     follows={"notes": "about_id"},
     attachments=True,
-    title=("name",),
     subtitle=("parent_name", "website"),
 )
 

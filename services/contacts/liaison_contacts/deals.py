@@ -11,7 +11,7 @@ from liaison_contacts.companies import COMPANIES
 from liaison_contacts.lifecycle import Cause
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.timeline import Entry, Subject
-from liaison_kit.privacy.merging import where_now
+from liaison_kit.privacy.moved import where_now
 from liaison_sdk.contracts import sales
 
 Happened = sales.OpportunityOpened | sales.OpportunityMoved | sales.DealWon | sales.DealLost

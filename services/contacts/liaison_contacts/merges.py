@@ -21,7 +21,7 @@ from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.ids import uuid7
-from liaison_kit.privacy import merging
+from liaison_kit.privacy.moved import where_it_is
 from liaison_kit.records import Held, custom, trash
 from liaison_kit.records.history import keep
 from liaison_kit.records.recordtype import RecordType
@@ -79,7 +79,7 @@ class LaterFirst(Conflict):
 
 def missing(session: Session, kind: RecordType, id: UUID) -> LiaisonError:
     """Why there is no such record: who may see the survivor of a merge is told of it."""
-    into = merging.where_it_is(session, id)
+    into = where_it_is(session, id)
     if into is not None and into != id and listing.read(session, kind, into) is not None:
         return MergedIntoAnother(into)
     principal = context(session).principal

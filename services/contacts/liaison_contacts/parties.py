@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import TableClause
 
 from liaison_contacts import models
-from liaison_kit.privacy.merging import where_now
+from liaison_kit.privacy.moved import where_now
 from liaison_kit.records.search import digits, fold, search_text
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber

@@ -24,7 +24,6 @@ ROLES = RecordType(
     Label(en="Role", fr="Rôle"),
     model=Role,
     shape=contracts.Role,
-    title=("name",),
 )
 _UNIQUE = {"uq_roles_name": "name"}
 

@@ -31,7 +31,6 @@ TEAMS = RecordType(
         .correlate(Team)
         .scalar_subquery(),
     },
-    title=("name",),
     subtitle=("region",),
 )
 _UNIQUE = {"uq_teams_name": "name"}

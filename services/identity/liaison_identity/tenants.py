@@ -38,7 +38,6 @@ TENANT = RecordType(
     Label(en="Organisation", fr="Organisation"),
     model=Tenant,  # type: ignore[arg-type]
     shape=contracts.Tenant,
-    title=("name",),
 )
 
 

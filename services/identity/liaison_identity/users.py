@@ -74,7 +74,6 @@ USERS = RecordType(
     },
     search=User.search,
     owner=User.id,
-    title=("name",),
     subtitle=("title", "team"),
 )
 UNIQUE = {"uq_users_email": "email"}

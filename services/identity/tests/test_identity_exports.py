@@ -13,7 +13,7 @@ from liaison_identity.standard_roles import STANDARD
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 
-UPGRADE = import_module("liaison_identity.migrations.versions.0009_exports")
+UPGRADE = import_module("liaison_identity.migrations.versions.0010_exports")
 
 
 @pytest.mark.parametrize(

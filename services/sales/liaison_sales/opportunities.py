@@ -99,7 +99,6 @@ OPPORTUNITIES = RecordType(
     seen={"company_id": ACCOUNTS_SEEN},
     restorable=True,
     follows={"stage_changes": "opportunity_id"},
-    title=("name",),
     subtitle=("company_name", "stage_name"),
 )
 

@@ -47,7 +47,6 @@ PIPELINES = RecordType(
         .scalar_subquery(),
     },
     default_sort="name",
-    title=("name",),
 )
 
 _NAMES = {

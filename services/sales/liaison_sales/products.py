@@ -20,7 +20,6 @@ PRODUCTS = RecordType(
     shape=contract.Product,
     columns={"list_price": money(Product.list_price_amount, Product.currency)},
     restorable=True,
-    title=("name",),
     subtitle=("code", "family"),
 )
 TOLD = told_by(PRODUCTS, contract.ProductsSaved, contract.ProductRemoved)

@@ -18,7 +18,7 @@ from liaison_kit.calls.outside import answer_to
 from liaison_kit.context import NOBODY, context
 from liaison_kit.database.statements import Statement
 from liaison_kit.listing.asked import WHERE, ListQuery
-from liaison_kit.privacy.merging import where_it_is
+from liaison_kit.privacy.moved import where_it_is
 from liaison_kit.records.references import unknown
 from liaison_kit.sight import peers_of
 from liaison_sales.accounts import ACCOUNTS
