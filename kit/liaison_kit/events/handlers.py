@@ -24,7 +24,7 @@ from sqlalchemy import text
 from liaison_kit.events import generations
 from liaison_kit.events.broker import BrokerLost, Connection
 from liaison_kit.events.generations import Generation, QueuePlan, counts
-from liaison_kit.events.inbox import Handling
+from liaison_kit.events.inbox import Handling, Heeded
 from liaison_kit.events.queue import InHand, Queue
 from liaison_kit.process.roles import plays
 from liaison_kit.settings import settings
@@ -46,17 +46,21 @@ STUCK_S = 60.0
 hand comes again, and what does that each time is parked."""
 
 
-def handles(*events: type[Event], source: str | None = None) -> Callable[[F], F]:
+def handles(
+    *events: type[Event], source: str | None = None, heeded: Heeded | None = None
+) -> Callable[[F], F]:
     """Have a method of a service called for each of these events, in order per record.
 
     All of them come from one service: `source`, or where their contract says they come from.
+    `heeded` is for what is told often and seldom means anything here: it is asked first, in a
+    transaction that only reads, and where it says no the method is not called.
     """
     sources = {source or event.source for event in events}
     if len(sources) != 1:
         raise ValueError(f"a handler's events come from one service, not from {sorted(sources)}")
 
     def declare(method: F) -> F:
-        register_entrypoint(method, EventHandler(sources.pop(), events))
+        register_entrypoint(method, EventHandler(sources.pop(), events, heeded))
         return method
 
     return declare
@@ -258,8 +262,11 @@ class EventHandler(Entrypoint):  # type: ignore[misc]
 
     consumer = EventConsumer()
 
-    def __init__(self, source: str, events: Iterable[type[Event]]) -> None:
+    def __init__(
+        self, source: str, events: Iterable[type[Event]], heeded: Heeded | None = None
+    ) -> None:
         self.source = source
+        self.heeded = heeded
         self.events = tuple(events)
         self.by_type = {event.type: event for event in self.events}
         self.worked_on: list[Generation] = []
@@ -269,7 +276,12 @@ class EventHandler(Entrypoint):  # type: ignore[misc]
     def setup(self) -> None:
         service = self.container.service_cls
         self.handling = Handling(
-            service.name, self.method_name, self._call, service.db, settings().retry_delays_s
+            service.name,
+            self.method_name,
+            self._call,
+            service.db,
+            settings().retry_delays_s,
+            self.heeded,
         )
         self.consumer.register(self)
 

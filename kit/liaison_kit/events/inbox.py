@@ -102,6 +102,7 @@ class Outcome(StrEnum):
     WAITING = "waiting"
     PARKED = "parked"
     UNREADABLE = "unreadable"
+    UNHEEDED = "unheeded"
 
 
 class NotNow(Exception):
@@ -137,6 +138,10 @@ class LongAgo(Exception):
             f"it was made more than {REMEMBERED.days} days ago, and may have been handled since:"
             " replay it if it was not, else discard it"
         )
+
+
+Heeded = Callable[[Session, Sequence[Any]], bool]
+"""Whether any of these events means anything to a handler."""
 
 
 @dataclass(slots=True, eq=False)
@@ -225,6 +230,8 @@ class Handling:
     """One handler's way with events; `handle` returns when all of them may be acknowledged.
 
     `home` tells in which queue an event of a key is at home now: another number of shards moves it.
+    `heeded` tells of events of one tenant, in a transaction that reads, whether any of them means
+    anything here; where none does, they are through.
     """
 
     def __init__(
@@ -234,7 +241,9 @@ class Handling:
         call: Callable[[Session, Event], None],
         db: Database,
         delays: Sequence[float],
+        heeded: Heeded | None = None,
     ) -> None:
+        self._heeded = heeded
         self.name = name
         self.home: Callable[[str], str] | None = None
         self._service = service
@@ -256,6 +265,9 @@ class Handling:
                 readable.append(arrival)
             else:
                 self._patiently(self._park, arrival, None, Outcome.UNREADABLE)
+        if self._mean_nothing(readable):
+            self._count(Outcome.UNHEEDED, readable)
+            return
         suspects = self._begun_before([arrival for arrival in readable if arrival.redelivered])
         together = len(readable) > 1 and not suspects and not any(map(_is_old, readable))
         if together and self._guarded(self._all_at_once, readable):
@@ -266,6 +278,23 @@ class Handling:
                     self._carefully(arrival)
             else:
                 self._one(arrival)
+
+    def _mean_nothing(self, arrivals: Sequence[Arrival]) -> bool:
+        """Whether nobody here cares for any of these, so that not even the inbox needs them.
+
+        What has been here before may have left a trace, and is looked at closely.
+        """
+        if self._heeded is None or not arrivals:
+            return False
+        if any(arrival.redelivered or arrival.turn > 0 for arrival in arrivals):
+            return False
+        try:
+            with self._db.reading(Context(tenant=_envelope(arrivals[0]).tenant)) as session:
+                return not self._heeded(session, [_event(arrival) for arrival in arrivals])
+        except Exception as error:
+            # Whatever it is, it comes again where it is handled, and is dealt with there.
+            log.info("events not looked through", handler=self.name, error=describe(error)[:300])
+            return False
 
     # --- the usual case ---------------------------------------------------------------------------
 

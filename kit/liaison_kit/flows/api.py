@@ -5,6 +5,7 @@ class Sales(FlowOperations, Service):
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -86,7 +87,8 @@ class FlowOperations:
         if "flows" in cls.__dict__:
             for source, events in cls.flows.sources().items():
                 name = f"on_{source}_for_flows"
-                setattr(cls, name, handles(*events, source=source)(_listener(name)))
+                heeded = partial(runs.heeded, cls.flows)
+                setattr(cls, name, handles(*events, source=source, heeded=heeded)(_listener(name)))
         super().__init_subclass__(**options)
 
     @classmethod

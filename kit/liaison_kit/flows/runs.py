@@ -86,6 +86,17 @@ def records_of(session: Session, about: FlowRecord, ids: Iterable[UUID]) -> dict
 # --- what happens ---------------------------------------------------------------------------------
 
 
+def heeded(flows: Flows, session: Session, events: Sequence[Event]) -> bool:
+    """Whether a flow of the tenant's listens to any of these, or a run waits for an answer."""
+    kinds = {type(event) for event in events}
+    if any(answer.event in kinds for answer in flows.answers):
+        return True
+    names = [
+        about.event(one.name) for about in flows.about for one in about.events if one.event in kinds
+    ]
+    return bool(session.scalar(_HEEDED, {"events": names}))
+
+
 def heard(session: Session, flows: Flows, event: Event) -> None:
     """An event has come: runs begin, and runs that wait for it are taken on."""
     for answer in flows.answers:
@@ -203,6 +214,7 @@ WHERE NOT EXISTS (
 ORDER BY r.record
 ON CONFLICT DO NOTHING RETURNING id, record_id
 """)
+_HEEDED = text("SELECT EXISTS (SELECT FROM flow_listens WHERE event = ANY (:events))")
 _LISTENING = text("""
 SELECT l.flow_id, l.starts, f.active, v.definition
 FROM flow_listens AS l JOIN flows AS f ON f.id = l.flow_id

@@ -163,6 +163,35 @@ def _mail(session: Session, event: UsersNotified, one: Listener, id: UUID) -> No
 # --- whose the records are ------------------------------------------------------------------------
 
 
+def concern(session: Session, events: Sequence[OfContacts | OfSales]) -> bool:
+    """Whether users are told something, or something was told of any of these records."""
+    if any(isinstance(event, UsersNotified) for event in events):
+        return True
+    ids = [id for event in events for id in _records(event)]
+    return bool(session.scalar(_CONCERNED, {"ids": ids}))
+
+
+def _records(event: OfContacts | OfSales) -> list[UUID]:
+    match event:
+        case contacts.PeopleSaved():
+            return [told.id for told in event.people]
+        case contacts.CompaniesSaved():
+            return [told.id for told in event.companies]
+        case contacts.PersonRemoved():
+            return [event.person_id]
+        case contacts.CompanyRemoved():
+            return [event.company_id]
+        case sales.OpportunityChanged():
+            return [event.opportunity_id]
+        case sales.OpportunitiesImported():
+            return [told.opportunity_id for told in event.opportunities]
+        case sales.OpportunitiesSaved():
+            return [told.id for told in event.opportunities]
+        case sales.OpportunitiesRemoved():
+            return event.opportunity_ids
+    return []
+
+
 def heard(session: Session, module: str, event: OfContacts | OfSales) -> None:
     """A module tells users something, or what has become of its records."""
     match event:
@@ -188,6 +217,7 @@ def heard(session: Session, module: str, event: OfContacts | OfSales) -> None:
             _gone(session, event.opportunity_ids)
 
 
+_CONCERNED = text("SELECT EXISTS (SELECT FROM notifications WHERE record_id = ANY (:ids))")
 _OWNED = text("""
 UPDATE notifications AS n
    SET owner_id = t.owner_id, owner_version = coalesce(t.version, n.owner_version), gone = false

@@ -493,6 +493,7 @@ class Identity(HoldsPersonalData, Service):
         contacts.PersonRemoved,
         contacts.CompanyRemoved,
         source="contacts",
+        heeded=notifications.concern,
     )
     def on_contacts_told(self, session: Session, event: notifications.OfContacts) -> None:
         """Contacts tells users something, or whose the people and companies are."""
@@ -505,6 +506,7 @@ class Identity(HoldsPersonalData, Service):
         sales.OpportunitiesSaved,
         sales.OpportunitiesRemoved,
         source="sales",
+        heeded=notifications.concern,
     )
     def on_sales_told(self, session: Session, event: notifications.OfSales) -> None:
         """Sales tells users something, or whose the opportunities are."""
