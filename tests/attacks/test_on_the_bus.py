@@ -48,6 +48,7 @@ _GENERATION = """
 import sys
 from importlib import import_module
 from liaison_kit import additions
+from liaison_kit.calls.manifest import generation
 from liaison_kit.plugins import Hooks
 
 service = getattr(import_module(sys.argv[1]), sys.argv[2])

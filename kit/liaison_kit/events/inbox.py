@@ -53,7 +53,7 @@ from liaison_sdk.events import Envelope, Event, NewerVersion
 
 HANDLED = Counter(
     "liaison_events_handled_total",
-    "What became of events: done, duplicate, retried, waiting, parked, unreadable.",
+    "What became of events: done, duplicate, retried, waiting, parked, unreadable, unheeded.",
     ["service", "handler", "outcome"],
 )
 SECONDS = Histogram(

@@ -137,7 +137,9 @@ class Workshop:
         )
         about = Context(tenant=self.who.tenant, correlation_id=envelope.correlation_id)
         with self.db.writing(about) as session:
-            runs.heard(session, FLOWS, type(event).read(envelope))
+            told = type(event).read(envelope)
+            if runs.heeded(FLOWS, session, [told]):
+                runs.heard(session, FLOWS, told)
 
     def saved(self, work: UUID, **more: Any) -> None:
         """It is told that a work was made, as it was then."""

@@ -44,7 +44,8 @@ GIVEN = NotificationKind(
 def hear(company: Company, event: Event, module: str = "sales") -> None:
     """What a module tells arrives."""
     with company.db.writing(Context(tenant=company.id)) as session:
-        notifications.heard(session, module, event)  # type: ignore[arg-type]
+        if notifications.concern(session, [event]):  # type: ignore[list-item]
+            notifications.heard(session, module, event)  # type: ignore[arg-type]
 
 
 def event_of(
