@@ -73,6 +73,9 @@ def test_a_record_is_pointed_at_in_the_moment_that_it_is_made(
         company = tenant.api.make("/companies", name=f"Fresh {number}")
         person = tenant.api.make("/contacts", last_name="Fresh", company_id=company["id"])
         user = tenant.api.make("/users", name=f"Fresh {number}")
+        tenant.api.make("/contacts", last_name="Theirs", owner_id=user["id"])
+        other = tenant.api.make("/users", name=f"Other {number}")
+        tenant.api.change(f"/companies/{company['id']}", 1, owner_id=other["id"])
 
         made = tenant.api.make(
             "/opportunities",

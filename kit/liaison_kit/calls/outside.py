@@ -53,9 +53,14 @@ def answer_to(session: Session, service: str, operation: str, body: bytes) -> by
     return answer
 
 
+def may_ask(session: Session) -> bool:
+    """Whether the work of this session is begun again with what it needs from outside."""
+    return _KNOWN in session.info
+
+
 def answer_if_any(session: Session, service: str, operation: str, body: bytes) -> bytes | None:
     """What another service answers; None where it does not, or where nobody can be asked."""
-    if _KNOWN not in session.info:
+    if not may_ask(session):
         return None
 
     def asked(ask: Ask, about: Context) -> bytes | None:

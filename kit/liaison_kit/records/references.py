@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
+from liaison_kit.calls.outside import may_ask
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
 from liaison_kit.privacy.moved import where_now
@@ -41,6 +43,18 @@ def unknown(paths: Iterable[str]) -> InvalidInput:
     )
 
 
+def is_told_now(session: Session, kind: RecordType, pointed: Mapping[str, UUID]) -> bool:
+    """Whether all that these columns name is there after its owners were asked.
+
+    What was made a moment ago has perhaps not been told yet.
+    """
+    if not may_ask(session) or not pointed.keys() <= kind.copies.keys():
+        return False
+    for name, id in pointed.items():
+        kind.copies[name].look_up(session, id)
+    return _all_there(session, kind, pointed)
+
+
 def has_moved(session: Session, kind: RecordType, pointed: Mapping[str, UUID]) -> bool:
     """Whether all that these columns name was merged into records that are there.
 
@@ -49,8 +63,12 @@ def has_moved(session: Session, kind: RecordType, pointed: Mapping[str, UUID]) -
     moved = where_now(session, list(pointed.values()))
     if any(moved.get(id) is None for id in pointed.values()):
         return False
+    return _all_there(session, kind, {name: moved[id] for name, id in pointed.items()})
+
+
+def _all_there(session: Session, kind: RecordType, pointed: Mapping[str, Any]) -> bool:
     tables = tuple((name, kind.references[name]) for name in pointed)
-    (found,) = _look_up(tables).run(session, {name: moved[id] for name, id in pointed.items()})
+    (found,) = _look_up(tables).run(session, pointed)
     return all(found)
 
 

@@ -28,7 +28,7 @@ from liaison_kit.records import custom, sql
 from liaison_kit.records.held import Held, answer_of, held, values_of
 from liaison_kit.records.history import entry
 from liaison_kit.records.recordtype import RecordType
-from liaison_kit.records.references import has_moved, unknown
+from liaison_kit.records.references import has_moved, is_told_now, unknown
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
 
 R = TypeVar("R", bound=Record)
@@ -216,8 +216,10 @@ def _write(
         for name, exists in zip(kind.references, known, strict=True)
         if name in pointed and not exists
     ]
-    if missing and not has_moved(session, kind, {name: columns[name] for name in missing}):
-        raise unknown(missing)
+    if missing:
+        pointing = {name: columns[name] for name in missing}
+        if not (has_moved(session, kind, pointing) or is_told_now(session, kind, pointing)):
+            raise unknown(missing)
     body: str = written
     return body.encode()
 

@@ -12,14 +12,14 @@ def test_overload_begins_nothing_for_callers_who_have_left(shop: Any, customer: 
         customer.send(f"{here}.work", b"0.4", timeout_s=1.5, path={"number": str(number)})
         for number in range(80)
     ]
-    customer.until(lambda: shop.begun() and shop.working() == 0)
-    begun = shop.begun()
+    # It comes after all of them, so when it is answered each was begun or given up.
     status, _ = customer.call(f"{here}.ping")
+    customer.until(lambda: shop.working() == 0)
+    begun = shop.begun()
 
     assert status["status"] == 200
     assert all(waited for _, waited in begun), begun
     assert 0 < len(begun) < len(calls)
-    assert shop.begun() == begun, "somebody who had left was served after all"
 
 
 def test_whose_deadline_passes_while_connections_are_taken_is_not_begun(

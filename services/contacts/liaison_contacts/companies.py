@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
 from liaison_contacts.models import Company, Merge, Person
+from liaison_contacts.owners import OWNERS
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import batches
@@ -36,7 +37,8 @@ COMPANIES = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Company.search,
     owner=Company.owner_id,
-    references={"parent_id": parties.COMPANIES_SEEN.view, "owner_id": "present_owners"},
+    references={"parent_id": parties.COMPANIES_SEEN.view},
+    copies={"owner_id": OWNERS},
     seen={"parent_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,

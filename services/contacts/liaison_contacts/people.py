@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
 from liaison_contacts.models import Person
+from liaison_contacts.owners import OWNERS
 from liaison_kit import records
 from liaison_kit.database.statements import Statement
 from liaison_kit.events.outbox import emit, emit_json
@@ -35,7 +36,8 @@ PEOPLE = RecordType(
     indexed_filters=frozenset({"email", "phone", "tags"}),
     search=Person.search,
     owner=Person.owner_id,
-    references={"company_id": parties.COMPANIES_SEEN.view, "owner_id": "present_owners"},
+    references={"company_id": parties.COMPANIES_SEEN.view},
+    copies={"owner_id": OWNERS},
     seen={"company_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,
