@@ -13,13 +13,15 @@ def test_overload_begins_nothing_for_callers_who_have_left(shop: Any, customer: 
         for number in range(80)
     ]
     # It comes after all of them, so when it is answered each was begun or given up.
-    status, _ = customer.call(f"{here}.ping")
+    customer.call(f"{here}.ping")
     customer.until(lambda: shop.working() == 0)
     begun = shop.begun()
+    status, _ = customer.call(f"{here}.ping")
 
     assert status["status"] == 200
     assert all(waited for _, waited in begun), begun
     assert 0 < len(begun) < len(calls)
+    assert shop.begun() == begun, "somebody who had left was served after all"
 
 
 def test_whose_deadline_passes_while_connections_are_taken_is_not_begun(
