@@ -15,7 +15,8 @@ def fold(text: str) -> str:
     """The text in lower case without its accents: `Hélène` becomes `helene`."""
     if text.isascii():
         return text.lower()
-    bare = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    # What a letter is made of may be capital letters again, as of the Greek `ϒ`.
+    bare = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold())).casefold()
     return bare if bare.isascii() else bare.translate(_PLAIN)
 
 
