@@ -306,6 +306,7 @@ class Bench:
 
     def _timers(self) -> None:
         waiting = 100_000 if self.quick else 1_000_000
+        self.requests.draw()
         without = self._with_timers("no timers")
         progress(f"{waiting:,} timers")
         self.fill.timers(waiting)
@@ -331,7 +332,7 @@ class Bench:
                 ("read", self.requests.read, False),
                 ("list", self.requests.lists, False),
                 ("create", self.requests.creates, True),
-                ("stage move", self.requests.moves, True),
+                ("stage move", lambda: self.requests.moves(1500), True),
             ):
                 progress(f"{what} with {how}")
                 figures = self.meter.run(make(), 16, self.seconds, writes=writes)

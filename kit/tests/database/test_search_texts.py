@@ -157,6 +157,7 @@ def test_each_letter_is_folded_by_the_database_as_searches_do(roles: Roles) -> N
     letters = [each for each in map(chr, range(0x20, 0x530)) if each.isalnum()]
     statement = text("SELECT w, fold_text(w) FROM unnest(CAST(:letters AS text[])) w")
     with _owner(roles) as connection:
-        kept = dict(connection.execute(statement, {"letters": letters}))
+        rows = connection.execute(statement, {"letters": letters}).all()
 
+    kept = {letter: folded for letter, folded in rows}  # noqa: C416
     assert {each: kept[each] for each in letters if kept[each] != fold(each)} == {}
