@@ -65,7 +65,8 @@ def _whole(spans: list[Span]) -> list[Span] | None:
     ids = {span.id for span in spans}
     handled = [s for s in spans if (s.process, s.name) == ("contacts", "handle deal_won")]
     gateway = [s for s in spans if s.process == "gateway"]
-    if not (handled and gateway):
+    published = [s for s in spans if s.process == "sales" and "publish" in s.name]
+    if not (handled and gateway and published):
         return None
     roots = [s for s in spans if s.parent not in ids]
     under_it = [s for s in spans if s.parent == handled[0].id]
