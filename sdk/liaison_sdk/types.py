@@ -3,6 +3,8 @@
 Limits are part of the contract: they appear in the OpenAPI document as well.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
@@ -15,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     field_serializer,
 )
 from pydantic_core import PydanticCustomError
@@ -51,6 +54,34 @@ ExternalId = Annotated[
 
 Amount = Annotated[Decimal, Field(max_digits=18, decimal_places=2, ge=0)]
 """A non-negative amount with at most two decimals."""
+
+
+_ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_EMAIL = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
+
+
+def email_address(text: str) -> str | None:
+    """The address as it is kept, or None of what is none.
+
+    Whoever writes it, form, file or API, is held to this. It asks for the shape only: whether mail
+    arrives at `anne@corp.local` is for those to know who use such names within their walls.
+    """
+    bare = unicodedata.normalize("NFC", text.strip()).lower()
+    return bare if len(bare) <= 254 and _EMAIL.fullmatch(bare) else None
+
+
+def _an_address(text: str) -> str:
+    found = email_address(text)
+    if found is None:
+        raise PydanticCustomError("bad_email", "This is not an e-mail address")
+    return found
+
+
+EmailAddress = Annotated[
+    str, AfterValidator(_an_address), WithJsonSchema({"type": "string", "format": "email"})
+]
+"""An e-mail address of a person or company, in lower case."""
 
 
 Country = CountryAlpha2

@@ -22,13 +22,15 @@ from dataclasses import dataclass, field
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-
-from charset_normalizer import from_bytes
+from typing import TextIO
 
 from liaison_kit.exports.formulas import MARK, unmarked
+from liaison_kit.imports import encodings
 from liaison_kit.imports.files import (
     DEFAULT_LIMITS,
+    NOTHING_CHOSEN,
     BadFile,
+    Chosen,
     EmptyFile,
     FileTooLarge,
     Limits,
@@ -46,8 +48,6 @@ BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What Western offices write when they don't write Unicode: Windows, old Macs, DOS.
-LEGACY = ["cp1252", "mac_roman", "cp850"]
 OTHER_FORMATS = (
     (b"%PDF", "a PDF document"),
     (b"\xd0\xcf\x11\xe0", "an old .xls workbook or one locked by a password; save it as .xlsx"),
@@ -112,6 +112,13 @@ class Table:
     kind: str = "csv"
     marked: bool = False
     """Some cells begin with an apostrophe that keeps spreadsheets from taking them for formulas."""
+    guesses: list[encodings.Guess] = field(default_factory=list)
+    """The encodings in which a file that is not Unicode makes sense, the likeliest first."""
+    sheet: str | None = None
+    sheets: list[str] = field(default_factory=list)
+    """Of a workbook: the sheet that is read, and all that may be."""
+    numbers: frozenset[int] = frozenset()
+    """Of a workbook: columns with fractions that are numbers, not texts that look like some."""
 
     def chunks(self, after: int = 0, size: int = CHUNK) -> Iterator[Chunk]:
         """The rows after row number `after`, `size` at a time."""
@@ -120,31 +127,24 @@ class Table:
         ) as lines:
             if self.announced:
                 lines.readline()
-            reader = csv.reader(lines, delimiter=self.delimiter)
+            rows = _Rows(lines, self.delimiter, len(self.header))
             number = 0
             while number < max(after, self.header_row):
-                number += self._skip(reader, max(after, self.header_row) - number)
-            while True:
-                rows: list[list[str]] = []
-                broken: BadRow | None = None
-                try:
-                    # extend() keeps what came before an error, unlike list().
-                    rows.extend(islice(reader, size))
-                except csv.Error:
-                    broken = BadRow(
-                        number + len(rows) + 1,
-                        [],
-                        "unclosed_quote",
-                        f"A quote is not closed before line {reader.line_num}, or a cell is longer"
-                        f" than {csv.field_size_limit()} characters",
-                    )
-                if not rows and broken is None:
+                read, broken = rows.take(min(size, max(after, self.header_row) - number))
+                number += len(read) + (broken is not None)
+                if not read and broken is None:
                     return
-                chunk = self._chunk(rows, number + 1)
-                number += len(rows)
+            while True:
+                read, broken = rows.take(size)
+                if not read and broken is None:
+                    return
+                chunk = self._chunk(read, number + 1)
+                number += len(read)
                 if broken is not None:
                     number += 1
-                    chunk.bad.append(broken)
+                    cells, code, message = broken
+                    shown = [UNSTORABLE.sub("\ufffd", cell) for cell in cells]
+                    chunk.bad.append(BadRow(number, shown, code, message))
                     chunk.last = number
                 if number - self.header_row > self.limits.rows:
                     raise FileTooLarge(f"The file has more than {self.limits.rows} rows")
@@ -156,16 +156,6 @@ class Table:
         with self.path.open("rb") as start:
             ends = sum(block.count(b"\n") for block in iter(lambda: start.read(1 << 20), b""))
         return max(ends - self.header_row, 0)
-
-    @staticmethod
-    def _skip(reader: Iterator[list[str]], count: int) -> int:
-        skipped = 0
-        try:
-            for _ in islice(reader, count):
-                skipped += 1
-        except csv.Error:
-            return skipped + 1
-        return count
 
     def _chunk(self, rows: list[list[str]], first: int) -> Chunk:
         width = len(self.header)
@@ -220,6 +210,127 @@ class Table:
         return None
 
 
+class _Rows:
+    """The rows of a text, some at a time; a row whose quotes can't be right ends what is taken.
+
+    A quote that nobody closes takes the rows that follow into its cell, up to the next quote or the
+    end of the file. Then the line that opened it is the broken one, and reading goes on behind it.
+    """
+
+    def __init__(self, lines: TextIO, delimiter: str, width: int) -> None:
+        self._file = lines
+        self._delimiter = delimiter
+        self._width = width
+        self._pending: list[str] = []
+        """Lines to read once more, the last first."""
+        self._seen: list[str] = []
+        """The lines of what is being taken."""
+        self._reader = csv.reader(self._lines(), delimiter=delimiter)
+        self._step = 1 << 20
+        """How many rows are read at once: few behind a broken one, as others may follow."""
+
+    def take(self, size: int) -> tuple[list[list[str]], tuple[list[str], str, str] | None]:
+        """The next rows, and the broken one that follows them: its cells, a code and a sentence."""
+        taken: list[list[str]] = []
+        while len(taken) < size:
+            wanted = min(size - len(taken), self._step)
+            self._seen.clear()
+            rows: list[list[str]] = []
+            long = False
+            try:
+                # extend() keeps what came before an error, unlike list().
+                rows.extend(islice(self._reader, wanted))
+            except csv.Error:
+                long = True
+            if long or len(self._seen) > len(rows):
+                # Cells of several lines: most often somebody's address, else an open quote.
+                good, broken = self._look(len(rows), long)
+                if broken is not None:
+                    self._step = 1
+                    return taken + rows[:good], broken
+            taken += rows
+            self._step = min(self._step * 2, 1 << 20)
+            if len(rows) < wanted:
+                break
+        return taken, None
+
+    def _lines(self) -> Iterator[str]:
+        pending, keep = self._pending, self._seen.append
+        while True:
+            line = pending.pop() if pending else self._file.readline()
+            if not line:
+                return
+            keep(line)
+            yield line
+            if not pending:
+                break
+        for line in self._file:
+            keep(line)
+            yield line
+
+    def _look(self, count: int, long: bool) -> tuple[int, tuple[list[str], str, str] | None]:
+        """How many of the rows are good, and the broken one behind them if there is one."""
+        seen = list(self._seen)
+        start = 0
+        for row in range(count + long):
+            end = self._end(seen, start)
+            last = row == count
+            if last or (end - start > 1 and self._is_broken(seen[start:end])):
+                first = seen[start]
+                self._again(seen[start + 1 :])
+                if last and len(first) > csv.field_size_limit():
+                    limit = csv.field_size_limit()
+                    why = "too_long", f"A cell of the row has more than {limit:,} characters"
+                else:
+                    why = "unclosed_quote", "A quote is opened in this row and never closed"
+                return row, (split(first, self._delimiter), *why)
+            start = end
+        return count, None
+
+    def _end(self, seen: list[str], start: int) -> int:
+        """Where the row that begins with this line ends."""
+        if '"' not in seen[start]:
+            return start + 1
+        reader = csv.reader(islice(seen, start, None), delimiter=self._delimiter)
+        try:
+            next(reader, None)
+        except csv.Error:
+            return len(seen)
+        return start + max(reader.line_num, 1)
+
+    def _is_broken(self, lines: list[str]) -> bool:
+        """Whether a row of several lines is none: its quotes don't fit, and rows are within it."""
+        try:
+            for _ in csv.reader(lines, delimiter=self._delimiter, strict=True):
+                pass
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                return True
+            cuts = self._width - 1
+            return any(line.count(self._delimiter) >= cuts for line in lines[1:])
+        return False
+
+    def _again(self, lines: list[str]) -> None:
+        """Read these lines again, before what follows in the file."""
+        self._pending += reversed(lines)
+        self._reader = csv.reader(self._lines(), delimiter=self._delimiter)
+
+
+def split(line: str, delimiter: str) -> list[str]:
+    """The cells of a line whose quotes don't fit or that is too long, as well as can be told."""
+    cell = re.compile(rf'"((?:[^"]|"")*)"(?={re.escape(delimiter)}|$)|([^{re.escape(delimiter)}]*)')
+    bare = line.rstrip("\r\n")
+    cells: list[str] = []
+    place = 0
+    while place <= len(bare):
+        found = cell.match(bare, place)
+        assert found is not None
+        quoted = found[1]
+        cells.append(found[2] if quoted is None else quoted.replace('""', '"'))
+        place = found.end() + 1
+    return cells
+
+
 def spool(parts: Iterable[bytes], folder: Path, limits: Limits = DEFAULT_LIMITS) -> Path:
     """Write a file that comes in parts to disk, within the size limit."""
     size = 0
@@ -232,7 +343,9 @@ def spool(parts: Iterable[bytes], folder: Path, limits: Limits = DEFAULT_LIMITS)
     return Path(out.name)
 
 
-def open_table(path: Path, limits: Limits = DEFAULT_LIMITS) -> Table:
+def open_table(
+    path: Path, limits: Limits = DEFAULT_LIMITS, chosen: Chosen = NOTHING_CHOSEN
+) -> Table:
     """Find out what the file is and read its header, or raise a `BadFile` that says why not."""
     size = path.stat().st_size
     if size == 0:
@@ -242,26 +355,46 @@ def open_table(path: Path, limits: Limits = DEFAULT_LIMITS) -> Table:
     with path.open("rb") as start:
         sample = start.read(SAMPLE)
     if sample.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return _open_workbook(path, limits)
+        return _open_workbook(path, limits, chosen.sheet)
     for magic, what in OTHER_FORMATS:
         if sample.startswith(magic):
             raise NotASpreadsheet(f"The file is {what}")
-    encoding, suspicious = detect_encoding(path, sample)
-    table = _open_csv(path, encoding, suspicious, limits)
+    encoding, suspicious, guesses = detect_encoding(path, sample)
+    if chosen.encoding is not None:
+        encoding = encodings.known(chosen.encoding) or "utf-8"
+        suspicious = _has_controls(path, encoding)
+    table = _open_csv(path, encoding, suspicious, limits, chosen.delimiter)
+    table.guesses = guesses
+    if guesses and chosen.encoding is None:
+        table.notes.append(_told(guesses))
     table.marked = _has_marks(path, encoding)
     if table.marked:
         table.header = [unmarked(name) for name in table.header]
     return table
 
 
-def _open_csv(path: Path, encoding: str, suspicious: bool, limits: Limits) -> Table:
+def _told(guesses: Sequence[encodings.Guess]) -> str:
+    """What is said of an encoding that was guessed, with what would have been read otherwise."""
+    first, *others = guesses
+    told = f"The file is not Unicode; it is read as {first.label}"
+    if first.sample:
+        told += f": {first.sample}"
+    if others:
+        named = "; ".join(f"{other.encoding}: {other.sample}" for other in others[:3])
+        told += f". If the letters are wrong, choose the encoding ({named})"
+    return told
+
+
+def _open_csv(
+    path: Path, encoding: str, suspicious: bool, limits: Limits, delimiter: str | None = None
+) -> Table:
     with path.open(encoding=encoding, errors=_error_handler(encoding), newline="") as lines:
         first = lines.readline(SAMPLE)
         sample = lines.read(SAMPLE)
     announced = re.fullmatch(r"\"?sep=([,;\t|])\"?\r?\n?", first, re.I)
     if not announced:
         sample = first + sample
-    delimiter = announced[1] if announced else sniff_delimiter(sample)
+    delimiter = delimiter or (announced[1] if announced else sniff_delimiter(sample))
     notes: list[str] = []
     number, cells = _find_header(sample, delimiter, notes)
     while cells and not cells[-1].strip():
@@ -300,18 +433,28 @@ def _find_header(sample: str, delimiter: str, notes: list[str]) -> tuple[int, li
             raise NotASpreadsheet(f"The header can't be read: {error}") from error
     if not rows:
         raise EmptyFile("The file holds nothing but blank lines")
-    usual = Counter(sum(1 for c in cells if c.strip()) for _, cells in rows).most_common(1)[0][0]
-    number, cells = rows[0]
-    if usual >= 3 and len(rows) > 2 and len({c for c in cells if c.strip()}) == 1:
+    place = _header_place([cells for _, cells in rows])
+    if place:
+        number, cells = rows[0]
         notes.append(f"Row {number} is taken for a title: {next(c for c in cells if c.strip())}")
-        number, cells = rows[1]
+    number, cells = rows[place]
     return number, list(cells)
 
 
-def _open_workbook(path: Path, limits: Limits) -> Table:
+def _header_place(rows: Sequence[Sequence[str]]) -> int:
+    """Which of the first rows is the header: the second where the first is a mere title."""
+    filled = [sum(1 for cell in row if cell.strip()) for row in rows[:20]]
+    usual = Counter(filled).most_common(1)[0][0]
+    title = len({cell for cell in rows[0] if cell.strip()}) == 1
+    return 1 if title and usual >= 3 and len(rows) > 2 else 0
+
+
+def _open_workbook(path: Path, limits: Limits, wanted: str | None) -> Table:
     target, meta = path.with_suffix(".sheet.csv"), path.with_suffix(".sheet.json")
     script = Path(__file__).with_name("workbook.py")
     arguments = [str(path), str(target), str(meta), json.dumps(dataclasses.asdict(limits))]
+    if wanted is not None:
+        arguments.append(wanted)
     try:
         subprocess.run(
             [sys.executable, "-I", str(script), *arguments],
@@ -340,11 +483,11 @@ def _open_workbook(path: Path, limits: Limits) -> Table:
     # The child writes valid UTF-8; control characters in a workbook are rare but cheap to look for.
     table.suspicious = _has_controls(target)
     table.notes = [note for note in table.notes if "unreadable" not in note]
-    if told["other_sheets"]:
-        others = ", ".join(told["other_sheets"][:10])
-        table.notes.append(
-            f"Only the sheet {told['sheet']} is read; the workbook also has {others}"
-        )
+    table.sheet, table.sheets = told["sheet"], told["sheets"]
+    table.numbers = frozenset(told["numbers"])
+    if len(table.sheets) > 1:
+        others = ", ".join(name for name in table.sheets[:10] if name != table.sheet)
+        table.notes.append(f"The sheet {table.sheet} is read; the workbook also has {others}")
     if told["merged_cells"]:
         table.notes.append(
             f"{told['merged_cells']} merged cells take the value they are merged with"
@@ -388,8 +531,12 @@ def name_columns(cells: Sequence[str], notes: list[str]) -> list[str]:
 
 
 def sniff_delimiter(sample: str) -> str:
-    """The delimiter that cuts the sample's rows most evenly; a comma when none does."""
-    best, best_score = ",", (0.0, 0)
+    """The delimiter that cuts the sample's rows most evenly, the header like the rows below it.
+
+    One that cuts quoted cells in two is none, and one that leaves the first line whole is not
+    believed before others. A comma when none does: what stands in one column only may hold any.
+    """
+    best, best_score = ",", (False, False, 0.0, 0)
     lines = list(islice(StringIO(sample, newline=""), 200))
     if len(sample) >= SAMPLE and len(lines) > 1:
         lines.pop()
@@ -397,22 +544,28 @@ def sniff_delimiter(sample: str) -> str:
         if delimiter not in sample:
             continue
         try:
-            widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+            rows = [row for row in csv.reader(lines, delimiter=delimiter) if any(row)]
         except csv.Error:
             continue
-        width, times = max(widths.items(), key=lambda item: (item[0] > 1, item[1]))
+        widths = Counter(map(len, rows))
+        width, times = max(widths.items(), key=lambda item: (item[0] > 1, item[1]), default=(1, 0))
         if width > 1:
-            score = (round(times / widths.total(), 1), width)
+            place = _header_place(rows)
+            header = len(rows[place])
+            torn = sum(any(cell.count('"') % 2 for cell in row) for row in rows)
+            if header == 1 or torn > len(rows) // 2:
+                continue
+            score = header == width, place == 0, round(times / widths.total(), 1), width
             if score > best_score:
                 best, best_score = delimiter, score
     return best
 
 
-def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool]:
-    """The file's encoding, and whether some of its characters need a closer look row by row."""
+def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool, list[encodings.Guess]]:
+    """The file's encoding, whether some characters need a closer look, what it might be else."""
     for bom, encoding in BOMS:
         if sample.startswith(bom):
-            return encoding, _has_controls(path, encoding)
+            return encoding, _has_controls(path, encoding), []
     if zeros := sample.count(0):
         # Text in UTF-16 without a mark has a zero in every other byte.
         even, odd = sample[::2].count(0), sample[1::2].count(0)
@@ -420,28 +573,38 @@ def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool]:
             if max(even, odd) < 10 * (min(even, odd) + 1):
                 raise NotASpreadsheet("The file is binary data, not text")
             encoding = "utf-16-le" if odd > even else "utf-16-be"
-            return encoding, _has_controls(path, encoding)
+            return encoding, _has_controls(path, encoding), []
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     invalid = valid = 0
     controls = False
+    foreign = b""
     with path.open("rb") as start:
         while block := start.read(1 << 20):
             if not controls:
                 controls = len(block.translate(None, CONTROL_BYTES)) != len(block)
             if block.isascii():
                 continue
+            if len(foreign) < SAMPLE:
+                foreign += b"".join(_FOREIGN.findall(block))[:SAMPLE]
             decoded = decoder.decode(block)
             wrong = len(re.findall("[\udc80-\udcff]", decoded))
             invalid += wrong
             valid += sum(1 for c in decoded if c > "\x7f") - wrong if wrong else 1
     if not invalid:
-        return "utf-8", controls
+        return "utf-8", controls, []
     if valid > invalid:
-        return "utf-8", True
+        return "utf-8", True, []
     binary = len(sample) - len(sample.translate(None, CONTROL_BYTES))
     if binary > len(sample) // 20:
         raise NotASpreadsheet("The file is binary data, not text")
-    return _legacy_encoding(sample), controls
+    guesses = encodings.guess(foreign)
+    if not guesses:
+        raise UnreadableEncoding("Save the file as CSV UTF-8 and try again")
+    return guesses[0].encoding, controls, guesses
+
+
+_FOREIGN = re.compile(rb"[^\n]*[\x80-\xff][^\n]*\n?")
+"""Lines with something beyond ASCII: only they tell an encoding."""
 
 
 def _has_marks(path: Path, encoding: str) -> bool:
@@ -454,22 +617,6 @@ def _has_marks(path: Path, encoding: str) -> bool:
                 return True
             end = block[-1:]
     return False
-
-
-def _legacy_encoding(sample: bytes) -> str:
-    try:
-        sample.decode("cp1252")
-    except UnicodeDecodeError:
-        pass
-    else:
-        # Windows' own is by far the likeliest where all its bytes are defined and few are signs.
-        high = [c for c in sample.decode("cp1252") if c > "\x7f"]
-        if sum(c.isalpha() or c in "€’‘“”«»–—…°²³\xa0" for c in high) > 0.8 * len(high):
-            return "cp1252"
-    best = from_bytes(sample, cp_isolation=LEGACY).best()
-    if best is None:
-        raise UnreadableEncoding("Save the file as CSV UTF-8 and try again")
-    return best.encoding
 
 
 def _has_controls(path: Path, encoding: str = "utf-8") -> bool:

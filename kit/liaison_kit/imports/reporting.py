@@ -31,6 +31,11 @@ class Tally:
             prepared.failed.setdefault(prepared.places[place], []).append(
                 Problem("", code, message)
             )
+        for place, whys in prepared.left_out.items():
+            if place not in prepared.failed:
+                self.counts["left_out"] += len(whys)
+                for column, code, message in whys:
+                    self._problem(column, code, message, chunk.numbers[place], left_out=True)
         for place, whys in prepared.failed.items():
             for column, code, message in whys:
                 self._problem(column, code, message, chunk.numbers[place])
@@ -46,15 +51,19 @@ class Tally:
         failed.sort(key=lambda row: row[0])
         return failed
 
-    def _problem(self, column: str, code: str, message: str, number: int) -> None:
-        known = self.problems.get(f"{column}/{code}")
+    def _problem(
+        self, column: str, code: str, message: str, number: int, left_out: bool = False
+    ) -> None:
+        kind = f"{column}/{code}/{left_out}"
+        known = self.problems.get(kind)
         if known is None:
-            self.problems[f"{column}/{code}"] = {
+            self.problems[kind] = {
                 "column": column or None,
                 "code": code,
                 "message": message,
                 "count": 1,
                 "rows": [number],
+                "left_out": left_out,
             }
         else:
             known["count"] += 1

@@ -4,13 +4,14 @@ import datetime as dt
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, EmailStr, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
 from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
+    EmailAddress,
     ExternalId,
     LongText,
     Money,
@@ -76,7 +77,7 @@ Country = Annotated[
 class Email(Closed):
     """An e-mail address."""
 
-    address: EmailStr
+    address: EmailAddress
     kind: Kind = "work"
 
 
