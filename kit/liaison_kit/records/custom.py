@@ -55,7 +55,11 @@ _ORDERED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "lt": operators.lt,
     "lte": operators.le,
 }
-_COMPARED = {"eq": operators.eq, "ne": operators.ne, **_ORDERED}
+_COMPARED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "eq": operators.eq,
+    "ne": operators.ne,
+    **_ORDERED,
+}
 
 
 class CustomField(TenantRow, Base):
