@@ -28,7 +28,13 @@ _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
     "decimal": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,2})?$"},
     "money": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,2})?$"},
     "date": {"type": "string", "format": "date"},
-    "datetime": {"type": "string", "format": "date-time"},
+    # A day is all of it, in the tenant's time zone.
+    "datetime": {
+        "anyOf": [
+            {"type": "string", "format": "date-time"},
+            {"type": "string", "format": "date"},
+        ]
+    },
     "boolean": {"type": "boolean"},
     "id": {"type": "string", "format": "uuid"},
 }
@@ -273,6 +279,13 @@ def _list_params(kind: RecordType, operation: Operation) -> list[dict[str, Any]]
     return params
 
 
+_SORT = (
+    "Order; `-` turns it round. By `updated_at` records move while pages are read: with "
+    "`-updated_at` those that change meanwhile come before the pages still to come and are missed, "
+    "with `updated_at` they come again. To read all, sort by `id`."
+)
+
+
 def _sort_param(kind: RecordType) -> dict[str, Any]:
     sortable = [
         name
@@ -280,7 +293,7 @@ def _sort_param(kind: RecordType) -> dict[str, Any]:
         if info.sortable or name in ("id", "updated_at", "created_at")
     ]
     orders = [*sortable, *(f"-{name}" for name in sortable)]
-    return _query("sort", {"type": "string", "enum": orders}, "Order; `-` turns it round.")
+    return _query("sort", {"type": "string", "enum": orders}, _SORT)
 
 
 def _page_params(kind: RecordType) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from liaison_kit import conditions
 from liaison_kit.context import context
 from liaison_kit.listing import cursors
 from liaison_kit.records import custom
-from liaison_kit.records.recordtype import RecordType
+from liaison_kit.records.recordtype import FieldInfo, RecordType
 from liaison_kit.records.search import patterns
-from liaison_kit.records.values import TEXT_LENGTH, boolean, convert
+from liaison_kit.records.values import TEXT_LENGTH, boolean, convert, day_of, span
 from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
 
@@ -62,7 +62,8 @@ class ListQuery(Generic[T]):
 class Filter:
     """One condition of a list: `amount[gte]=100`.
 
-    A filter that is no field has its values as a tuple: each becomes a condition of its own.
+    A filter that is no field has its values as a tuple: each becomes a condition of its own. So has
+    one by days, which is `within` (or `outside`) what they are: the begin and the end of each.
     """
 
     field: str
@@ -192,6 +193,8 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
         me = str(_me(session, name))
         values = [me if value == ME else value for value in values]
         raw = values[0]
+    if info.kind == "datetime" and any(day_of(value) for value in values):
+        return _dated(session, info, name, field, operator, values)
     if operator == "in":
         return Filter(field, operator, [convert(info, name, value) for value in values])
     if info.kind == "list":
@@ -199,6 +202,32 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
             raise InvalidInput.field(name, "operator", f"{field} has no operator {operator}")
         return Filter(field, operator, [raw])
     return Filter(field, operator, convert(info, name, raw))
+
+
+def _dated(
+    session: Session, info: FieldInfo, name: str, field: str, operator: str, values: list[str]
+) -> Filter:
+    """A filter of moments by days, each from its midnight to the next where the tenant is."""
+    there = tenant_settings(session).zone
+    spans: list[dt.datetime] = []
+    for value in values:
+        day = day_of(value)
+        if day is None:
+            at = convert(info, name, value)
+            spans += (at, at + _INSTANT)
+        else:
+            spans += span(name, day, there)
+    match operator:
+        case "gt" | "lte":
+            # Behind a day is from the next one on, and up to a day is until then.
+            return Filter(field, {"gt": "gte", "lte": "lt"}[operator], spans[1])
+        case "gte" | "lt":
+            return Filter(field, operator, spans[0])
+    return Filter(field, "outside" if operator == "ne" else "within", tuple(spans))
+
+
+_INSTANT = dt.timedelta(microseconds=1)
+"""What is between two moments of PostgreSQL."""
 
 
 def _me(session: Session, name: str) -> UUID:

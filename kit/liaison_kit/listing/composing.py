@@ -244,6 +244,12 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
         return custom.condition(kind.model.custom, f.field[7:], f.operator, f"f{i}")
     column = kind.order(f.field)
     info = kind.fields[f.field]
+    if f.operator in ("within", "outside"):
+        bounds = [cast(bindparam(f"f{i}_{j}"), column.type) for j in range(len(f.value))]
+        within = or_(
+            *((column >= a) & (column < b) for a, b in zip(bounds[::2], bounds[1::2], strict=True))
+        )
+        return within if f.operator == "within" else within.is_not(True)
     if f.operator == "null":
         return column.is_(None) == cast(value, postgresql.BOOLEAN)
     if info.kind == "list":

@@ -55,6 +55,11 @@ _ORDERED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "lt": operators.lt,
     "lte": operators.le,
 }
+_COMPARED: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
+    "eq": operators.eq,
+    "ne": operators.ne,
+    **_ORDERED,
+}
 
 
 class CustomField(TenantRow, Base):
@@ -231,16 +236,17 @@ def check(
 ) -> dict[str, Any]:
     """The custom values as they are stored; every unknown or ill-typed one is named.
 
-    A partial check (an update) does not ask for required fields; null clears a field.
+    A partial check (an update) does not ask for required fields; null clears a field, also what
+    a field that is gone has left. A blank text is none where one is required.
     """
     known = {f.name: f for f in fields(session, record)}
     errors: list[FieldError] = []
     checked: dict[str, Any] = {}
     for name, value in values.items():
         found = known.get(name)
-        if found is None:
+        if found is None and (value is not None or not partial):
             errors.append(FieldError(f"custom.{name}", "unknown", f"There is no field {name}"))
-        elif value is None:
+        elif found is None or value is None:
             checked[name] = None
         else:
             try:
@@ -248,11 +254,15 @@ def check(
             except ValueError as error:
                 errors.append(FieldError(f"custom.{name}", found.kind, str(error)))
     for name, found in known.items():
-        if found.required and (checked.get(name) if name in values else partial or None) is None:
+        if found.required and _is_blank(checked.get(name) if name in values else partial or None):
             errors.append(FieldError(f"custom.{name}", "missing", f"{name} is required"))
     if errors:
         raise InvalidInput("Some custom fields need another look", errors)
     return checked
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def as_stored(found: Known, value: Any) -> Any:
@@ -286,25 +296,35 @@ def filter_value(
         if raw.lower() not in ("true", "false"):
             raise InvalidInput.field(path, "boolean", f"{path} is true or false")
         return operator, raw.lower()
-    if operator == "in":
-        return operator, raw.split(",")
     if operator in _ORDERED and found.kind not in ("number", "date"):
         raise InvalidInput.field(path, "operator", f"A {found.kind} has no operator {operator}")
+    value: Any
+    if operator == "in":
+        value = [_compared(found.kind, path, part) for part in raw.split(",")]
+    else:
+        value = _compared(found.kind, path, raw)
+    if found.kind == "number":
+        return f"{operator}_number", value
+    if found.kind == "date" and operator in _ORDERED:
+        return f"{operator}_date", value
+    return operator, value
+
+
+def _compared(kind: str, path: str, raw: str) -> Any:
     try:
-        match found.kind:
+        match kind:
             case "number":
                 number = Decimal(raw)
                 if not number.is_finite() or abs(number.adjusted()) > 30:
                     raise ValueError
-                return operator, number
+                return number
             case "date":
-                date = dt.date.fromisoformat(raw).isoformat()
-                return (f"{operator}_date" if operator in _ORDERED else operator), date
+                return dt.date.fromisoformat(raw).isoformat()
             case "boolean":
-                return operator, {"true": "true", "false": "false"}[raw.lower()]
+                return {"true": "true", "false": "false"}[raw.lower()]
     except (ValueError, KeyError, ArithmeticError):
-        raise InvalidInput.field(path, "value", f"{raw[:80]!r} is no {found.kind}") from None
-    return operator, raw
+        raise InvalidInput.field(path, "value", f"{raw[:80]!r} is no {kind}") from None
+    return raw
 
 
 def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement[bool]:
@@ -321,10 +341,12 @@ def condition(column: Any, name: str, operator: str, bind: str) -> ColumnElement
         return _ORDERED[operator.removesuffix("_date")](
             collate(cast(held, Text), "C"), cast(value, Text)
         )
-    if operator in _ORDERED:
+    if operator.endswith("_number"):
         # A field of another kind may have had this name before, and left its values.
         is_number = func.jsonb_typeof(column.op("->")(name)) == "number"
         number = case((is_number, cast(cast(held, Text), Numeric)))
-        return _ORDERED[operator](number, cast(value, Numeric))
+        if operator == "in_number":
+            return number == cast(value, ARRAY(Numeric)).any_()
+        return _COMPARED[operator.removesuffix("_number")](number, cast(value, Numeric))
     same = cast(held, Text) == cast(value, Text)
     return ~same if operator == "ne" else same

@@ -4,8 +4,10 @@ import datetime as dt
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from liaison_kit.records.recordtype import FieldInfo
+from liaison_kit.zones import moment
 from liaison_sdk.errors import InvalidInput
 
 TEXT_LENGTH = 200
@@ -45,6 +47,27 @@ def convert(info: FieldInfo, path: str, raw: str) -> Any:
     if info.choices and raw not in info.choices:
         raise InvalidInput.field(path, "choice", f"{path} is one of {', '.join(info.choices)}")
     return raw
+
+
+def day_of(raw: str) -> dt.date | None:
+    """The day that a text names; none if it is a moment, or nothing of the kind."""
+    try:
+        return dt.date.fromisoformat(raw)
+    except ValueError:
+        return None
+
+
+def span(path: str, day: dt.date, there: ZoneInfo) -> tuple[dt.datetime, dt.datetime]:
+    """When a day begins there, and when the next one does."""
+    try:
+        return moment(day, dt.time.min, there), moment(day + _DAY, dt.time.min, there)
+    except OverflowError:
+        raise InvalidInput.field(
+            path, "datetime_parsing", f"{day.isoformat()!r} is not a valid datetime"
+        ) from None
+
+
+_DAY = dt.timedelta(days=1)
 
 
 def boolean(path: str, raw: str) -> bool:

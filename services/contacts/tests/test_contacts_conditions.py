@@ -23,6 +23,7 @@ from liaison_kit.records.recordtype import RecordType
 from liaison_kit.testing import about, principal, statements
 from liaison_sdk.contracts.contacts import NewCompany, NewContact
 from liaison_sdk.contracts.identity import TenantRef, TenantSaved, UserRef, UsersSaved
+from liaison_sdk.errors import InvalidInput
 
 
 def add(db: Database, who: Context, **fields: Any) -> UUID:
@@ -185,6 +186,52 @@ def test_a_day_is_a_day_where_the_tenant_is(contacts_db: Database, someone: Cont
         tenants.keep(session, TenantSaved(tenant_id=someone.tenant, tenant=ours))
 
     assert found(contacts_db, someone, rule) == ["Lee"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "value", "expected"),
+    [
+        ("created_at", "2026-03-08", ["Day", "End"]),
+        ("created_at[ne]", "2026-03-08", ["After", "Before"]),
+        ("created_at[gt]", "2026-03-08", ["After"]),
+        ("created_at[gte]", "2026-03-08", ["After", "Day", "End"]),
+        ("created_at[lt]", "2026-03-08", ["Before"]),
+        ("created_at[lte]", "2026-03-08", ["Before", "Day", "End"]),
+        ("created_at[in]", "2026-03-07,2026-03-09", ["After", "Before"]),
+        ("created_at[in]", "2026-03-07,2026-03-08T05:00:00Z", ["Before", "Day"]),
+        ("created_at[in]", "2026-03-08T05:00:00Z", ["Day"]),
+    ],
+)
+def test_a_filter_by_a_day_means_all_of_it_where_the_tenant_is(
+    contacts_db: Database, someone: Context, asked: str, value: str, expected: list[str]
+) -> None:
+    """The eighth of March 2026 has 23 hours in New York."""
+    with contacts_db.writing(someone) as session:
+        told = {"name": "Ours", "language": "en", "version": 1, "time_zone": "America/New_York"}
+        ours = TenantRef.model_validate(told | {"country": "US", "currency": "USD"})
+        tenants.keep(session, TenantSaved(tenant_id=someone.tenant, tenant=ours))
+    made = {
+        "Before": dt.datetime(2026, 3, 8, 4, 59, 59, 999999, dt.UTC),
+        "Day": dt.datetime(2026, 3, 8, 5, tzinfo=dt.UTC),
+        "End": dt.datetime(2026, 3, 9, 3, 59, 59, 999999, dt.UTC),
+        "After": dt.datetime(2026, 3, 9, 4, tzinfo=dt.UTC),
+    }
+    for name, at in made.items():
+        add(contacts_db, replace(someone, now=at), last_name=name)
+
+    with contacts_db.reading(someone) as session:
+        page = json.loads(listing.page(session, PEOPLE, ListQuery([(asked, value)])))
+
+    assert sorted(item["last_name"] for item in page["items"]) == expected
+
+
+def test_the_last_day_of_all_is_no_day_to_filter_by(
+    contacts_db: Database, someone: Context
+) -> None:
+    with contacts_db.reading(someone) as session, pytest.raises(InvalidInput) as caught:
+        listing.page(session, PEOPLE, ListQuery([("created_at", "9999-12-31")]))
+
+    assert [error.path for error in caught.value.errors] == ["created_at"]
 
 
 def test_people_are_found_by_any_of_their_addresses_and_numbers(

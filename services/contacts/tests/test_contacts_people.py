@@ -515,6 +515,68 @@ def test_custom_fields_are_checked_stored_and_filtered(
     assert [error.code for error in caught.value.errors] == ["operator"]
 
 
+@pytest.mark.parametrize("asked", ["10", "10.0", "1e1"])
+def test_a_custom_number_is_found_however_it_is_written(
+    contacts_db: Database, someone: Context, asked: str
+) -> None:
+    with contacts_db.writing(someone) as session:
+        new = custom.NewCustomField(name="size", kind="number", label=Label(en="Size", fr="Taille"))
+        custom.define(session, "contacts", new)
+    add(contacts_db, someone, last_name="Whole", custom={"size": 10})
+    add(contacts_db, someone, last_name="Point", custom={"size": 10.0})
+    add(contacts_db, someone, last_name="Other", custom={"size": 11})
+
+    def found(name: str, value: str) -> list[str]:
+        return sorted(names(page(contacts_db, someone, **{name: value})))
+
+    assert found("custom.size", asked) == ["Point", "Whole"]
+    assert found("custom.size[in]", f"7,{asked}") == ["Point", "Whole"]
+    assert found("custom.size[ne]", asked) == ["Other"]
+
+
+def test_each_value_of_a_list_is_one_of_the_custom_field(
+    contacts_db: Database, someone: Context
+) -> None:
+    with contacts_db.writing(someone) as session:
+        new = custom.NewCustomField(name="size", kind="number", label=Label(en="Size", fr="Taille"))
+        custom.define(session, "contacts", new)
+
+    with pytest.raises(InvalidInput) as caught:
+        page(contacts_db, someone, **{"custom.size[in]": "1,large"})
+
+    assert [error.path for error in caught.value.errors] == ["custom.size"]
+
+
+def test_what_a_field_that_is_gone_has_left_can_be_cleared_and_not_set(
+    contacts_db: Database, someone: Context
+) -> None:
+    with contacts_db.writing(someone) as session:
+        new = custom.NewCustomField(name="size", kind="text", label=Label(en="Size", fr="Taille"))
+        field = custom.define(session, "contacts", new)
+    with contacts_db.writing(someone) as session:
+        custom.remove(session, field.id)
+
+    with contacts_db.reading(someone) as session:
+        assert custom.check(session, "contacts", {"size": None}, partial=True) == {"size": None}
+        with pytest.raises(InvalidInput):
+            custom.check(session, "contacts", {"size": "large"}, partial=True)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_text_is_none_where_a_custom_field_is_required(
+    contacts_db: Database, someone: Context, blank: str
+) -> None:
+    label = Label(en="Size", fr="Taille")
+    new = custom.NewCustomField(name="size", kind="text", label=label, required=True)
+    with contacts_db.writing(someone) as session:
+        custom.define(session, "contacts", new)
+
+    for partial in (False, True):
+        with contacts_db.reading(someone) as session, pytest.raises(InvalidInput) as caught:
+            custom.check(session, "contacts", {"size": blank}, partial=partial)
+        assert [(e.path, e.code) for e in caught.value.errors] == [("custom.size", "missing")]
+
+
 def test_a_custom_field_of_another_kind_may_take_a_name_that_was_in_use(
     contacts_db: Database, someone: Context
 ) -> None:

@@ -48,7 +48,14 @@ PROBLEM: dict[str, Any] = {
                 "type": "object",
                 "required": ["path", "code", "message"],
                 "properties": {
-                    "path": {"type": "string"},
+                    "path": {
+                        "type": "string",
+                        "description": (
+                            "Where the field is in what was sent, its names and places (from 0) "
+                            "joined by dots; a query parameter by its name."
+                        ),
+                        "examples": ["emails.0.address", "custom.size", "amount[gte]"],
+                    },
                     "code": {"type": "string"},
                     "message": {"type": "string"},
                 },

@@ -100,6 +100,15 @@ class OpportunitySum(TenantRow, Base):
     dated: Mapped[int]
 
 
+class RemovedStage(TenantRow, Base):
+    """What a stage that is gone was called: opportunities have been in it."""
+
+    __tablename__ = "removed_stages"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
 class StageChange(TenantRow, Base):
     """One move of an opportunity from stage to stage; the first one comes from none."""
 

@@ -1,7 +1,8 @@
 """How an opportunity may go from stage to stage: pure rules, no database.
 
 Open ones go anywhere. Entering a won or lost stage closes; a closed one only reopens. Leaving the
-first stage engages, if no day of engagement is known. A deal can't end before it was engaged.
+first stage engages, if no day of engagement is known. A deal can't end before it was engaged. `now`
+is told on the clock of the tenant, whose days these are.
 """
 
 import datetime as dt
@@ -80,7 +81,7 @@ def reopened(deal: Mapping[str, Any], step: Step, now: dt.datetime) -> dict[str,
     return {
         "stage_id": UUID(step.id),
         "status": "open",
-        "stage_since": now,
+        "stage_since": now.astimezone(dt.UTC),
         "closed_on": None,
         "win_reason": None,
         "lost_reason": None,
@@ -109,12 +110,12 @@ def check(deal: Mapping[str, Any], sent: Collection[str]) -> None:
 
 
 def _not_ahead(path: str, day: dt.date | None, now: dt.datetime) -> None:
-    # East of Greenwich it is tomorrow already.
+    # East of the tenant's home it is tomorrow already.
     if day is not None and day > now.date() + dt.timedelta(days=1):
         raise InvalidInput.field(path, "in_future", "What has not happened yet has no day")
 
 
 def _moment(day: dt.date | None, now: dt.datetime) -> dt.datetime:
     if day is None or day >= now.date():
-        return now
-    return dt.datetime.combine(day, dt.time(), dt.UTC)
+        return now.astimezone(dt.UTC)
+    return dt.datetime.combine(day, dt.time(), now.tzinfo).astimezone(dt.UTC)

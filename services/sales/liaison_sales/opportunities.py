@@ -5,6 +5,7 @@ the row, its history and the stage that it enters, and answers with the record a
 """
 
 import copy
+import datetime as dt
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,12 +21,14 @@ from liaison_kit.records import Held
 from liaison_kit.records.plain import CENT, refuse_nulls
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
+from liaison_kit.tenants import tenant_settings
 from liaison_sales import moves, owners, pipelines, references, telling
 from liaison_sales.accounts import ACCOUNTS, ACCOUNTS_SEEN
 from liaison_sales.models import (
     Opportunity,
     OpportunitySum,
     Product,
+    RemovedStage,
     Rep,
     Stage,
     StageChange,
@@ -152,7 +155,7 @@ def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> Held
     step = steps.named(new.stage_id, new.stage) or steps.first
     values: dict[str, Any] = {name: getattr(new, name) for name in _PLAIN}
     values |= _money(new.amount)
-    values |= moves.opened(values, step, steps.first, context(session).now)
+    values |= moves.opened(values, step, steps.first, _now(session))
     moves.check(
         values,
         new.model_fields_set - {"closed_on"} if step.kind != "open" else new.model_fields_set,
@@ -269,7 +272,7 @@ def reopen(
         )
         known = (steps.by_id(stage) for stage in been)
         step = next((s for s in known if s is not None and s.kind == "open"), steps.first)
-    values = moves.reopened(records.values_of(deal), step, context(session).now)
+    values = moves.reopened(records.values_of(deal), step, _now(session))
     return _write(session, deal, steps, values, step)
 
 
@@ -285,7 +288,10 @@ def stage_changes(session: Session, id: UUID) -> bytes:
     if listing.read(session, OPPORTUNITIES, id) is None:
         raise NotFound("There is no such opportunity")
     before, after = (
-        select(Stage.name).where(Stage.id == which).scalar_subquery()
+        func.coalesce(
+            select(Stage.name).where(Stage.id == which).scalar_subquery(),
+            select(RemovedStage.name).where(RemovedStage.id == which).scalar_subquery(),
+        )
         for which in (
             StageChange.from_stage_id,
             StageChange.to_stage_id,
@@ -317,6 +323,11 @@ def _load(session: Session, id: UUID, version: int) -> tuple[Held[Opportunity], 
     return deal, Steps([Step(*stage) for stage in stages])
 
 
+def _now(session: Session) -> dt.datetime:
+    """This moment, on the clock of the tenant."""
+    return context(session).now.astimezone(tenant_settings(session).zone)
+
+
 def _unless_there(deal: Held[Opportunity], step: Step | None) -> Step | None:
     """The stage to enter; none if the opportunity is in it."""
     return None if step is None or step.id == str(deal.stage_id) else step
@@ -329,9 +340,8 @@ def _moved(
     step: Step,
     wanted: contract.Move | contract.Win | contract.Loss,
 ) -> dict[str, Any]:
-    now = context(session).now
     values = records.values_of(deal)
-    return moves.moved(values, step, steps.first, now, on=wanted.on, reason=wanted.reason)
+    return moves.moved(values, step, steps.first, _now(session), on=wanted.on, reason=wanted.reason)
 
 
 def _write(

@@ -18,7 +18,7 @@ from liaison_kit.ids import uuid7
 from liaison_kit.records.plain import refuse_nulls
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import fold
-from liaison_sales.models import Opportunity, Pipeline, Stage
+from liaison_sales.models import Opportunity, Pipeline, RemovedStage, Stage
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.contracts.sales import StageKind
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput
@@ -397,6 +397,7 @@ def _let_go(session: Session, stages: Sequence[Stage]) -> None:
     if used:
         raise Conflict("Opportunities are in a stage that would be gone; move them first")
     for stage in stages:
+        session.add(RemovedStage(tenant_id=stage.tenant_id, id=stage.id, name=stage.name))
         session.delete(stage)
     try:
         session.flush()

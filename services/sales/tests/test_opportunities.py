@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from sqlalchemy import text
 
+from liaison_kit import tenants
 from liaison_kit.calls.manifest import manifest
 from liaison_kit.context import Context
 from liaison_kit.ids import uuid7
 from liaison_kit.run.process import wait_until
 from liaison_kit.testing import principal, statements
+from liaison_sales import opportunities
 from liaison_sales.service import Sales
+from liaison_sdk.contracts.identity import TenantRef, TenantSaved
+from liaison_sdk.contracts.sales import NewOpportunity, Win
 from liaison_sdk.hooks import OwnerSuggestion, hook
 
 
@@ -598,3 +602,23 @@ def test_any_order_of_moves_keeps_the_rules(desk: Any) -> None:
         suppress_health_check=list(HealthCheck),
     )
     machine.TestCase().runTest()
+
+
+def test_a_deal_that_is_won_in_the_evening_is_won_that_day_where_the_tenant_is(desk: Any) -> None:
+    """Half past eight in the evening in New York is tomorrow in Greenwich."""
+    at = Context(
+        tenant=desk.who.tenant,
+        principal=desk.who,
+        now=dt.datetime(2026, 3, 2, 1, 30, tzinfo=dt.UTC),
+    )
+    there = {"time_zone": "America/New_York", "country": "US", "currency": "USD"}
+    ours = TenantRef.model_validate(there | {"name": "Ours", "language": "en", "version": 1})
+    with desk.db.writing(at) as session:
+        tenants.keep(session, TenantSaved(tenant_id=at.tenant, tenant=ours))
+    with desk.db.writing(at) as session:
+        deal = opportunities.create(session, desk.hooks, NewOpportunity(name="x"))
+    with desk.db.writing(at) as session:
+        won = opportunities.win(session, deal.id, deal.version, Win())
+
+    assert won.closed_on == won.engaged_on == dt.date(2026, 3, 1)
+    assert won.stage_since == at.now

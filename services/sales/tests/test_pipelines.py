@@ -174,6 +174,28 @@ def test_stages_are_renamed_added_moved_and_let_go_when_empty(desk: Any) -> None
     assert (status, problem["errors"][0]["path"]) == (422, "stages.0.kind")
 
 
+def test_a_stage_that_is_gone_keeps_its_name_in_the_history_of_deals(desk: Any) -> None:
+    pipeline = default(desk)
+    _, deal = call(desk, "create_opportunity", {"name": "x", "stage": "engaging"})
+    _, deal = call(desk, "move_opportunity", {"stage": "proposal"}, deal["version"], id=deal["id"])
+    kept = [
+        {name: stage[name] for name in ("id", "name", "kind", "probability")}
+        for stage in pipeline["stages"]
+        if stage["code"] != "engaging"
+    ]
+
+    status, _ = call(
+        desk, "change_pipeline", {"stages": kept}, pipeline["version"], id=pipeline["id"]
+    )
+
+    assert status == 200
+    _, moves = call(desk, "list_stage_changes", id=deal["id"])
+    assert [(move["from_stage"], move["to_stage"]) for move in moves["items"]] == [
+        (None, "Engaging"),
+        ("Engaging", "Proposal"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("stages", "path"),
     [
