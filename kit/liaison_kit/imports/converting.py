@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Literal
+from typing import Literal, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -183,7 +183,7 @@ def _checked(
         if lower:
             values = list(map(str.lower, values))
         problems: dict[int, Invalid] = {}
-        # A person is known by more than a phone; without the address that was meant they may not be.
+        # A person is known by more than a phone; without their address they may not be.
         told: dict[int, Invalid] = {}
         blamed = problems if lower or spec.required else told
         wrong = {i for i, value in enumerate(values) if value and fullmatch(value) is None}
@@ -348,14 +348,12 @@ def _decimal(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
 
 
 SIGNS = {
-    "€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "FR.": "CHF", "₹": "INR", "₩": "KRW", "₽": "RUB",
-    "₺": "TRY", "₴": "UAH", "₪": "ILS", "ZŁ": "PLN", "KČ": "CZK", "US$": "USD", "CA$": "CAD",
-    "A$": "AUD", "NZ$": "NZD", "HK$": "HKD", "S$": "SGD", "R$": "BRL",
+    "€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "FR.": "CHF", "₹": "INR", "₩": "KRW",
+    "₽": "RUB", "₺": "TRY", "₴": "UAH", "₪": "ILS", "ZŁ": "PLN", "KČ": "CZK", "US$": "USD",
+    "CA$": "CAD", "A$": "AUD", "NZ$": "NZD", "HK$": "HKD", "S$": "SGD", "R$": "BRL",
 }  # fmt: skip
 _SIGN = r"(?:US|CA|NZ|HK|[ASR])\$|[€$£¥₹₩₽₺₴₪]|[Zz]ł|[Kk]č|[A-Za-z]{3}"
-MONEY = re.compile(
-    rf"([+-]?\(?)\s*({_SIGN}|Fr\.)?\s*([^A-Za-złč€$£¥₹₩₽₺₴₪]+?)\s*({_SIGN})?(\)?)"
-)
+MONEY = re.compile(rf"([+-]?\(?)\s*({_SIGN}|Fr\.)?\s*([^A-Za-złč€$£¥₹₩₽₺₴₪]+?)\s*({_SIGN})?(\)?)")
 
 
 def _money(spec: ImportField, formats: Formats) -> Convert:
@@ -605,23 +603,96 @@ def _said_of_numbers(value: str) -> str:
     return "?" if len(rest) == 3 and len(whole) <= 3 and whole[0] != "0" else last
 
 
+Doubt = Literal["", "guessed", "open"]
+"""How sure it is what a column means: its values tell; one reading is likelier; nothing tells."""
+
+
 def settle_formats(
-    spec: ImportField, evidence: Evidence, base: Formats, others: Mapping[str, str]
-) -> tuple[Formats, bool]:
-    """How a column writes dates and numbers, and whether that is no more than a guess.
+    spec: ImportField,
+    evidence: Evidence,
+    base: Formats,
+    others: Mapping[str, str],
+    country: str | None,
+) -> tuple[Formats, Doubt]:
+    """How a column writes dates and numbers, and how sure that is.
 
     `others` tells of the file's other columns: `decimal` and `dates`, where these agree.
     """
     told = evidence.told
     if spec.kind in DATED:
-        dates = told or others.get("dates") or base.dates
-        guessed = bool(evidence.open) and not told and "dates" not in others
-        return dataclasses.replace(base, dates=dates), guessed
+        order = told or others.get("dates") or base.dates
+        doubt: Doubt = ""
+        if evidence.open and told is None:
+            doubt = "guessed" if country or "dates" in others else "open"
+        return dataclasses.replace(base, dates=cast(Order, order)), doubt
     if spec.kind not in NUMERIC:
-        return base, False
-    decimal = told or others.get("decimal")
-    guessed = bool(evidence.open) and decimal is None
-    if decimal is None and guessed and spec.kind != "decimal":
-        # Nobody counts thousandths of people or of money: what has three digits behind it groups.
-        decimal = "." if "," in evidence.open[0] else ","
-    return dataclasses.replace(base, decimal=decimal or base.decimal), guessed
+        return base, ""
+    if told is not None or not evidence.open:
+        mark = told or others.get("decimal") or base.decimal
+        return dataclasses.replace(base, decimal=cast(Mark, mark)), ""
+    found = others.get("decimal")
+    if spec.kind == "decimal":
+        mark = found or base.decimal
+        return dataclasses.replace(base, decimal=cast(Mark, mark)), "guessed" if found else "open"
+    # Nobody counts thousandths of people or of money: three digits behind a sign are grouped by it,
+    # unless the same sign parts the decimals of another column.
+    mark = "." if "," in evidence.open[0] else ","
+    doubt = "guessed" if found in (None, mark) else "open"
+    return dataclasses.replace(base, decimal=cast(Mark, mark)), doubt
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a column leaves open of how it is written, both readings of a value, and the answer."""
+
+    column: str
+    option: Literal["dates", "decimal"]
+    sample: str
+    taken: str
+    """The answer that holds until another is given."""
+    readings: Mapping[str, str]
+    """By answer: what the sample then is."""
+    must: bool
+    """Nothing tells which: without an answer the file is not imported."""
+
+    @property
+    def code(self) -> str:
+        """The name of what is asked."""
+        return "ambiguous_dates" if self.option == "dates" else "ambiguous_numbers"
+
+    @property
+    def message(self) -> str:
+        """The question in a sentence, with what answers it."""
+        other = next(answer for answer in self.readings if answer != self.taken)
+        told = "may be" if self.must else "is taken for"
+        nor = "or" if self.must else "not"
+        ways = " or ".join(f"“{answer}”" for answer in self.readings)
+        return (
+            f"{shown(self.sample)} {told} {self.readings[self.taken]},"
+            f" {nor} {self.readings[other]};"
+            f" options.formats.{self.column}.{self.option} says which: {ways}"
+        )
+
+
+def question(
+    spec: ImportField, column: str, evidence: Evidence, formats: Formats, doubt: Doubt
+) -> Question | None:
+    """What is asked about a column; None where its values tell."""
+    if not doubt:
+        return None
+    sample = evidence.open[0]
+    dated = spec.kind in DATED
+    ways: Sequence[str] = ("dmy", "mdy") if dated else (".", ",")
+    option: Literal["dates", "decimal"] = "dates" if dated else "decimal"
+    readings: dict[str, str] = {}
+    for way in ways:
+        as_written = dataclasses.replace(formats, **{option: way})  # type: ignore[arg-type]
+        if dated:
+            (read,) = converter(spec, as_written)([sample]).values
+        else:
+            found = MONEY.fullmatch(sample)
+            number = parse_number(found[3] if found else sample, as_written)
+            read = "" if number is None else f"{number.normalize():f}"
+        readings[way] = read or "no value"
+    taken = getattr(formats, option)
+    return Question(column, option, sample, taken, readings, doubt == "open")

@@ -13,15 +13,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sqlalchemy.orm import Session
 
 from liaison_kit.imports.converting import (
-    Convert,
-    Converted,
     DATED,
     ENOUGH,
     NUMERIC,
+    Convert,
+    Converted,
     Evidence,
     Formats,
+    Question,
     converter,
     fold,
+    question,
     settle_formats,
 )
 from liaison_kit.imports.fields import Importable, ImportField
@@ -62,10 +64,6 @@ class Feed:
     convert: Convert
     formats: Formats
     matched: Matched | None = None
-    evidence: Evidence | None = None
-    """Of numbers and dates: what the column's values tell of how they are written."""
-    guessed: bool = False
-    """They don't tell, and nobody has said."""
 
 
 @dataclass(slots=True)
@@ -85,6 +83,8 @@ class Plan:
     """The key is a mere name that nobody has chosen: see `Importable.loose_keys`."""
     country: str | None = None
     """Where the tenant is."""
+    questions: list[Question] = field(default_factory=list)
+    """What columns leave open of how they are written, and nobody has said."""
 
     @property
     def specs(self) -> list[ImportField]:
@@ -276,6 +276,7 @@ def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
         constants=list(before.constants),
         unmatched=[],
         waiting={},
+        questions=[],
         country=tenant.country,
     )
     _resolve_defaults(session, found)
@@ -285,13 +286,16 @@ def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
         timezone=options.timezone or tenant.time_zone,
     )
     for feed in found.feeds:
-        feed.formats, feed.evidence = base, evidence.get(feed.position)
-        if feed.evidence is not None:
+        feed.formats = base
+        if feed.position in evidence:
+            told = evidence[feed.position]
             others = _others(found, evidence)
+            formats, doubt = settle_formats(feed.spec, told, base, others, tenant.country)
             said = options.formats.get(feed.column, {})
-            formats, guessed = settle_formats(feed.spec, feed.evidence, base, others)
             feed.formats = dataclasses.replace(formats, **said)  # type: ignore[arg-type]
-            feed.guessed = guessed and ("dates" if feed.spec.kind in DATED else "decimal") not in said
+            asked = question(feed.spec, feed.column, told, formats, doubt)
+            if asked is not None and asked.option not in said:
+                found.questions.append(asked)
         if feed.position in surveyed.seen:
             own = feed.spec.reference == found.importable.record
             feed.matched = _match(
@@ -313,7 +317,20 @@ def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
                 found.waiting[feed.column] = frozenset(feed.matched.waiting)
         else:
             feed.convert = converter(feed.spec, feed.formats)
+    if writes:
+        _demand_answers(found.questions)
     return found
+
+
+def _demand_answers(questions: Sequence[Question]) -> None:
+    """Refuse to write what may mean something else by a factor of a thousand, or another day."""
+    errors = [
+        FieldError(f"options.formats.{one.column}", one.code, one.message)
+        for one in questions
+        if one.must
+    ]
+    if errors:
+        raise InvalidInput("It is not clear how a column is written", errors)
 
 
 def _others(found: Plan, evidence: Mapping[int, Evidence]) -> dict[str, str]:

@@ -164,7 +164,8 @@ class Preparing:
                 told = f"The row has no {column} to recognise it by"
                 failed.setdefault(place, []).append(Problem(column, "missing_key", told))
             elif (first := first_seen.setdefault(key, number)) != number:
-                told = f"Row {first} {'says the same' if self.plan.loose else f'has the same {column}'}"
+                same = "says the same" if self.plan.loose else f"has the same {column}"
+                told = f"Row {first} {same}"
                 failed.setdefault(place, []).append(Problem(column, "duplicate_key", told))
 
 

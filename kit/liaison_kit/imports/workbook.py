@@ -5,11 +5,11 @@ one cell at the far corner makes a reader allocate the whole sheet. So it is nev
 service: this file runs as a script (it imports nothing of Liaison) under resource limits, and what
 it can't do within them is refused.
 
-What the reader tells of a cell is its value. Where its format says more (`01000`, `$12`, a number of
-16 digits), the sheet's own XML is asked as well.
+What the reader tells of a cell is its value. Where its format says more (`01000`, `$12`, a number
+of 16 digits), the sheet's own XML is asked as well.
 
-Usage: `python workbook.py IN.xlsx OUT.csv META.json LIMITS.json [SHEET]`. META tells what was found,
-or the named error.
+Usage: `python workbook.py IN.xlsx OUT.csv META.json LIMITS.json [SHEET]`. META tells what was
+found, or the named error.
 """
 
 import csv
@@ -286,8 +286,12 @@ def coded(sign: str, country: str) -> str | None:
 
 
 CODES = frozenset(
-    "aed ars aud bgn brl cad chf clp cny cop czk dkk eur gbp hkd huf idr ils inr isk jpy krw mad mxn"
-    " myr nok nzd pen php pln ron rub sar sek sgd thb try tnd twd uah usd vnd xaf xof zar".split()
+    {
+        *("aed", "ars", "aud", "bgn", "brl", "cad", "chf", "clp", "cny", "cop", "czk", "dkk"),
+        *("eur", "gbp", "hkd", "huf", "idr", "ils", "inr", "isk", "jpy", "krw", "mad", "mxn"),
+        *("myr", "nok", "nzd", "pen", "php", "pln", "ron", "rub", "sar", "sek", "sgd", "thb"),
+        *("try", "tnd", "twd", "uah", "usd", "vnd", "xaf", "xof", "zar"),
+    }
 )
 
 
@@ -387,7 +391,7 @@ def convert(
 def chosen(
     workbook: Any, found: list[tuple[int, str, bool]], wanted: str | None
 ) -> tuple[int, Any]:
-    """The sheet that is named; else the first visible one with a table, or at least with content."""
+    """The sheet that is named; else the first visible one with a table, or with any content."""
     if wanted is not None:
         for index, name, _ in found:
             if name.strip().casefold() == wanted.strip().casefold():

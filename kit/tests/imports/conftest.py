@@ -18,6 +18,7 @@ from liaison_kit.database.migrations import (
     prepare,
     safer_events,
     search_view,
+    tenant_settings_table,
 )
 from liaison_kit.imports.models import import_tables
 from liaison_kit.run.credentials import Credentials
@@ -44,6 +45,7 @@ def database(
             kit_tables(op)
             safer_events(op)
             import_tables(op)
+            tenant_settings_table(op)
             for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
                 connection.execute(text(statement))
             for table in ("book_firms", "book_people", "book_deals"):
