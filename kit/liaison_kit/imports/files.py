@@ -29,6 +29,12 @@ class NotASpreadsheet(BadFile):
     code, title = "not_a_spreadsheet", "The file is neither CSV nor XLSX"
 
 
+class UnknownEncoding(BadFile):
+    """What was chosen is the name of no encoding that we know."""
+
+    code, title = "unknown_encoding", "There is no such encoding"
+
+
 class NoSuchSheet(BadFile):
     """The workbook has no sheet of the name that was chosen."""
 

@@ -35,6 +35,7 @@ from liaison_kit.imports.files import (
     FileTooLarge,
     Limits,
     NotASpreadsheet,
+    UnknownEncoding,
     UnreadableEncoding,
 )
 
@@ -359,18 +360,29 @@ def open_table(
     for magic, what in OTHER_FORMATS:
         if sample.startswith(magic):
             raise NotASpreadsheet(f"The file is {what}")
-    encoding, suspicious, guesses = detect_encoding(path, sample)
-    if chosen.encoding is not None:
-        encoding = encodings.known(chosen.encoding) or "utf-8"
+    if chosen.encoding is None:
+        encoding, suspicious, guesses = detect_encoding(path, sample)
+    else:
+        encoding, guesses = _known(chosen.encoding), []
         suspicious = _has_controls(path, encoding)
     table = _open_csv(path, encoding, suspicious, limits, chosen.delimiter)
     table.guesses = guesses
-    if guesses and chosen.encoding is None:
+    if guesses:
         table.notes.append(_told(guesses))
     table.marked = _has_marks(path, encoding)
     if table.marked:
         table.header = [unmarked(name) for name in table.header]
     return table
+
+
+def _known(chosen: str) -> str:
+    encoding = encodings.known(chosen)
+    if encoding is None:
+        raise UnknownEncoding(
+            f"{chosen} is no encoding that is known here; utf-8, windows-1252, windows-1251 and"
+            " shift_jis are some"
+        )
+    return encoding
 
 
 def _told(guesses: Sequence[encodings.Guess]) -> str:

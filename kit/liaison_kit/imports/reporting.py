@@ -89,11 +89,11 @@ def keep_errors(
     if part == 0:
         # Excel takes CSV for Unicode only with this mark.
         out.write("\ufeff")
-        lines.writerow(["row", *header, "errors"])
+        lines.writerow(["row", *map(marked, header), "errors"])
     width = len(header)
     for number, cells, told in failed:
         padded = [*cells, *[""] * (width - len(cells))]
-        lines.writerow([number, *map(marked, padded[:width]), told])
+        lines.writerow([number, *map(marked, (*padded[:width], told))])
     body = out.getvalue().encode()
     for start in range(0, len(body), files.PART_BYTES):
         files.put(session, errors_file, part, body[start : start + files.PART_BYTES])
