@@ -11,10 +11,7 @@ Row numbers are those that a spreadsheet program shows: the header is usually ro
 import codecs
 import csv
 import dataclasses
-import json
 import re
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +23,7 @@ from typing import TextIO
 
 from liaison_kit.exports.formulas import MARK, unmarked
 from liaison_kit.imports import encodings
+from liaison_kit.imports.apart import convert_apart
 from liaison_kit.imports.files import (
     DEFAULT_LIMITS,
     NOTHING_CHOSEN,
@@ -108,6 +106,8 @@ class Table:
     """Some bytes are unreadable or control characters: rows need a closer look."""
     uncomputed: dict[int, list[int]] = field(default_factory=dict)
     """Formulas without a stored result: columns by row number."""
+    broken: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Rows that can't be read, by number: a code and a sentence."""
     announced: bool = False
     """The first line is Excel's `sep=;` and belongs to no row."""
     kind: str = "csv"
@@ -164,7 +164,7 @@ class Table:
         last = first + len(rows) - 1
         bad: list[BadRow] = []
         clean = set(map(len, rows)) == {width} and [""] * width not in rows
-        if not clean or self.suspicious or self.uncomputed:
+        if not clean or self.suspicious or self.uncomputed or self.broken:
             kept: list[list[str]] = []
             kept_numbers: list[int] = []
             for number, row in zip(numbers, rows, strict=True):
@@ -202,6 +202,8 @@ class Table:
                         "invalid_bytes",
                         f"{name}: the cell holds bytes that are not valid {self.encoding}",
                     )
+        if number in self.broken:
+            return self.broken[number]
         if number in self.uncomputed:
             names = ", ".join(self.header[i] for i in self.uncomputed[number])
             return (
@@ -365,7 +367,10 @@ def open_table(
     else:
         encoding, guesses = _known(chosen.encoding), []
         suspicious = _has_controls(path, encoding)
-    table = _open_csv(path, encoding, suspicious, limits, chosen.delimiter)
+    if _is_cards(sample, encoding):
+        table = _open_cards(path, encoding, limits)
+    else:
+        table = _open_csv(path, encoding, suspicious, limits, chosen.delimiter)
     table.guesses = guesses
     if guesses:
         table.notes.append(_told(guesses))
@@ -462,29 +467,11 @@ def _header_place(rows: Sequence[Sequence[str]]) -> int:
 
 
 def _open_workbook(path: Path, limits: Limits, wanted: str | None) -> Table:
-    target, meta = path.with_suffix(".sheet.csv"), path.with_suffix(".sheet.json")
-    script = Path(__file__).with_name("workbook.py")
-    arguments = [str(path), str(target), str(meta), json.dumps(dataclasses.asdict(limits))]
-    if wanted is not None:
-        arguments.append(wanted)
-    try:
-        subprocess.run(
-            [sys.executable, "-I", str(script), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=limits.workbook_seconds * 2,
-            check=False,
-        )
-        told = json.loads(meta.read_text(encoding="utf-8"))
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        # Killed by its limits (or crashed on them): it left no word.
-        target.unlink(missing_ok=True)
-        raise FileTooLarge("The workbook needs more memory or time than allowed") from None
-    finally:
-        meta.unlink(missing_ok=True)
+    target = path.with_suffix(".sheet.csv")
+    told = convert_apart(
+        "liaison_kit.imports.workbook", path, target, dataclasses.asdict(limits), wanted
+    )
     if "error" in told:
-        target.unlink(missing_ok=True)
         raise _named(told["error"])(told["detail"])
     try:
         table = _open_csv(target, "utf-8", True, limits)
@@ -507,6 +494,29 @@ def _open_workbook(path: Path, limits: Limits, wanted: str | None) -> Table:
     for row, column in told["uncomputed"]:
         if column < len(table.header):
             table.uncomputed.setdefault(row + 1, []).append(column)
+    return table
+
+
+def _is_cards(sample: bytes, encoding: str) -> bool:
+    begin = sample[:1000].decode(encoding, "ignore").lstrip("\ufeff \t\r\n")
+    return begin[:11].upper() == "BEGIN:VCARD"
+
+
+def _open_cards(path: Path, encoding: str, limits: Limits) -> Table:
+    target = path.with_suffix(".cards.csv")
+    told = convert_apart(
+        "liaison_kit.imports.cards", path, target, dataclasses.asdict(limits), encoding
+    )
+    if "error" in told:
+        raise _named(told["error"])(told["detail"])
+    table = _open_csv(target, "utf-8", False, limits, ",")
+    table.kind = "vcard"
+    table.suspicious = _has_controls(target)
+    # The header is row 1, as in any table.
+    table.broken = {number + 1: (code, message) for number, code, message in told["broken"]}
+    if told["left_out"]:
+        what = ", ".join(f"{name} ({count})" for name, count in told["left_out"])
+        table.notes.append(f"The cards also hold what is not imported: {what}")
     return table
 
 

@@ -1,22 +1,15 @@
-"""Turn an XLSX workbook into CSV, in a process of its own whose memory and time are bounded.
+"""Turn an XLSX workbook into CSV, in a process of its own (`apart`).
 
 A workbook is a zip of XML: a few kilobytes may unpack to gigabytes, its declared sizes may lie, and
-one cell at the far corner makes a reader allocate the whole sheet. So it is never opened in a
-service: this file runs as a script (it imports nothing of Liaison) under resource limits, and what
-it can't do within them is refused.
+one cell at the far corner makes a reader allocate the whole sheet.
 
 What the reader tells of a cell is its value. Where its format says more (`01000`, `$12`, a number
 of 16 digits), the sheet's own XML is asked as well.
-
-Usage: `python workbook.py IN.xlsx OUT.csv META.json LIMITS.json [SHEET]`. META tells what was
-found, or the named error.
 """
 
 import csv
 import datetime as dt
-import json
 import re
-import resource
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -26,18 +19,12 @@ from xml.etree import ElementTree
 
 import python_calamine
 
+from liaison_kit.imports.apart import RefusedError, answer
+
 ENTRIES = 10_000
 RATIO = 400
 REPORTED_CELLS = 10_000
 KEPT_CELLS = 1_000_000
-
-
-class RefusedError(Exception):
-    """The workbook can't be read; carries the error's code and a sentence."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
 
 
 def inspect_zip(path: str, unpacked_limit: int) -> None:
@@ -416,23 +403,5 @@ def chosen(
     return with_content[0]
 
 
-def main(source: str, target: str, meta: str, limits_json: str, sheet: str | None = None) -> None:
-    """Convert within the limits and write what happened, whatever happened."""
-    limits = json.loads(limits_json)
-    memory, seconds = limits["workbook_memory"], limits["workbook_seconds"]
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["unpacked_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        told = convert(source, target, limits, sheet)
-    except RefusedError as refused:
-        told = {"error": refused.code, "detail": str(refused)}
-    except MemoryError:
-        told = {"error": "file_too_large", "detail": "The workbook needs too much memory"}
-    with open(meta, "w", encoding="utf-8") as out:
-        json.dump(told, out)
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:6])
+    answer(convert, *sys.argv[1:6])
