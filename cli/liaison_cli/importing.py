@@ -138,6 +138,9 @@ def problem_lines(import_: Import) -> list[str]:
         # A value that names nothing is told by itself and once more among all such rows.
         if "value" not in problem and problem["code"] == "unknown_value" and lines:
             continue
+        if problem.get("question"):
+            # Asked before.
+            continue
         rows = ", ".join(str(row) for row in problem.get("rows", ()))
         where = f"{problem['column']}: " if problem.get("column") else ""
         times = f", {problem['count']:,} times" if problem.get("count", 1) > 1 else ""
@@ -221,7 +224,7 @@ def failed(import_: Import) -> int:
 
 
 def show_problems(import_: Import) -> None:
-    """What is wrong with the rows that failed."""
+    """What is wrong with the rows that failed, and what was left out of others."""
     lines = problem_lines(import_)
     for line in lines[:SHOWN_PROBLEMS]:
         screen.note(f"  {line}")
@@ -343,8 +346,8 @@ def import_file(
                 "It was cancelled on the way; what is in stays in.\n"
                 f"  To take it back: liaison import --rollback {import_['id']}"
             )
+        show_problems(import_)
         if failed(import_):
-            show_problems(import_)
             if not dry_run:
                 save_errors(client, import_, errors or Path(f"{file.stem}-errors.csv"))
             raise typer.Exit(SOME_FAILED)

@@ -36,6 +36,7 @@ from liaison_kit.imports.files import (
     UnknownEncoding,
     UnreadableEncoding,
 )
+from liaison_kit.imports.layout import LOOKED_AT, TOTALS, has_header, header_place, is_total
 
 CHUNK = 4000
 SAMPLE = 256 << 10
@@ -63,6 +64,8 @@ OTHER_FORMATS = (
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 UNSTORABLE_REPLACED = re.compile("[\x00\ud800-\udfff\ufffd]")
 CONTROLS = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")
+SHOWN_CELL = 30_000
+"""So much of a cell is shown where a row is reported: what a spreadsheet's cell can hold."""
 CONTROL_BYTES = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
 
 
@@ -85,6 +88,8 @@ class Chunk:
     bad: list[BadRow]
     last: int
     """Number of the last row looked at, bad and blank ones included: where to go on from."""
+    sums: list[int] = field(default_factory=list)
+    """Rows that hold the totals of others and are none themselves."""
 
     def cells(self, index: int) -> list[str]:
         """The i-th good row's cells, as they stand in the file."""
@@ -120,6 +125,7 @@ class Table:
     """Of a workbook: the sheet that is read, and all that may be."""
     numbers: frozenset[int] = frozenset()
     """Of a workbook: columns with fractions that are numbers, not texts that look like some."""
+    _last: int | None = None
 
     def chunks(self, after: int = 0, size: int = CHUNK) -> Iterator[Chunk]:
         """The rows after row number `after`, `size` at a time."""
@@ -182,9 +188,43 @@ class Table:
                     bad.append(BadRow(number, [UNSTORABLE.sub("\ufffd", c) for c in row], *problem))
             rows, numbers = kept, kept_numbers
         columns: list[Sequence[str]] = list(zip(*rows, strict=True)) if rows else [()] * width
+        sums: list[int] = []
+        if not all(map(TOTALS.isdisjoint, columns)):
+            sums = [n for n, row in zip(numbers, rows, strict=True) if self._is_sum(n, row)]
+        if sums:
+            kept_rows = [(n, r) for n, r in zip(numbers, rows, strict=True) if n not in sums]
+            numbers = [number for number, _ in kept_rows]
+            columns = list(zip(*(row for _, row in kept_rows), strict=True)) or [()] * width
         if self.marked:
             columns = [list(map(unmarked, column)) for column in columns]
-        return Chunk(numbers, columns, bad, last)
+        return Chunk(numbers, columns, bad, last, sums)
+
+    def _is_sum(self, number: int, row: Sequence[str]) -> bool:
+        if not is_total(row, last=True):
+            return False
+        if self._last is None:
+            # Few files have such a row, so few are read once more to see where they end.
+            self._last = self._last_row()
+        return is_total(row, last=number == self._last)
+
+    def _last_row(self) -> int:
+        with self.path.open(
+            encoding=self.encoding, errors=_error_handler(self.encoding), newline=""
+        ) as lines:
+            if self.announced:
+                lines.readline()
+            rows = _Rows(lines, self.delimiter, len(self.header))
+            number = last = 0
+            while True:
+                read, broken = rows.take(CHUNK)
+                for place, row in enumerate(read, start=number + 1):
+                    if any(row):
+                        last = place
+                number += len(read) + (broken is not None)
+                if broken is not None:
+                    last = number
+                elif not read:
+                    return last
 
     def _problem(self, number: int, row: list[str]) -> tuple[str, str] | None:
         if len(row) != len(self.header):
@@ -302,16 +342,14 @@ class _Rows:
         return start + max(reader.line_num, 1)
 
     def _is_broken(self, lines: list[str]) -> bool:
-        """Whether a row of several lines is none: its quotes don't fit, and rows are within it."""
+        """Whether a row of several lines is none: its quotes or its cells don't fit."""
+        cuts = [line.count(self._delimiter) for line in lines[1:]]
         try:
-            for _ in csv.reader(lines, delimiter=self._delimiter, strict=True):
-                pass
+            (row,) = csv.reader(lines, delimiter=self._delimiter, strict=True)
         except csv.Error as error:
-            if "unexpected end" in str(error):
-                return True
-            cuts = self._width - 1
-            return any(line.count(self._delimiter) >= cuts for line in lines[1:])
-        return False
+            # Somebody's remarks may hold a quote too many; what is cut like rows is no remark.
+            return "unexpected end" in str(error) or any(cuts)
+        return len(row) != self._width and max(cuts) >= self._width - 1
 
     def _again(self, lines: list[str]) -> None:
         """Read these lines again, before what follows in the file."""
@@ -328,8 +366,8 @@ def split(line: str, delimiter: str) -> list[str]:
     while place <= len(bare):
         found = cell.match(bare, place)
         assert found is not None
-        quoted = found[1]
-        cells.append(found[2] if quoted is None else quoted.replace('""', '"'))
+        text = found[2] if found[1] is None else found[1].replace('""', '"')
+        cells.append(text if len(text) <= SHOWN_CELL else f"{text[:SHOWN_CELL]}…")
         place = found.end() + 1
     return cells
 
@@ -374,7 +412,7 @@ def open_table(
     table.guesses = guesses
     if guesses:
         table.notes.append(_told(guesses))
-    table.marked = _has_marks(path, encoding)
+    table.marked = table.kind == "csv" and _has_marks(path, encoding)
     if table.marked:
         table.header = [unmarked(name) for name in table.header]
     return table
@@ -436,34 +474,35 @@ def _open_csv(
 
 
 def _find_header(sample: str, delimiter: str, notes: list[str]) -> tuple[int, list[str]]:
-    """The header's row number and cells: the first row with content that isn't a mere title."""
+    """The header's row number and cells: the first row with content that isn't a mere title.
+
+    Where there is none, what the columns are called by their places.
+    """
     rows: list[tuple[int, list[str]]] = []
     reader = csv.reader(StringIO(sample, newline=""), delimiter=delimiter)
     try:
         for number, cells in enumerate(reader, start=1):
             if any(cell.strip() for cell in cells):
                 rows.append((number, cells))
-            if len(rows) == 20:
+            if len(rows) == LOOKED_AT:
                 break
     except csv.Error as error:
         if not rows:
             raise NotASpreadsheet(f"The header can't be read: {error}") from error
     if not rows:
         raise EmptyFile("The file holds nothing but blank lines")
-    place = _header_place([cells for _, cells in rows])
-    if place:
-        number, cells = rows[0]
+    place = header_place([cells for _, cells in rows])
+    for number, cells in rows[:place]:
         notes.append(f"Row {number} is taken for a title: {next(c for c in cells if c.strip())}")
     number, cells = rows[place]
+    if not has_header([cells for _, cells in rows[place:]]):
+        notes.append(
+            f"The file has no header: row {number} holds values. Its columns are called by their"
+            " places"
+        )
+        width = max(len(cells) for _, cells in rows[place:])
+        return number - 1, [f"column {position}" for position in range(1, width + 1)]
     return number, list(cells)
-
-
-def _header_place(rows: Sequence[Sequence[str]]) -> int:
-    """Which of the first rows is the header: the second where the first is a mere title."""
-    filled = [sum(1 for cell in row if cell.strip()) for row in rows[:20]]
-    usual = Counter(filled).most_common(1)[0][0]
-    title = len({cell for cell in rows[0] if cell.strip()}) == 1
-    return 1 if title and usual >= 3 and len(rows) > 2 else 0
 
 
 def _open_workbook(path: Path, limits: Limits, wanted: str | None) -> Table:
@@ -572,7 +611,7 @@ def sniff_delimiter(sample: str) -> str:
         widths = Counter(map(len, rows))
         width, times = max(widths.items(), key=lambda item: (item[0] > 1, item[1]), default=(1, 0))
         if width > 1:
-            place = _header_place(rows)
+            place = header_place(rows)
             header = len(rows[place])
             torn = sum(any(cell.count('"') % 2 for cell in row) for row in rows)
             if header == 1 or torn > len(rows) // 2:

@@ -41,6 +41,9 @@ class Tally:
                 self._problem(column, code, message, chunk.numbers[place])
             told = "; ".join(f"{c}: {m}" if c else m for c, _, m in whys)
             failed.append((chunk.numbers[place], chunk.cells(place), told))
+        for number in chunk.sums:
+            told = "The row holds the sums of others; it is left out"
+            self._problem("", "sums", told, number, left_out=True)
         for bad in chunk.bad:
             self._problem("", bad.code, bad.message, bad.number)
             failed.append((bad.number, list(bad.cells), bad.message))

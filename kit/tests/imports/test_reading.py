@@ -336,3 +336,44 @@ def test_a_workbook_takes_no_more_files_than_its_rows(tmp_path: Path) -> None:
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["book.sheet.csv", "book.xlsx"]
     assert os.access(path, os.R_OK)
+
+
+ids = st.integers(3, 9).flatmap(lambda size: st.just([f"id{i}" for i in range(size)]))
+words = st.text("ab \"'é\n", max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), ids=ids, newline=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_a_stray_quote_costs_no_row_silently(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, ids: list[str], newline: str
+) -> None:
+    lines = []
+    for id in ids:
+        out = io.StringIO(newline="")
+        row = [id, data.draw(words), data.draw(words), "end"]
+        csv.writer(out, lineterminator=newline).writerow(row)
+        lines.append(out.getvalue())
+    hurt = data.draw(st.integers(0, len(ids) - 1))
+    cells = lines[hurt].split(",")
+    at = data.draw(st.sampled_from([1, 2]))
+    cells[at] = f'"{cells[at]}' if data.draw(st.booleans()) else f'{cells[at]}"'
+    lines[hurt] = ",".join(cells)
+    content = f"id,one,two,three{newline}" + "".join(lines)
+    path = write(tmp_path_factory.mktemp("csv"), content.encode())
+
+    _, rows, bad = read(path)
+
+    reported = "".join(cell for row in bad for cell in row.cells)
+    assert all(id in {row[0] for row in rows} or id in reported for id in ids)
+
+
+def test_a_cell_that_is_too_long_is_reported_with_its_cells_bounded(tmp_path: Path) -> None:
+    path = write(tmp_path, b"a,b,c\n1,x,y\n2," + b"z" * 200_000 + b",w\n3,x,y\n")
+
+    _, rows, bad = read(path)
+
+    assert [row[0] for row in rows] == ["1", "3"]
+    assert (bad[0].code, bad[0].number) == ("too_long", 3)
+    assert bad[0].message == "A cell of the row has more than 131,072 characters"
+    assert [bad[0].cells[0], bad[0].cells[2]] == ["2", "w"]
+    assert 1000 < len(bad[0].cells[1]) < 32_767
