@@ -331,7 +331,8 @@ def _without_currency(text: str) -> str:
 
 
 def _integer(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
-    number = parse_number(_without_currency(text), formats)
+    # Of percentages that are whole numbers people mean those: 15% is 15.
+    number = parse_number(_without_currency(text.removesuffix("%").rstrip()), formats)
     if number is None or number != number.to_integral_value():
         return Invalid("bad_integer", f"{shown(text)} is not a whole number")
     return _bounded(number, text, spec) or str(int(number))

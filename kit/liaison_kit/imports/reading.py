@@ -530,6 +530,12 @@ def _open_workbook(path: Path, limits: Limits, wanted: str | None) -> Table:
         table.notes.append(
             f"{told['merged_cells']} merged cells take the value they are merged with"
         )
+    errors, *first = told["errors"]
+    if first:
+        row, error = first[0]
+        table.notes.append(
+            f"Cells that hold an error, as {error} in row {row + 1}, are read as blank ({errors})"
+        )
     for row, column in told["uncomputed"]:
         if column < len(table.header):
             table.uncomputed.setdefault(row + 1, []).append(column)

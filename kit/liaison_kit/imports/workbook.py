@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 from xml.etree import ElementTree
 
@@ -25,6 +26,8 @@ ENTRIES = 10_000
 RATIO = 400
 REPORTED_CELLS = 10_000
 KEPT_CELLS = 1_000_000
+LOOKED_AT = 50
+"""So many of a sheet's first rows tell whether it is a table."""
 
 
 def inspect_zip(path: str, unpacked_limit: int) -> None:
@@ -89,7 +92,9 @@ CELL = re.compile(rb"<c\b([^>]*?)(?:/>|>(.*?)</c>)", re.S)
 PLACE = re.compile(rb"\br=\"([A-Z]{1,3})(\d{1,7})\"")
 STYLE = re.compile(rb"\bs=\"(\d{1,6})\"")
 TEXT = re.compile(rb"\bt=\"(?!n\")")
+ERROR = re.compile(rb"\bt=\"e\"")
 STORED = re.compile(rb"<v>[^<]+</v>|<is>")
+VALUE = re.compile(rb"<v>([^<]{1,40})</v>")
 LONG = re.compile(rb"<v>(-?\d{16,})(?:\.0*)?</v>")
 
 
@@ -108,6 +113,8 @@ class Formats:
 
         A program that writes a workbook without calculating it leaves such cells; they read as
         blank, which would silently import nothing."""
+        self.errors: list[tuple[int, str]] = []
+        """Rows from zero of cells that hold an error, as #REF!, and the error; they are blank."""
 
     def shown(self, row: int, cells: list[str]) -> None:
         """Put into a row of texts what the sheet shows instead."""
@@ -135,7 +142,7 @@ def formats_of(path: str, sheet_index: int) -> Formats:
                 if end < 0:
                     continue
                 done, rest = rest[: end + 4], rest[end + 4 :]
-                if found.codes or b"<f" in done or LONG.search(done):
+                if found.codes or b"<f" in done or b't="e"' in done or LONG.search(done):
                     look(done, found)
     return found
 
@@ -148,7 +155,8 @@ def look(done: bytes, found: Formats) -> None:
         code = style is not None and int(style[1]) in found.codes
         formula = b"<f" in body and not STORED.search(body)
         number = None if formula or TEXT.search(attributes) else LONG.search(body)
-        if not (code or formula or number):
+        error = ERROR.search(attributes)
+        if not (code or formula or number or error):
             continue
         place = PLACE.search(attributes)
         if place is None:
@@ -157,7 +165,10 @@ def look(done: bytes, found: Formats) -> None:
         for letter in place[1]:
             column = column * 26 + letter - 64
         row, column = int(place[2]) - 1, column - 1
-        if formula:
+        if error:
+            if len(found.errors) < REPORTED_CELLS and (told := VALUE.search(body)):
+                found.errors.append((row, told[1].decode()))
+        elif formula:
             if len(found.uncomputed) < REPORTED_CELLS:
                 found.uncomputed.append((row, column))
         elif number and len(found.exact) < KEPT_CELLS:
@@ -168,6 +179,8 @@ def look(done: bytes, found: Formats) -> None:
 
 # --- number formats
 
+BUILT_IN = {"9": "0%", "10": "0.00%"}
+"""Formats that a workbook need not spell out; those of money depend on who reads."""
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 SIGNS = {
     "€": "EUR", "£": "GBP", "₹": "INR", "₩": "KRW", "₽": "RUB", "₺": "TRY", "₴": "UAH", "₪": "ILS",
@@ -189,7 +202,8 @@ def codes(styles: bytes) -> dict[int, Callable[[str], str]]:
         root = ElementTree.fromstring(styles)
     except ElementTree.ParseError:
         return {}
-    named = {one.get("numFmtId"): one.get("formatCode", "") for one in root.iter(f"{MAIN}numFmt")}
+    named: dict[str | None, str] = dict(BUILT_IN)
+    named |= {one.get("numFmtId"): one.get("formatCode", "") for one in root.iter(f"{MAIN}numFmt")}
     cells = root.find(f"{MAIN}cellXfs")
     found: dict[int, Callable[[str], str]] = {}
     for style, one in enumerate(cells if cells is not None else ()):
@@ -221,6 +235,8 @@ def section_meaning(section: str) -> Callable[[str], str] | None:
     currency = currency_of(section)
     if currency is not None:
         return lambda number: f"{number} {currency}"
+    if "%" in re.sub(r'"[^"]*"|\\.', "", section):
+        return percent
     # Conditions and colours stand in brackets, and don't change the digits.
     bare = re.sub(r"\[[^\]]*\]|_.|\*.", "", section)
     pattern = "".join(
@@ -234,6 +250,14 @@ def section_meaning(section: str) -> Callable[[str], str] | None:
         r"[0#][ ./()+-]+[0#]", pattern
     )
     return (lambda number: filled(pattern, number)) if padded or grouped else None
+
+
+def percent(number: str) -> str:
+    """A share as percent."""
+    try:
+        return f"{(Decimal(number) * 100).normalize():f}%"
+    except ArithmeticError:
+        return number
 
 
 def filled(pattern: str, number: str) -> str:
@@ -295,14 +319,13 @@ def rows_of(
 
     `numbers` learns which columns have fractions.
     """
-    top, left = sheet.start
+    left = sheet.start[1]
     width = sheet.end[1] + 1
+    # The reader gives blank rows above the first that has content, but no blank columns before it.
     margin = [""] * left
-    for _ in range(top):
-        yield []
     anchors = dict.fromkeys(set(merged.values()), "")
     rows_with_merged = {row for row, _ in merged} | {row for row, _ in anchors}
-    for number, cells in enumerate(sheet.iter_rows(), start=top):
+    for number, cells in enumerate(sheet.iter_rows()):
         row = margin + [text(cell) for cell in cells]
         for place, cell in enumerate(cells, start=left):
             if type(cell) is float and not cell.is_integer():
@@ -371,6 +394,7 @@ def convert(
         "sheets": [name for _, name, visible in found if visible or name == sheet.name],
         "merged_cells": len(merged),
         "uncomputed": formats.uncomputed,
+        "errors": [len(formats.errors), *formats.errors[:1]],
         "numbers": sorted(numbers),
     }
 
@@ -378,7 +402,7 @@ def convert(
 def chosen(
     workbook: Any, found: list[tuple[int, str, bool]], wanted: str | None
 ) -> tuple[int, Any]:
-    """The sheet that is named; else the first visible one with a table, or with any content."""
+    """The sheet that is named; else the visible one that looks most like a table."""
     if wanted is not None:
         for index, name, _ in found:
             if name.strip().casefold() == wanted.strip().casefold():
@@ -388,19 +412,34 @@ def chosen(
                 return index, sheet
         names = ", ".join(name for _, name, _ in found)
         raise RefusedError("no_such_sheet", f"There is no sheet {wanted}; there are {names}")
-    with_content: list[tuple[int, Any]] = []
+    best: tuple[tuple[bool, bool], int, Any] | None = None
     for index, _, visible in found:
         if not visible:
             continue
         sheet = workbook.get_sheet_by_index(index)
         if sheet.start is not None and sheet.end is not None:
-            # A page of words, as a read-me is, has one column.
-            if sheet.end[0] > sheet.start[0] and sheet.end[1] > sheet.start[1]:
-                return index, sheet
-            with_content.append((index, sheet))
-    if not with_content:
+            looks = is_table(sheet)
+            # Of sheets that are as good as each other, people put what counts first.
+            if best is None or looks > best[0]:
+                best = looks, index, sheet
+    if best is None:
         raise RefusedError("empty_file", "No sheet of the workbook has content")
-    return with_content[0]
+    return best[1], best[2]
+
+
+def is_table(sheet: Any) -> tuple[bool, bool]:
+    """Whether a sheet's first rows are cut into cells as a table's, and whether some are values.
+
+    A page of words, as a read-me is, has neither numbers nor addresses, and mostly one column.
+    """
+    rows = [
+        filled
+        for cells in islice(sheet.iter_rows(), LOOKED_AT)
+        if (filled := [cell for cell in cells if cell != ""])
+    ]
+    wide = [cells for cells in rows if len(cells) > 1]
+    values = any(not isinstance(cell, str) or "@" in cell for cells in wide for cell in cells)
+    return len(wide) > 1 and 2 * len(wide) > len(rows), values and len(wide) > 1
 
 
 if __name__ == "__main__":
