@@ -103,6 +103,9 @@ def _share(encoding: "_Encoding", words: Sequence[str]) -> float:
     if encoding.name == "gb18030" and len(letters) > 3 and max(_first(letters)) <= _LAST_HANGUL:
         # Half of what Chinese is written in lies behind this; all of Korean lies before it.
         share *= 0.5
+    if encoding.name == "big5" and len(letters) > 6 and min(_second(letters)) > 0x7E:
+        # A third of its characters end in a byte of ASCII; in EUC none does.
+        share *= 0.5
     if encoding.name == "euc_jp" and not re.search(f"[{_KANA}]", letters):
         share *= 0.5
     return share * encoding.weight
@@ -110,6 +113,11 @@ def _share(encoding: "_Encoding", words: Sequence[str]) -> float:
 
 def _first(letters: str) -> list[int]:
     return [letter.encode("gb18030")[0] for letter in letters if letter > "\x7f"]
+
+
+def _second(letters: str) -> list[int]:
+    both = [letter.encode("big5", "replace") for letter in letters if letter > "\x7f"]
+    return [character[1] for character in both if len(character) == 2] or [0]
 
 
 def words_of(text: str) -> list[str]:

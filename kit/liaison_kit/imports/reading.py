@@ -634,13 +634,11 @@ def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool, list[encoding
         if sample.startswith(bom):
             return encoding, _has_controls(path, encoding), []
     if zeros := sample.count(0):
-        # Text in UTF-16 without a mark has a zero in every other byte.
-        even, odd = sample[::2].count(0), sample[1::2].count(0)
+        for encoding in ("utf-16-le", "utf-16-be"):
+            if _is_utf_16(sample, encoding):
+                return encoding, _has_controls(path, encoding), []
         if zeros > len(sample) // 5:
-            if max(even, odd) < 10 * (min(even, odd) + 1):
-                raise NotASpreadsheet("The file is binary data, not text")
-            encoding = "utf-16-le" if odd > even else "utf-16-be"
-            return encoding, _has_controls(path, encoding), []
+            raise NotASpreadsheet("The file is binary data, not text")
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     invalid = valid = 0
     controls = False
@@ -670,6 +668,17 @@ def detect_encoding(path: Path, sample: bytes) -> tuple[str, bool, list[encoding
     return guesses[0].encoding, controls, guesses
 
 
+def _is_utf_16(sample: bytes, encoding: str) -> bool:
+    """Whether bytes with zeros among them are text of two bytes a character, without a mark.
+
+    Its line ends and delimiters, at least, are ASCII, and nothing in it is unassigned.
+    """
+    text = sample[: len(sample) & ~1].decode(encoding, "replace").rstrip("\ufffd")
+    plain = text.translate(_LINE_ENDS)
+    return len(plain) < len(text) and plain.isprintable() and any(c in text for c in ",;\t|")
+
+
+_LINE_ENDS = dict.fromkeys(map(ord, "\r\n\t"))
 _FOREIGN = re.compile(rb"[^\n]*[\x80-\xff][^\n]*\n?")
 """Lines with something beyond ASCII: only they tell an encoding."""
 
