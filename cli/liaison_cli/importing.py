@@ -112,9 +112,10 @@ def carry_out(client: Client, import_: Import, what: str) -> Import:
 
 def _ended(client: Client, import_: Import, job: Mapping[str, Any], what: str) -> Import:
     ended = follow(client, str(job["job"]), what)
-    if ended["status"] == "failed":
-        raise Told(f"{what}: {ended.get('error') or 'it failed'}")
     found: Import = client.get(path(import_["id"]))
+    if ended["status"] == "failed":
+        reasons = "".join(f"\n  {line}" for line in problem_lines(found)[:SHOWN_PROBLEMS])
+        raise Told(f"{what}: {ended.get('error') or 'it failed'}{reasons}")
     return found
 
 

@@ -202,7 +202,7 @@ def codes(styles: bytes) -> dict[int, Callable[[str], str]]:
         root = ElementTree.fromstring(styles)
     except ElementTree.ParseError:
         return {}
-    named: dict[str | None, str] = dict(BUILT_IN)
+    named: dict[str | None, str] = {**BUILT_IN}
     named |= {one.get("numFmtId"): one.get("formatCode", "") for one in root.iter(f"{MAIN}numFmt")}
     cells = root.find(f"{MAIN}cellXfs")
     found: dict[int, Callable[[str], str]] = {}
