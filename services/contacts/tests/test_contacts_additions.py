@@ -179,12 +179,12 @@ def test_a_plugin_that_fails_or_reaches_for_others_fields_changes_nothing(
 ) -> None:
     answers: list[Any] = [Done({"siren_other": "x"}), "done", None]
 
-    def contacts_do_action(action: str, record: Any, form: Any) -> Any:
+    def do_action(action: str, record: Any, form: Any) -> Any:
         return answers.pop(0)
 
     hooks = Hooks("contacts", 5)
     plugin = ModuleType("plugin")
-    vars(plugin)["contacts_do_action"] = hook(contacts_do_action)
+    vars(plugin)["do_action"] = hook(do_action)
     hooks.register(plugin, "siren")
     type(service).hooks = hooks
 
