@@ -80,8 +80,8 @@ def gather(service: str, hooks: Hooks, kinds: Iterable[RecordType]) -> Added:
     fields: dict[str, list[PluginField]] = {name: [] for name in known}
     panels: dict[tuple[str, str], sdk.Panel] = {}
     actions: dict[tuple[str, str], sdk.Action] = {}
-    hook = f"{service}_additions"
-    for plugin, answer in hooks.ask_each(hook) if hasattr(sdk, hook) else ():
+    hook = "screen_additions"
+    for plugin, answer in hooks.ask_each(hook, service=service):
         try:
             _check(plugin, answer, known)
         except BadAnswer as bad:
@@ -154,8 +154,7 @@ def draw(service: Any, session: Session, kind: RecordType, id: UUID, key: str) -
     plugin = _plugin(key, service.added.panels_of(kind.name), "panel")
     _, name = key.split(".")
     facts = _facts(session, kind, id)
-    hook = f"{service.name}_draw_panel"
-    drawn: sdk.Drawn | None = service.hooks.ask_one(plugin, hook, panel=name, record=facts)
+    drawn: sdk.Drawn | None = service.hooks.ask_one(plugin, "draw_panel", panel=name, record=facts)
     if drawn is None:
         raise Unavailable(f"The plugin {plugin} has nothing to show here right now")
     rows = [
@@ -173,7 +172,7 @@ def changes_by(
     plugin = _plugin(key, service.added.actions_of(kind.name), "action")
     form = _checked(actions[key], filled.form)
     facts = _facts(session, kind, id)
-    hook = f"{service.name}_do_action"
+    hook = "do_action"
     answer: sdk.Done | sdk.Refused | None = service.hooks.ask_one(
         plugin, hook, action=actions[key].name, record=facts, form=form
     )

@@ -16,7 +16,7 @@ KINDS: Any = [SimpleNamespace(name="contacts", fields={"custom": None})]
 
 def plugin(answer: Any) -> ModuleType:
     made = ModuleType("plugin")
-    vars(made)["contacts_additions"] = hook(lambda: answer)
+    vars(made)["screen_additions"] = hook(lambda service: answer if service == "contacts" else None)
     return made
 
 
@@ -106,8 +106,11 @@ def test_what_contradicts_itself_is_left_out(bad: Additions) -> None:
     assert (custom.of_plugins("contacts"), added.panels, added.actions) == ((), {}, {})
 
 
-def test_a_service_without_such_a_hook_gets_nothing() -> None:
-    assert additions.gather("nobody", Hooks("nobody", 5), KINDS) == additions.Added()
+def test_each_service_asks_for_its_own() -> None:
+    hooks = Hooks("nobody", 5)
+    hooks.register(plugin(GOOD), "good")
+
+    assert additions.gather("nobody", hooks, KINDS) == additions.Added()
 
 
 def test_one_plugin_is_asked_alone() -> None:
@@ -115,6 +118,7 @@ def test_one_plugin_is_asked_alone() -> None:
     for name in ("a", "b"):
         hooks.register(plugin(Additions(panels=(Panel("contacts", name, SAID, "star"),))), name)
 
-    assert hooks.ask_one("b", "contacts_additions").panels[0].name == "b"
-    assert hooks.ask_one("c", "contacts_additions") is None
-    assert [name for name, _ in hooks.ask_each("contacts_additions")] in (["a", "b"], ["b", "a"])
+    asked: dict[str, Any] = {"hook": "screen_additions", "service": "contacts"}
+    assert hooks.ask_one("b", **asked).panels[0].name == "b"
+    assert hooks.ask_one("c", **asked) is None
+    assert [name for name, _ in hooks.ask_each(**asked)] in (["a", "b"], ["b", "a"])

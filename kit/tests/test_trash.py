@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +70,17 @@ def test_what_is_restored_is_what_was_deleted(
         history = records.history(session, KEPT, id).decode()
     assert after == before | {"version": 3, "updated_at": later.now}
     assert [action in history for action in ("restored", "removed")] == [True, True]
+
+
+@pytest.mark.parametrize("price", ["9999999999999999.99", "90071992547409.93", "0.10"])
+def test_no_cent_is_lost_in_the_trash(db: Database, someone: Context, price: str) -> None:
+    id = created(db, someone, price=Decimal(price))
+
+    remove(db, someone, id)
+    restore(db, someone, id)
+
+    with db.writing(someone) as session:
+        assert records.load(session, KEPT, Gadget, id).price == Decimal(price)
 
 
 def test_what_follows_a_record_goes_with_it_and_comes_back_with_it(

@@ -1,9 +1,10 @@
 """Every hook that a plugin may answer, one section per service.
 
 A plugin is a module or object whose functions carry `@hook` and the name of a hook below; it is
-installed as an entry point of the group `liaison`. `<service>_<verb>_<noun>` asks a question. A
-hook does no I/O and answers within half a second; `None` means "no opinion". An answer that is not
-what the hook declares is dropped, and counted as the plugin's failure.
+installed as an entry point of the group `liaison`. `<service>_<verb>_<noun>` is a question of one
+service, a hook without a service's name is asked by each. A hook does no I/O and answers within
+half a second; `None` means "no opinion". An answer that is not what the hook declares is dropped,
+and counted as the plugin's failure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -151,6 +152,21 @@ class Refused:
     errors: Mapping[Code, Said]
 
 
+@_spec
+def screen_additions(service: str) -> Additions | None:
+    """What do the screens of this service's records get: fields, panels, actions? Asked once."""
+
+
+@_spec
+def draw_panel(panel: str, record: RecordFacts) -> Drawn | None:
+    """What does a panel of this plugin show beside this record?"""
+
+
+@_spec
+def do_action(action: str, record: RecordFacts, form: Mapping[str, Value]) -> Done | Refused | None:
+    """What does an action of this plugin change of this record?"""
+
+
 # --- contacts ----------------------------------------------------------------------------------
 
 
@@ -180,23 +196,6 @@ class Match:
 @_spec
 def contacts_score_match(new: PersonFacts, existing: PersonFacts) -> Match | None:
     """How alike are a person who is being created and one who exists?"""
-
-
-@_spec
-def contacts_additions() -> Additions | None:
-    """What do the screens of people and companies get: fields, panels, actions? Asked once."""
-
-
-@_spec
-def contacts_draw_panel(panel: str, record: RecordFacts) -> Drawn | None:
-    """What does a panel of this plugin show beside this person or company?"""
-
-
-@_spec
-def contacts_do_action(
-    action: str, record: RecordFacts, form: Mapping[str, Value]
-) -> Done | Refused | None:
-    """What does an action of this plugin change of this person or company?"""
 
 
 # --- sales -------------------------------------------------------------------------------------

@@ -132,6 +132,7 @@ def field(
     sortable: bool = False,
     choices: Mapping[str, Label] | None = None,
     part: str = "",
+    user: bool = False,
     **options: Any,
 ) -> Any:
     """A record's field: its label in English and French, and what may be done with it.
@@ -139,7 +140,8 @@ def field(
     `personal` marks personal data (export, erasure, retention and redaction follow the mark);
     `searchable` fields are found by `q`, `filterable` ones are list filters, `sortable` ones may be
     given to `sort`. `choices` are what people call the values of a field that has few,
-    `part` is what a condition asks of the objects in a list. Other options go to `pydantic.Field`.
+    `part` is what a condition asks of the objects in a list. One that holds a `user` takes `me` in
+    lists. Other options go to `pydantic.Field`.
     """
     return Field(
         title=en,
@@ -152,6 +154,7 @@ def field(
                 "sortable": sortable,
                 "choices": {name: said.model_dump() for name, said in (choices or {}).items()},
                 "part": part,
+                "user": user,
             }
         },
         **options,

@@ -14,13 +14,13 @@ from liaison_kit.additions import Added, label
 from liaison_kit.boards import BoardShape
 from liaison_kit.calls.operations import Operation
 from liaison_kit.conditions.schema import schemas as condition_schemas
-from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, ME, WHERE, Page
+from liaison_kit.listing.asked import DEFAULT_LIMIT, MAX_LIMIT, WHERE, Page
 from liaison_kit.listing.mine import Mine
 from liaison_kit.records import custom
 from liaison_kit.records.custom import CONDITION_KINDS, PluginField
 from liaison_kit.records.operators import operators_of
 from liaison_kit.records.recordtype import FieldInfo, RecordType
-from liaison_kit.records.values import TEXT_LENGTH
+from liaison_kit.records.values import ME, TEXT_LENGTH
 
 _REF = "#/components/schemas/{model}"
 _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {

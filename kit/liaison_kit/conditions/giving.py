@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_extra_types.currency_code import Currency
@@ -17,7 +18,7 @@ from liaison_kit.conditions import moments
 from liaison_kit.conditions.folding import folded
 from liaison_kit.conditions.tree import TESTS, Amount, Value
 from liaison_kit.records.recordtype import FieldInfo
-from liaison_kit.records.values import TEXT_LENGTH, convert
+from liaison_kit.records.values import ME, TEXT_LENGTH, convert
 from liaison_sdk.errors import FieldError, InvalidInput
 
 MOST_VALUES: Final = 500
@@ -28,8 +29,13 @@ _NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 _CURRENCY: Final[TypeAdapter[Any]] = TypeAdapter(Currency)
 
 
-def given_values(info: FieldInfo, operator: str, raw: Any, path: str) -> tuple[Value, ...]:
-    """What a rule's operator compares its field with; every bad value is named."""
+def given_values(
+    info: FieldInfo, operator: str, raw: Any, path: str, me: UUID | None
+) -> tuple[Value, ...]:
+    """What a rule's operator compares its field with; every bad value is named.
+
+    `me` is whoever asks, if somebody does.
+    """
     several = operator in ("in", "notIn", "between", "notBetween")
     each = _several(raw, path) if several else [(raw, path)]
     if operator in ("between", "notBetween") and len(each) != 2:
@@ -40,7 +46,7 @@ def given_values(info: FieldInfo, operator: str, raw: Any, path: str) -> tuple[V
     values: list[Value] = []
     for one, at in each:
         try:
-            values.append(_value(info, one, at))
+            values.append(_value(info, one, at, me))
         except InvalidInput as error:
             errors += error.errors
     if errors:
@@ -67,7 +73,7 @@ def _several(raw: Any, path: str) -> list[tuple[Any, str]]:
     return found
 
 
-def _value(info: FieldInfo, raw: Any, path: str) -> Value:
+def _value(info: FieldInfo, raw: Any, path: str, me: UUID | None) -> Value:
     if raw is None or raw == "":
         said = "A value is missing; null and notNull ask whether there is one"
         raise InvalidInput.field(path, "missing", said)
@@ -76,6 +82,8 @@ def _value(info: FieldInfo, raw: Any, path: str) -> Value:
             return _money(info, raw, path)
         if info.kind in ("date", "datetime"):
             return moments.relative(raw, path)
+    if info.user and raw == ME:
+        return _whoever_asks(info, path, me)
     if not _fits(info, raw):
         said = f"{info.name} is compared with a {_MEANT.get(info.kind, 'text')}"
         raise InvalidInput.field(path, f"{info.kind}_type", said)
@@ -91,6 +99,13 @@ def _value(info: FieldInfo, raw: Any, path: str) -> Value:
             return _of_our_years(_time(text, path), path)
     found: Value = convert(info, path, text)
     return found
+
+
+def _whoever_asks(info: FieldInfo, path: str, me: UUID | None) -> str:
+    if me is None:
+        said = f"Nobody asks here, so {info.name} can't be {ME}; name the user"
+        raise InvalidInput.field(path, "nobody_asks", said)
+    return str(me)
 
 
 _MEANT: Final = {"id": "id", "integer": "whole number", "decimal": "number", "money": "number"}

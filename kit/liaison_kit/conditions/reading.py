@@ -51,12 +51,15 @@ def read(text: str, path: str = "") -> Any:
         raise InvalidInput.field(path, "json", said) from None
 
 
-def parse(session: Session, kind: RecordType, tree: Any, path: str = "") -> Condition:
+def parse(
+    session: Session, kind: RecordType, tree: Any, path: str = "", me: UUID | None = None
+) -> Condition:
     """A tree as a condition on records of a kind; whatever is wrong with it is named at once.
 
-    `path` is where the tree stands in what was sent.
+    `path` is where the tree stands in what was sent, `me` who asks: a condition that is kept, to be
+    asked when nobody does, has none.
     """
-    reader = _Reader(session, kind)
+    reader = _Reader(session, kind, me)
     root = reader.group(tree, path, 1)
     if reader.errors or root is None:
         raise InvalidInput("Some rules need another look", reader.errors)
@@ -81,9 +84,10 @@ def raw_rules(tree: Any) -> Iterator[dict[str, Any]]:
 class _Reader:
     """Goes through a tree and remembers what is wrong with it."""
 
-    def __init__(self, session: Session, kind: RecordType) -> None:
+    def __init__(self, session: Session, kind: RecordType, me: UUID | None) -> None:
         self._session = session
         self._kind = kind
+        self._me = me
         self._rules = self._values = 0
         self.errors: list[FieldError] = []
 
@@ -143,9 +147,8 @@ class _Reader:
             raise InvalidInput.field(_at(path, "operator"), "operator", said)
         if TESTS[operator][0] == "empty":
             return Rule(info, operator, ())
-        return Rule(
-            info, operator, given_values(info, operator, raw.get("value"), _at(path, "value"))
-        )
+        value, at = raw.get("value"), _at(path, "value")
+        return Rule(info, operator, given_values(info, operator, value, at, self._me))
 
     def _field(self, name: Any, path: str) -> FieldInfo:
         if not isinstance(name, str):

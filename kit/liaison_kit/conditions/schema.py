@@ -37,7 +37,8 @@ def schemas(prefix: str) -> dict[str, Any]:
                 "operator": {"enum": list(TESTS)},
                 "value": {
                     "description": "in and notIn take several, between and notBetween two: as a"
-                    " list, or as one text with commas. null and notNull take none.",
+                    " list, or as one text with commas. null and notNull take none. In lists, me"
+                    " is whoever asks, where the field holds a user.",
                     "anyOf": [value, {"type": "array", "items": value}, {"type": "null"}],
                 },
                 "valueSource": {"enum": ["value", None]},

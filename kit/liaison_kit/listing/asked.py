@@ -16,7 +16,7 @@ from liaison_kit.listing import cursors
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import FieldInfo, RecordType
 from liaison_kit.records.search import patterns
-from liaison_kit.records.values import TEXT_LENGTH, boolean, convert, day_of, span
+from liaison_kit.records.values import ME, TEXT_LENGTH, boolean, convert, day_of, span
 from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
 
@@ -35,7 +35,6 @@ PAGING = {"sort", "limit", "cursor", "count"}
 WHERE = "where"
 """The parameter that takes a condition, as JSON."""
 
-ME = "me"
 """Who asks, for the filters by a field that holds a user."""
 
 T = TypeVar("T", bound=BaseModel)
@@ -253,7 +252,8 @@ def _where(
     if raw is None:
         return None
     try:
-        return conditions.parse(session, kind, conditions.read(raw, WHERE), WHERE)
+        me = context(session).user
+        return conditions.parse(session, kind, conditions.read(raw, WHERE), WHERE, me)
     except InvalidInput as error:
         errors += error.errors
         return None

@@ -194,8 +194,11 @@ class RecordType:
             if asked or part
             else (),
             part=part,
-            user=name in _SIGNED or (self.owner is not None and self.owner.key == name),
+            user=marks.get("user", False) or name in _SIGNED or self._is_owner(name),
         )
+
+    def _is_owner(self, name: str) -> bool:
+        return self.owner is not None and self.owner.key == name
 
     def expression(self, name: str) -> ColumnElement[Any]:
         """The SQL of one field."""

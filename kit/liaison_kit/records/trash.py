@@ -8,7 +8,7 @@ with what has become a column since at its default.
 import datetime as dt
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -137,13 +137,13 @@ def restore(session: Session, kind: RecordType, id: UUID) -> None:
     held = found.held | _where_they_are(session, kind, found.held)
     unlinked = {name: (held[name], None) for name in gone_references(session, kind, held)}
     version = found.version + 1
-    row = held | dict.fromkeys(unlinked)
-    row |= {"version": version, "updated_at": about.now, "updated_by": about.user}
+    now = held | dict.fromkeys(unlinked)
+    now |= {"version": version, "updated_at": about.now, "updated_by": about.user}
     try:
-        put_rows(session, kind.table.name, [row], kind.column_names)
+        put_row(session, kind, Trashed, found.id, found.held, now)
         for table, rows in found.beside.items():
             if rows:
-                put_rows(session, table, rows, rows[0].keys())
+                _put_followers(session, table, found.id, rows[0].keys())
     except IntegrityError as error:
         raise in_the_way(kind, error) from None
     keep(session, kind, id, version, "restored", unlinked)
@@ -190,15 +190,47 @@ def _where_they_are(session: Session, kind: RecordType, held: dict[str, Any]) ->
     return {name: str(moved[id]) for name, id in pointing.items() if moved.get(id)}
 
 
-def put_rows(session: Session, table: str, rows: list[Any], names: Collection[str]) -> None:
-    """Put rows back where they came from; their keys are its columns."""
-    columns = ", ".join(name for name in names if name in rows[0] and _COLUMN.fullmatch(name))
+def put_row(
+    session: Session,
+    kind: RecordType,
+    kept: type[Base],
+    id: UUID,
+    held: Mapping[str, Any],
+    now: Mapping[str, Any],
+) -> None:
+    """Put a row back where it came from, with what is different now.
+
+    It is `held` by the row `id` of `kept`, and goes from table to table inside the database: JSON
+    that was read here has lost cents of large amounts.
+    """
+    changed = {name: value for name, value in now.items() if value != held.get(name)}
+    columns = _columns(name for name in kind.column_names if name in held or name in changed)
+    _put(
+        session,
+        kind.table.name,
+        columns,
+        f"SELECT jsonb_build_array(held || CAST(:changed AS jsonb)) FROM {kept.__tablename__}"
+        " WHERE id = :id",
+        {"id": id, "changed": json.dumps(to_jsonable_python(changed))},
+    )
+
+
+def _put_followers(session: Session, table: str, id: UUID, names: Iterable[str]) -> None:
+    held = "SELECT beside -> :follower FROM trash WHERE id = :id"
+    _put(session, table, _columns(names), held, {"id": id, "follower": table})
+
+
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(name for name in names if _COLUMN.fullmatch(name))
+
+
+def _put(session: Session, table: str, columns: str, held: str, values: dict[str, Any]) -> None:
     session.execute(
         text(
             f"INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}"
-            f" FROM jsonb_populate_recordset(CAST(NULL AS {table}), CAST(:rows AS jsonb))"
+            f" FROM jsonb_populate_recordset(CAST(NULL AS {table}), ({held}))"
         ),
-        {"rows": json.dumps(to_jsonable_python(rows))},
+        values,
     )
 
 

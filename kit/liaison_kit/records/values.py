@@ -10,6 +10,9 @@ from liaison_kit.records.recordtype import FieldInfo
 from liaison_kit.zones import moment
 from liaison_sdk.errors import InvalidInput
 
+ME = "me"
+"""Whoever asks, where a user is asked for."""
+
 TEXT_LENGTH = 200
 """The longest text that records are filtered or searched by."""
 

@@ -114,7 +114,7 @@ def test_every_bad_rule_is_named_by_its_path(db: Database, somebody: Context) ->
         "rules[19].value[1]": "year",
         "rules[19].value[2]": "datetime_parsing",
         "rules[20].value.currency": "choice",
-        "rules[21].value": "id_parsing",
+        "rules[21].value": "nobody_asks",
         "rules[22].value": "integer_type",
         "rules[23].valueSource": "unexpected",
         "rules[24].muted": "unexpected",

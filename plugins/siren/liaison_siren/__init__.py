@@ -30,8 +30,10 @@ LA_POSTE = "356000000"
 
 
 @hook
-def contacts_additions() -> Additions:
+def screen_additions(service: str) -> Additions | None:
     """A field of companies for the number, a panel that reads it and an action that enters it."""
+    if service != "contacts":
+        return None
     section = Said("Legal", "Informations légales")
     number = Said("SIREN or SIRET", "SIREN ou SIRET")
     return Additions(
@@ -50,7 +52,7 @@ def contacts_additions() -> Additions:
 
 
 @hook
-def contacts_draw_panel(panel: str, record: RecordFacts) -> Drawn:
+def draw_panel(panel: str, record: RecordFacts) -> Drawn:
     """The number as people write it, the VAT number, and where the register tells more."""
     custom = record.values.get("custom")
     number = custom.get(FIELD) if isinstance(custom, Mapping) else None
@@ -69,9 +71,7 @@ def contacts_draw_panel(panel: str, record: RecordFacts) -> Drawn:
 
 
 @hook
-def contacts_do_action(
-    action: str, record: RecordFacts, form: Mapping[str, Value]
-) -> Done | Refused:
+def do_action(action: str, record: RecordFacts, form: Mapping[str, Value]) -> Done | Refused:
     """The SIREN of what was entered, however it was spaced; a wrong digit is refused."""
     siren = siren_of(str(form["number"]))
     if siren is None:

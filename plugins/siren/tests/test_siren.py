@@ -22,7 +22,7 @@ def company(number: Any = None) -> RecordFacts:
     ["732829320", "732 829 320", "732.829.320", "73282932000074", "732 829 320 00074"],
 )
 def test_a_siren_or_a_siret_is_taken_however_it_is_spaced(entered: str) -> None:
-    answer = plugin.contacts_do_action("enter", company(), {"number": entered})
+    answer = plugin.do_action("enter", company(), {"number": entered})
 
     assert answer == Done({"siren_number": "732829320"})
 
@@ -31,7 +31,7 @@ def test_a_siren_or_a_siret_is_taken_however_it_is_spaced(entered: str) -> None:
     "entered", ["732829321", "73282932000075", "7328293", "FR44732829320", "٧٣٢٨٢٩٣٢٠", ""]
 )
 def test_what_is_none_is_refused_and_why_is_said(entered: str) -> None:
-    answer = plugin.contacts_do_action("enter", company(), {"number": entered})
+    answer = plugin.do_action("enter", company(), {"number": entered})
 
     assert isinstance(answer, Refused)
     assert set(answer.errors) == {"number"}
@@ -53,7 +53,7 @@ def test_post_offices_have_numbers_of_their_own() -> None:
 
 
 def test_the_panel_shows_the_number_its_vat_number_and_the_register() -> None:
-    number, vat = plugin.contacts_draw_panel("card", company("732829320")).rows
+    number, vat = plugin.draw_panel("card", company("732829320")).rows
 
     assert (number.value, number.tone) == ("732 829 320", "green")
     assert number.link == "https://annuaire-entreprises.data.gouv.fr/entreprise/732829320"
@@ -61,7 +61,7 @@ def test_the_panel_shows_the_number_its_vat_number_and_the_register() -> None:
 
 
 def test_the_panel_says_that_there_is_none_or_that_it_is_wrong() -> None:
-    none, wrong = (plugin.contacts_draw_panel("card", company(n)) for n in (None, "123"))
+    none, wrong = (plugin.draw_panel("card", company(n)) for n in (None, "123"))
 
     assert (none.rows, none.note is not None) == ((), True)
     assert [row.tone for row in wrong.rows] == ["red"]
@@ -75,5 +75,5 @@ def test_it_answers_the_hooks_that_the_sdk_specifies() -> None:
     manager.register(plugin)
 
     manager.check_pending()
-    for name in ("contacts_additions", "contacts_draw_panel", "contacts_do_action"):
+    for name in ("screen_additions", "draw_panel", "do_action"):
         assert getattr(manager.hook, name).get_hookimpls()

@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import select, text, update
+from sqlalchemy import Text, literal, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -120,7 +121,7 @@ def merge(
             record=kind.name,
             from_id=other.id,
             into_id=into.id,
-            held=held,
+            held=literal(held, Text).cast(JSONB),
             changed=to_jsonable_python(changed),
             undone=False,
         )
@@ -165,7 +166,7 @@ def undo(session: Session, kind: RecordType, into_id: UUID, id: UUID) -> Records
     values = _that_can_be(session, kind, into, before)
     found_by = _found_by(kind, records.values_of(into) | values)
     records.change(session, kind, into, values | found_by)
-    _put_in(session, kind, done.held)
+    _put_in(session, kind, done)
     done.undone = True
     # Who has not heard of the merge yet hears of it before its undoing, and not again after it.
     session.execute(update(PrivacyRequest).where(PrivacyRequest.id == id).values(asked=None))
@@ -221,24 +222,24 @@ def _both(
     return into, other
 
 
-def _take_out(session: Session, kind: RecordType, row: Held[Party]) -> dict[str, Any]:
-    """Take a row out of its table; the row, as it can be put back."""
+def _take_out(session: Session, kind: RecordType, row: Held[Party]) -> str:
+    """Take a row out of its table; the row as JSON, to be kept as it is."""
     gone = session.scalar(
-        text(f"DELETE FROM {kind.table.name} t WHERE id = :id RETURNING to_jsonb(t)"),
+        text(f"DELETE FROM {kind.table.name} t WHERE id = :id RETURNING CAST(to_jsonb(t) AS text)"),
         {"id": row.id},
     )
     keep(session, kind, row.id, row.version + 1, "removed", {})
-    return cast("dict[str, Any]", gone)
+    return cast(str, gone)
 
 
-def _put_in(session: Session, kind: RecordType, held: dict[str, Any]) -> None:
-    about = context(session)
+def _put_in(session: Session, kind: RecordType, done: Merge) -> None:
+    about, held = context(session), done.held
     lost = dict.fromkeys(trash.gone_references(session, kind, held))
     version = held["version"] + 2
-    row = held | lost
-    row |= {"version": version, "updated_at": about.now, "updated_by": about.user}
+    now = held | lost
+    now |= {"version": version, "updated_at": about.now, "updated_by": about.user}
     try:
-        trash.put_rows(session, kind.table.name, [row], kind.column_names)
+        trash.put_row(session, kind, Merge, done.id, held, now)
     except IntegrityError as error:
         raise trash.in_the_way(kind, error) from None
     unlinked = {name: (held[name], None) for name in lost}

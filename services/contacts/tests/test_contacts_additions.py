@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,11 +13,12 @@ from liaison_contacts import companies
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.service import Contacts
-from liaison_kit import additions, listing
+from liaison_kit import additions, conditions, listing
 from liaison_kit.calls.manifest import manifest
 from liaison_kit.calls.wire import Reply
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
+from liaison_kit.ids import uuid7
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import custom
@@ -179,12 +181,12 @@ def test_a_plugin_that_fails_or_reaches_for_others_fields_changes_nothing(
 ) -> None:
     answers: list[Any] = [Done({"siren_other": "x"}), "done", None]
 
-    def contacts_do_action(action: str, record: Any, form: Any) -> Any:
+    def do_action(action: str, record: Any, form: Any) -> Any:
         return answers.pop(0)
 
     hooks = Hooks("contacts", 5)
     plugin = ModuleType("plugin")
-    vars(plugin)["contacts_do_action"] = hook(contacts_do_action)
+    vars(plugin)["do_action"] = hook(do_action)
     hooks.register(plugin, "siren")
     type(service).hooks = hooks
 
@@ -217,8 +219,55 @@ def test_me_is_whoever_asks_in_the_fields_that_hold_users(
             listing.page(session, COMPANIES, ListQuery([("parent_id", "me")]))
 
 
+@pytest.mark.parametrize(
+    ("operator", "value"), [("=", "me"), ("in", "me"), ("in", ["me"]), ("notIn", f"{uuid7()}")]
+)
+def test_me_is_whoever_asks_in_a_condition_of_a_list(
+    contacts_db: Database, someone: Context, operator: str, value: Any
+) -> None:
+    other = replace(someone, principal=principal(someone.tenant))
+    for who, name in ((someone, "Mine"), (other, "Theirs")):
+        with contacts_db.writing(who) as session:
+            companies.create(session, NewCompany(name=name))
+    mine = {"field": "created_by", "operator": operator, "value": value}
+    where = json.dumps({"combinator": "and", "rules": [mine]})
+
+    with contacts_db.reading(someone) as session:
+        page = json.loads(listing.page(session, COMPANIES, ListQuery([("where", where)])))
+
+    found = {item["name"] for item in page["items"]}
+    assert found == ({"Mine", "Theirs"} if operator == "notIn" else {"Mine"})
+
+
+def test_what_holds_no_user_is_never_me(contacts_db: Database, someone: Context) -> None:
+    rule = {"field": "parent_id", "operator": "=", "value": "me"}
+    where = json.dumps({"combinator": "and", "rules": [rule]})
+    with contacts_db.reading(someone) as session, pytest.raises(InvalidInput) as refused:
+        listing.page(session, COMPANIES, ListQuery([("where", where)]))
+    assert refused.value.errors[0].path == "where.rules[0].value"
+
+
 def test_nobody_is_me_where_nobody_asks(contacts_db: Database, someone: Context) -> None:
     system = Context(tenant=someone.tenant)
-    with contacts_db.reading(system) as session, pytest.raises(InvalidInput) as refused:
-        listing.page(session, COMPANIES, ListQuery([("owner_id", "me")]))
-    assert refused.value.errors[0].code == "nobody_asks"
+    tree = {
+        "combinator": "and",
+        "rules": [{"field": "owner_id", "operator": "=", "value": "me"}],
+    }
+    with contacts_db.reading(system) as session:
+        for asked in (("owner_id", "me"), ("where", json.dumps(tree))):
+            with pytest.raises(InvalidInput) as refused:
+                listing.page(session, COMPANIES, ListQuery([asked]))
+            assert refused.value.errors[0].code == "nobody_asks"
+
+
+def test_a_condition_that_is_kept_has_nobody_who_is_me(
+    contacts_db: Database, someone: Context
+) -> None:
+    tree = {
+        "combinator": "and",
+        "rules": [{"field": "owner_id", "operator": "=", "value": "me"}],
+    }
+    with contacts_db.reading(someone) as session, pytest.raises(InvalidInput) as refused:
+        conditions.parse(session, COMPANIES, tree, "goal")
+    (error,) = refused.value.errors
+    assert (error.path, error.code) == ("goal.rules[0].value", "nobody_asks")

@@ -230,3 +230,16 @@ def test_merged_companies_never_become_their_own_ancestors(desk: Desk) -> None:
 
     assert status == 201
     assert (parent(bottom), parent(middle)) == (None, bottom)
+
+
+def test_no_cent_is_lost_by_a_merge_and_its_undoing(desk: Desk) -> None:
+    revenue = {"amount": "90071992547409.93", "currency": "EUR"}
+    _, one = desk("create_company", {"name": "One"})
+    _, other = desk("create_company", {"name": "Other", "annual_revenue": revenue})
+    path = {"id": one["id"]}
+    _, request = desk("merge_company", {"from": other["id"]}, path=path, if_match=1)
+
+    desk("undo_company_merge", path=path | {"merge": request["id"]})
+
+    assert desk("get_company", path={"id": other["id"]})[1]["annual_revenue"] == revenue
+    assert desk("get_company", path=path)[1]["annual_revenue"] is None

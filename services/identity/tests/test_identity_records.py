@@ -154,6 +154,7 @@ def test_users_are_found_filtered_and_sorted(admin: Who, add_user: Users) -> Non
     north = call("list_users", admin, query={"region": "North"}).body["items"]
     ordered = call("list_users", admin, query={"sort": "name", "count": "true"}).body
     mine = call("list_users", admin, query={"manager": "Ada"}).body["items"]
+    assert call("list_users", admin, query={"manager_id": "me"}).body["items"] == mine
     invited = call("list_users", admin, query={"can_sign_in": "true"}).body["items"]
 
     assert [user["name"] for user in found] == ["Hélène"]
