@@ -179,7 +179,7 @@ def look(done: bytes, found: Formats) -> None:
 
 # --- number formats
 
-BUILT_IN = {"9": "0%", "10": "0.00%"}
+BUILT_IN: dict[str | None, str] = {"9": "0%", "10": "0.00%"}
 """Formats that a workbook need not spell out; those of money depend on who reads."""
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 SIGNS = {
@@ -202,7 +202,7 @@ def codes(styles: bytes) -> dict[int, Callable[[str], str]]:
         root = ElementTree.fromstring(styles)
     except ElementTree.ParseError:
         return {}
-    named: dict[str | None, str] = {**BUILT_IN}
+    named = dict(BUILT_IN)
     named |= {one.get("numFmtId"): one.get("formatCode", "") for one in root.iter(f"{MAIN}numFmt")}
     cells = root.find(f"{MAIN}cellXfs")
     found: dict[int, Callable[[str], str]] = {}

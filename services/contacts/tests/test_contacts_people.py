@@ -105,6 +105,19 @@ def test_a_whole_address_or_number_finds_its_owner_only(
     assert names(page(contacts_db, someone, phone="01 99 00 11 22")) == ["Roux"]
 
 
+def test_a_number_keeps_its_extension_and_is_found_without(
+    contacts_db: Database, someone: Context
+) -> None:
+    given = [{"number": "+44 20 7946 0018 ext. 12"}]
+    add(contacts_db, someone, last_name="Roux", phones=given)
+
+    (kept,) = page(contacts_db, someone)["items"]
+    assert kept["phones"][0]["number"] == "+442079460018 x12"
+    for written in ("020 7946 0018", "+44 20 7946 0018 x12", "0044 20 7946 0018"):
+        assert names(page(contacts_db, someone, phone=written)) == ["Roux"]
+    assert names(page(contacts_db, someone, q="20 7946 0018")) == ["Roux"]
+
+
 def test_an_address_or_number_may_be_one_of_several_or_not_that_one(
     contacts_db: Database, someone: Context
 ) -> None:
