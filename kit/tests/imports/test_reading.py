@@ -377,3 +377,22 @@ def test_a_cell_that_is_too_long_is_reported_with_its_cells_bounded(tmp_path: Pa
     assert bad[0].message == "A cell of the row has more than 131,072 characters"
     assert [bad[0].cells[0], bad[0].cells[2]] == ["2", "w"]
     assert 1000 < len(bad[0].cells[1]) < 32_767
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ('name,mail,tags\nA,a@x.example,"r;g;b;l"\nB,b@x.example,"r;g;b;l"\n', ","),
+        ("name,tags\nA,r;g;b\nB,r;g;b\nC,r;g;b\n", ","),
+        ("name;price\nA;1,5\nB;12,5\nC;3,5\n", ";"),
+        ("name;price, net\nA;1,5\nB;2,5\n", ";"),
+        ('name;street\nA;"12, bd Voltaire, 2"\nB;"3, rue, b"\n', ";"),
+        ("name\tstreet\nA\t1, rue B\nC\t2; rue D\n", "\t"),
+        ("name|when\nA|1,5; 2\nB|2,5; 3\n", "|"),
+        ("name\nDupont, Jean\nPetit, Luc\n", ","),
+    ],
+)
+def test_the_delimiter_is_what_cuts_all_rows_alike(
+    tmp_path: Path, content: str, delimiter: str
+) -> None:
+    assert open_table(write(tmp_path, content.encode())).delimiter == delimiter
