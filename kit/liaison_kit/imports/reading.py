@@ -405,6 +405,8 @@ def open_table(
         encoding, suspicious, guesses = detect_encoding(path, sample)
     else:
         encoding, guesses = _known(chosen.encoding), []
+        if encoding == "utf-8" and sample.startswith(codecs.BOM_UTF8):
+            encoding = "utf-8-sig"
         suspicious = _has_controls(path, encoding)
     if _is_cards(sample, encoding):
         table = _open_cards(path, encoding, limits)

@@ -386,3 +386,39 @@ def test_the_errors_file_holds_no_formula(book: Book) -> None:
     header, row = told.splitlines()
     assert header.startswith("row,id,Nom,email,'=1+1")
     assert row.startswith("2,1,'=1+1,luc@,'@SUM(1)")
+
+
+def test_a_row_of_sums_and_a_title_are_no_records_and_are_told(book: Book) -> None:
+    content = (
+        b"Deals of the north;;;\n\nopportunity_id;product;deal_stage;value\n"
+        b"1;GTX Pro;Won;10,5\n2;GTX Pro;Won;12\nTotal;;;22,5\n"
+    )
+    shape = hand_in(book, "deals", content)
+    assert shape.file_info["header_row"] == 3
+    assert any("Deals of the north" in note for note in shape.file_info["notes"])
+
+    work(book, "dry_run_import", shape.id)
+
+    dry = get(book, shape.id)
+    assert (dry.counts["would_create"], dry.counts["would_fail"]) == (2, 0)
+    assert [(p["code"], p["rows"]) for p in dry.problems] == [("sums", [6])]
+
+
+def test_cards_go_in_like_any_file(book: Book) -> None:
+    cards = (
+        "BEGIN:VCARD\r\nVERSION:3.0\r\nN:Dupont;Zoé;;;\r\nEMAIL:zoe@exemple.fr\r\nEND:VCARD\r\n"
+        "BEGIN:VCARD\r\nVERSION:3.0\r\nnothing of a card\r\nEND:VCARD\r\n"
+    )
+    shape = hand_in(book, "people", cards.encode(), "book.vcf")
+    names = {"Family Name": "last_name", "Given Name": "first_name", "E-mail 1 - Value": "email"}
+    change(book, shape, mapping=names)
+
+    work(book, "start_import", shape.id)
+
+    done = get(book, shape.id)
+    assert (done.file_info["kind"], done.counts["created"], done.counts["failed"]) == (
+        "vcard",
+        1,
+        1,
+    )
+    assert done.problems[0]["code"] == "broken_card"

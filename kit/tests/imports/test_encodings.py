@@ -86,3 +86,11 @@ def test_what_is_chosen_counts_more_than_what_is_found(tmp_path: Path) -> None:
     (chunk,) = table.chunks()
     assert chunk.columns[0] == ("Илья".encode("koi8-r").decode("cp1251"),)
     assert table.guesses == []
+
+
+def test_a_mark_of_the_encoding_is_no_part_of_the_header(tmp_path: Path) -> None:
+    path = tmp_path / "names.csv"
+    path.write_text("name;n\nIlya;1\n", encoding="utf-8-sig")
+
+    for said in (None, "utf-8", "UTF8"):
+        assert open_table(path, chosen=Chosen(encoding=said)).header == ["name", "n"]
