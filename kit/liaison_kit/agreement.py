@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, Connection
 
 from liaison_kit.copies import KeptRow
 from liaison_kit.database.record_tables import search_source
-from liaison_kit.database.tables import Base, Record, Searched, TenantRow
+from liaison_kit.database.tables import ORDER, Base, Record, Searched, TenantRow
 from liaison_kit.privacy.marks import Pointer, pointers_of
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.service import Service
@@ -48,7 +48,7 @@ class Found:
     indexes: frozenset[str] = frozenset()
     triggers: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict)
-    """The bodies of the functions that make search texts."""
+    """The bodies of the functions that make search texts, and fold."""
 
     @classmethod
     def of(cls, connection: Connection) -> "Found":
@@ -93,6 +93,8 @@ def differences(service: type[Service], found: Found) -> Differences:
     """What the service's models, kinds of record and marks ask for and the database has not."""
     done = Differences([], [])
     declared = _Declared(service)
+    if found.tables and "fold_text" not in found.sources and declared.is_sorted:
+        done.calls.append("folded_texts(op)")
     if found.tables and declared.searched and "search_refills" not in found.tables:
         done.calls.append("kept_searches(op)")
     if "attachments" not in found.tables and any(kind.attachments for kind in service.records):
@@ -124,6 +126,10 @@ class _Declared:
             if issubclass(kind.model, Searched)
         }
         self.copies = {copy.table.name: copy for copy in service.copies}
+
+    @property
+    def is_sorted(self) -> bool:
+        return any(kind.sorted_texts for kind in self.kinds.values())
 
     def pointers(self, model: type[Any]) -> list[Pointer]:
         return list(pointers_of([model]))
@@ -165,6 +171,8 @@ def _beside(
         if name in names:
             listed = ", ".join(f'"{part}"' for part in (name, *rest))
             yield f'index(op, "{table.name}", {listed})'
+    if kind is not None and (texts := [name for name in kind.sorted_texts if name in names]):
+        yield _sorted(table.name, texts)
     for pointer in declared.pointers(model):
         if pointer.column in names:
             yield f'index(op, "{table.name}", "{pointer.column}")'
@@ -180,8 +188,13 @@ def _listed_by(kind: RecordType) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         if info.choices and info.filterable:
             yield name, ("updated_at", "id")
-        elif info.sortable and info.kind != "money":
+        elif info.sortable and info.kind not in ("money", "text"):
             yield name, ("id",)
+
+
+def _sorted(table: str, columns: Iterable[str]) -> str:
+    listed = ", ".join(f'"{name}"' for name in columns)
+    return f'sorted_texts(op, "{table}", {listed})'
 
 
 def _searched(table: str, columns: tuple[str, ...], refill: bool = False) -> str:
@@ -226,6 +239,10 @@ def _grown(
         if pointer.column in there and trigger not in found.triggers:
             done.calls.append(_lands(pointer))
     kind = declared.kinds.get(name)
+    if kind is not None:
+        grown = {column.name for column in new}
+        lacking = [t for t in kind.sorted_texts if t not in grown and f"{t}{ORDER}" not in there]
+        done.calls.extend([_sorted(name, lacking)] if lacking else [])
     if kind is not None and not {f"uq_{name}_external_id", f"ix_{name}_updated"} <= found.indexes:
         done.calls.append(f'record_indexes(op, "{name}")')
     _found_by(declared, kind, name, found, done, new)
@@ -319,5 +336,5 @@ _INDEXES = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'"
 _TRIGGERS = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled = 'O'"
 _SOURCES = r"""
 SELECT p.proname, p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
- WHERE n.nspname = 'public' AND p.proname LIKE 'search\_%'
+ WHERE n.nspname = 'public' AND (p.proname LIKE 'search\_%' OR p.proname = 'fold_text')
 """

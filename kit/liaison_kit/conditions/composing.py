@@ -243,7 +243,7 @@ def _column(kind: RecordType, rule: Rule) -> ColumnElement[Any]:
     match rule.field.kind:
         case "money":
             # An amount without a currency is not shown.
-            return case((found.is_not(None), kind.order(rule.field.name)))
+            return case((found.is_not(None), kind.compared(rule.field.name)))
         case "decimal" if isinstance(found.type, Float) or not isinstance(found.type, Numeric):
             # As its readers see it: as a number it is another one in its last digits.
             return cast(cast(found, Text), Numeric)

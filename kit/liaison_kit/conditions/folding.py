@@ -3,8 +3,8 @@
 PostgreSQL's `lower`, `unaccent` and `normalize` follow its collations, its dictionaries and its
 version of Unicode, and so agree with Python's only roughly. Here each character has its
 counterpart, taken once from what search makes of it (`records.search.fold`), and both sides replace
-character by character. That covers the letters of Latin, Greek and Cyrillic script; others have
-neither case nor accents to ignore, or stay as they are.
+character by character. That covers the letters of Latin, Greek and Cyrillic script and the signs of
+print between them; others have neither case nor accents to ignore, or stay as they are.
 """
 
 from typing import Any, Final
@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Text, case, collate, func, literal_column
 
 from liaison_kit.records.search import fold
 
-_SCRIPTS: Final = (range(0x41, 0x5B), range(0xA0, 0x530), range(0x1E00, 0x2000))
+_SCRIPTS: Final = (range(0x41, 0x5B), range(0xA0, 0x530), range(0x1E00, 0x2070))
 _WIDE: Final = {"ss": "ß", "ae": "æ", "oe": "œ"}
 """What becomes two letters, and the one letter that stands for both until the end."""
 
@@ -53,7 +53,8 @@ def folded_column(column: ColumnElement[Any]) -> ColumnElement[str]:
 
 
 def _constant(text: str) -> ColumnElement[str]:
-    return literal_column(f"'{text}'", Text)
+    quoted = text.replace("'", "''")
+    return literal_column(f"'{quoted}'", Text)
 
 
 def _as_translate_takes_it() -> tuple[ColumnElement[str], ColumnElement[str]]:

@@ -19,16 +19,22 @@ from liaison_kit.database.migrations import (
     search_view,
     seen_view,
 )
+from liaison_kit.database.tables import ORDER
+from liaison_kit.records.search import TWINS
 
 REFILLED = 20_000
 """How many rows' texts are made anew in one transaction."""
 
+_SEEN = "".join(signs for plain, signs in TWINS.items() if plain)
+_TYPED = "".join(plain * len(signs) for plain, signs in TWINS.items()).replace("'", "''")
 _MARKS = r"[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
 _FOLD = f"""
-CREATE FUNCTION fold_text(said text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION fold_text(said text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN octet_length(said) = length(said) THEN lower(said) ELSE
         translate(replace(replace(replace(replace(replace(replace(
-            lower(regexp_replace(normalize(said, NFKD), '{_MARKS}', '', 'g')),
+            lower(regexp_replace(normalize(translate(said, '{_SEEN}{TWINS[""]}', '{_TYPED}'),
+                NFKD), '{_MARKS}', '', 'g')),
             'ß', 'ss'), 'ẞ', 'ss'), 'æ', 'ae'), 'Æ', 'ae'), 'œ', 'oe'), 'Œ', 'oe'),
             'øØđĐłŁıς', 'ooddlliσ') END
 $$
@@ -80,6 +86,18 @@ def kept_searches(op: Op) -> None:
     op.execute(f"GRANT EXECUTE ON FUNCTION refill_searches() TO {application_role(op)}")
 
 
+def folded_texts(op: Op) -> None:
+    """What texts are searched and sorted by: without case and accents, as people type them."""
+    op.execute(_FOLD)
+
+
+def fold_again(op: Op, table: str, column: str) -> None:
+    """Fold what was folded by an earlier release."""
+    op.execute(
+        f"UPDATE {table} SET {column} = fold_text({column}) WHERE {column} <> fold_text({column})"
+    )
+
+
 def record_table(op: Op, table: str, *columns: str) -> None:
     """A table of records: what every record has, then these columns."""
     _create(op, table, RECORD_COLUMNS, *columns)
@@ -122,6 +140,24 @@ def index(op: Op, table: str, *columns: str) -> None:
     """The index of lists of a tenant's rows by these columns, called after the first."""
     name = f"ix_{table}_{columns[0].split()[0]}"
     op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} (tenant_id, {', '.join(columns)})")
+
+
+def sorted_texts(op: Op, table: str, *columns: str) -> None:
+    """What lists are sorted by: each of these texts folded, in an index.
+
+    It takes the place of an index by code point: the lists of the release before sort without one.
+    """
+    for column in columns:
+        order = f"{column}{ORDER}"
+        op.execute(
+            f"ALTER TABLE {table} ADD COLUMN {order} text"
+            f" GENERATED ALWAYS AS (fold_text({column})) STORED"
+        )
+        op.execute(f"DROP INDEX IF EXISTS ix_{table}_{column}")
+        op.execute(f"CREATE INDEX ix_{table}_{column} ON {table} (tenant_id, {order}, id)")
+    found = op.get_bind().scalar(text(f"SELECT to_regclass('{table}_found') IS NOT NULL"))
+    if found:
+        search_view(op, table)
 
 
 def searched(op: Op, table: str, *columns: str, refill: bool = False) -> None:

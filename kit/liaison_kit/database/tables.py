@@ -15,6 +15,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from liaison_kit.ids import uuid7
 
+ORDER = "_order"
+"""How the column is called, behind its field's name, by which lists are sorted by a text: the
+database keeps it (`record_tables.sorted_texts`)."""
+
 
 class Base(DeclarativeBase):
     """Where a service's tables are declared; each service process has its own one service."""

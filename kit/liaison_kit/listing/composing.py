@@ -182,7 +182,7 @@ def _each_key(
     kind: RecordType, by: str, unset: bool, part: Callable[[ColumnElement[bool]], Any]
 ) -> Rows:
     """What `part` finds for each of the keys, behind the key's place."""
-    column = kind.order(by)
+    column = kind.compared(by)
     given = func.unnest(cast(bindparam("keys"), ARRAY(column.type)))
     keys = given.table_valued("key", with_ordinality="place").render_derived(name="k")
     # By its name: it stands in a part of the query that is not of its making.
@@ -216,7 +216,7 @@ def _beyond(kind: RecordType, plan: Plan, key: ColumnElement[Any]) -> ColumnElem
     assert plan.after is not None
     if plan.after[0] is None:
         return key.is_(None) & ((id < last_id) if plan.descending else (id > last_id))
-    value = cast(bindparam("after"), key.type)
+    value = kind.in_order(plan.sort, cast(bindparam("after"), key.type))
     pair = tuple_(key, id)
     last = tuple_(value, last_id)
     beyond = pair < last if plan.descending else pair > last
@@ -242,7 +242,7 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
     value: BindParameter[Any] = bindparam(f"f{i}")
     if f.field.startswith("custom."):
         return custom.condition(kind.model.custom, f.field[7:], f.operator, f"f{i}")
-    column = kind.order(f.field)
+    column = kind.compared(f.field)
     info = kind.fields[f.field]
     if f.operator in ("within", "outside"):
         bounds = [cast(bindparam(f"f{i}_{j}"), column.type) for j in range(len(f.value))]
@@ -259,7 +259,14 @@ def _condition(kind: RecordType, f: Filter, i: int) -> ColumnElement[bool]:
         return _among_seen(column, kind.seen[f.field], f.operator, value)
     if f.operator == "in":
         return any_of(column, f"f{i}")
-    typed = cast(value, column.type)
+    typed: ColumnElement[Any] = cast(value, column.type)
+    if f.field in kind.sorted_texts:
+        order, folded = kind.order(f.field), kind.in_order(f.field, typed)
+        if f.operator == "eq":
+            # The index is of the order.
+            return (order == folded) & (column == typed)
+        if f.operator != "ne":
+            column, typed = order, folded
     return {
         "eq": column == typed,
         "ne": column.is_distinct_from(typed),

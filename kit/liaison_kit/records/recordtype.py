@@ -31,7 +31,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.database.queries import Rows
-from liaison_kit.database.tables import Owned, Record, Searched
+from liaison_kit.database.tables import ORDER, Owned, Record, Searched
 from liaison_kit.records.operators import operators_of
 from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
@@ -207,11 +207,36 @@ class RecordType:
             found = getattr(self.model, name)
         return found
 
-    def order(self, name: str) -> ColumnElement[Any]:
-        """The SQL that a field is compared and sorted by: of money it is the amount."""
+    def compared(self, name: str) -> ColumnElement[Any]:
+        """The SQL that a field is compared by: of money it is the amount."""
         if self.fields[name].kind == "money":
             return cast("ColumnElement[Any]", getattr(self.model, f"{name}_amount"))
         return self.expression(name)
+
+    def order(self, name: str) -> ColumnElement[Any]:
+        """The SQL that a field is sorted by.
+
+        Texts are in the order in which people look for them, `adam` before `Étienne` before `Zola`.
+        """
+        if name in self.sorted_texts:
+            return literal_column(f"{name}{ORDER}", Text)
+        return self.compared(name)
+
+    def in_order(self, name: str, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A field's value as it is sorted."""
+        return func.fold_text(value) if name in self.sorted_texts else value
+
+    @cached_property
+    def sorted_texts(self) -> tuple[str, ...]:
+        """The texts that lists are sorted by, of which the database keeps an order."""
+        return tuple(
+            name
+            for name, info in self.fields.items()
+            if info.sortable and info.kind == "text" and not info.choices and self._is_own(name)
+        )
+
+    def _is_own(self, name: str) -> bool:
+        return name not in self.columns and name in self.table.c
 
     @property
     def table(self) -> Table:

@@ -3,20 +3,30 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Final
 
 _PHONE = re.compile(r"^[\d\s().+/-]{4,}$")
 _NOT_DIGIT = re.compile(r"[^0-9]")
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
+# What is typed with the plain signs of a keyboard, or with nothing where it is not seen.
+TWINS: Final = {
+    "'": "‘’‚‛′´ʹʻʼʽ",
+    '"': "“”„‟″«»",
+    "-": "‐‑‒–—―−",
+    "": "\u00ad\u200b\u200c\u200d\u2060\ufeff",
+}
+_TYPED = str.maketrans({sign: plain for plain, signs in TWINS.items() for sign in signs})
 # Letters that have no decomposition but that people type without their mark.
 _PLAIN = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l", "ı": "i"})
 
 
 def fold(text: str) -> str:
-    """The text in lower case without its accents: `Hélène` becomes `helene`."""
+    """The text in lower case without its accents, as it is typed: `L’Hélène` becomes `l'helene`."""
     if text.isascii():
         return text.lower()
+    typed = text.translate(_TYPED).casefold()
     # What a letter is made of may be capital letters again, as of the Greek `ϒ`.
-    bare = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold())).casefold()
+    bare = _MARKS.sub("", unicodedata.normalize("NFKD", typed)).casefold()
     return bare if bare.isascii() else bare.translate(_PLAIN)
 
 

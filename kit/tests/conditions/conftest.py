@@ -12,6 +12,7 @@ from liaison_kit.conditions import Condition, parse
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import Roles, application_role, enable_tenancy
+from liaison_kit.database.record_tables import folded_texts, sorted_texts
 from liaison_kit.testing import about
 
 from .samples import SAMPLES, SEEN_MAKERS, TABLE, define
@@ -28,6 +29,8 @@ def sampled_database(ground_roles: Roles) -> Database:
     with owner.begin() as connection:
         op = Operations(MigrationContext.configure(connection))
         connection.execute(text(TABLE))
+        folded_texts(op)
+        sorted_texts(op, "samples", "name")
         enable_tenancy(op, "samples")
         connection.execute(text(SEEN_MAKERS))
         connection.execute(text(f"GRANT SELECT ON seen_makers TO {application_role(op)}"))

@@ -20,12 +20,15 @@ from liaison_kit.database.record_tables import (
     record_table,
     searched,
 )
-from liaison_kit.records.search import fold
+from liaison_kit.records.search import TWINS, fold
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
 
 # Of Latin, Greek and Cyrillic, those letters that somebody writes.
-LETTERS = st.characters(min_codepoint=0x20, max_codepoint=0x52F, categories=["L", "N"])
+LETTERS = st.one_of(
+    st.characters(min_codepoint=0x20, max_codepoint=0x52F, categories=["L", "N"]),
+    st.sampled_from("".join(TWINS.values()) + " '-\"\u00a0\u202fﬁ"),
+)
 
 
 @pytest.fixture
@@ -161,3 +164,11 @@ def test_each_letter_is_folded_by_the_database_as_searches_do(roles: Roles) -> N
 
     kept = {letter: folded for letter, folded in rows}  # noqa: C416
     assert {each: kept[each] for each in letters if kept[each] != fold(each)} == {}
+
+
+def test_what_looks_like_a_key_of_the_keyboard_is_found_by_it(roles: Roles) -> None:
+    names = {"O’Brien": "o'brien", "Jean‑Luc": "jean-luc", "«L\u200bʼOréal»": '"l\'oreal"'}
+    with _owner(roles) as connection:
+        kept = {n: connection.scalar(text("SELECT fold_text(:n)"), {"n": n}) for n in names}
+
+    assert kept == names == {n: fold(n) for n in names}

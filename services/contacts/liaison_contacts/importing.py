@@ -219,14 +219,15 @@ class CompaniesByName:
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """The companies with these names, external ids or ids."""
         seen = parties.companies_seen.c
+        given = func.any(bindparam("names", type_=ARRAY(Text)))
+        orders = func.any(bindparam("orders", type_=ARRAY(Text)))
+        # By the order there is an index.
+        by_name = (seen.name_order == orders) & (seen.name == given)
         rows = session.execute(
             select(seen.id, seen.name, seen.external_id)
-            .where(
-                (seen.name == func.any(bindparam("names", type_=ARRAY(Text))))
-                | (seen.external_id == func.any(bindparam("names", type_=ARRAY(Text))))
-            )
+            .where(by_name | (seen.external_id == given))
             .order_by(seen.id.desc()),
-            {"names": list(values)},
+            {"names": list(values), "orders": list({fold(value) for value in values})},
         )
         wanted = set(values)
         found: dict[str, str] = {}

@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.expression import TableClause
 
 from liaison_contacts import models
+from liaison_kit.database.tables import ORDER
 from liaison_kit.privacy.moved import where_now
 from liaison_kit.records.search import digits, fold, search_text
 from liaison_kit.sight import Seen
@@ -20,7 +21,11 @@ from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
 
 COMPANIES_SEEN = Seen("companies", "seen_companies")
 companies_seen = table(
-    COMPANIES_SEEN.view, column("id", Uuid), column("name", Text), column("external_id", Text)
+    COMPANIES_SEEN.view,
+    column("id", Uuid),
+    column("name", Text),
+    column("external_id", Text),
+    column(f"name{ORDER}", Text),
 )
 """The companies that the person who asks may see."""
 

@@ -16,8 +16,10 @@ from liaison_contacts.people import PEOPLE
 from liaison_kit import listing, records
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
+from liaison_kit.database.queries import text_of
 from liaison_kit.ids import uuid7
-from liaison_kit.listing.asked import ListQuery
+from liaison_kit.listing.asked import ListQuery, parse
+from liaison_kit.listing.composing import page_of, values_of
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.testing import about, principal, statements
@@ -608,3 +610,64 @@ def test_a_custom_field_of_another_kind_may_take_a_name_that_was_in_use(
     found = page(contacts_db, someone, **{"custom.size[gt]": "10"})
 
     assert names(found) == ["New"]
+
+
+def test_names_are_in_the_order_in_which_people_look_for_them(
+    contacts_db: Database, someone: Context
+) -> None:
+    people_order = ["Abel", "adam", "Ångström", "Étienne", "etymon", "Martin", "Œil", "Zola"]
+    for name in reversed(people_order):
+        add(contacts_db, someone, last_name=name)
+
+    assert names(page(contacts_db, someone, sort="last_name")) == people_order
+    assert names(page(contacts_db, someone, sort="-last_name")) == people_order[::-1]
+    assert names(page(contacts_db, someone, last_name__gte="F", sort="last_name")) == [
+        "Martin",
+        "Œil",
+        "Zola",
+    ]
+
+
+LETTERS = st.text(alphabet="aAäÄeEézZ -'’ßœ1", min_size=1, max_size=3).filter(str.strip)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(written=st.lists(LETTERS, min_size=4, max_size=12), descending=st.booleans())
+def test_page_by_page_every_name_comes_once_and_in_order(
+    contacts_db: Database, written: list[str], descending: bool
+) -> None:
+    who = about(principal())
+    ids = [str(add(contacts_db, who, last_name=name)) for name in written]
+    sort = "-last_name" if descending else "last_name"
+    whole = page(contacts_db, who, sort=sort, limit="50")["items"]
+    found: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        some = page(contacts_db, who, sort=sort, limit="3", **cursor)
+        found += some["items"]
+        if some["next"] is None:
+            break
+        cursor = {"cursor": some["next"]}
+
+    assert found == whole
+    assert sorted(item["id"] for item in found) == sorted(ids)
+
+
+@pytest.mark.parametrize("asked", [{"sort": "last_name"}, {"sort": "-last_name"}])
+def test_lists_by_name_are_read_in_the_order_of_an_index(
+    contacts_db: Database, someone: Context, asked: dict[str, str]
+) -> None:
+    add(contacts_db, someone, last_name="Martin")
+    with contacts_db.reading(someone) as session:
+        plan = parse(session, PEOPLE, ListQuery(list(asked.items())))
+        rule = listing.row_rule(session, PEOPLE)
+        rows, values = page_of(PEOPLE, plan, rule, []), values_of(plan, rule)
+        # What small tables are read by says nothing of large ones.
+        session.execute(text("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off"))
+        explained = session.connection().exec_driver_sql(f"EXPLAIN {text_of(rows)}", values)
+        said = "\n".join(row[0] for row in explained)
+
+    assert "ix_people_last_name" in said
+    assert "Sort" not in said
