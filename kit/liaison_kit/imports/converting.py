@@ -562,8 +562,13 @@ class Evidence:
 
     def add(self, kind: str, values: Iterable[str]) -> None:
         """Take in distinct values of the column."""
+        dated = kind in DATED
+        said_of = _said_of_dates if dated else _said_of_numbers
         for value in values:
-            said = _said_of_dates(value) if kind in DATED else _said_of_numbers(value)
+            # Most values have nothing to tell, and there are many.
+            if value[4:5] == "-" if dated else "." not in value and "," not in value:
+                continue
+            said = said_of(value)
             if said == "?":
                 if len(self.open) < SHOWN_OPEN and value.strip() not in self.open:
                     self.open.append(value.strip())

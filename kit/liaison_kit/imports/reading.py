@@ -437,6 +437,7 @@ def _told(guesses: Sequence[encodings.Guess]) -> str:
     told = f"The file is not Unicode; it is read as {first.label}"
     if first.sample:
         told += f": {first.sample}"
+    others = [other for other in others if other.sample.replace("\ufffd", "\0").isprintable()]
     if others:
         named = "; ".join(f"{other.encoding}: {other.sample}" for other in others[:3])
         told += f". If the letters are wrong, choose the encoding ({named})"

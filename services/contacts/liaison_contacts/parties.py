@@ -84,10 +84,12 @@ def e164(number: str, country: str | None = None) -> str:
 
     An extension within a company stays behind it: `+442079460018 x12`.
     """
-    if _INTERNATIONAL.fullmatch(number):
-        return "+" + digits(number)
+    # What is dialled nearly everywhere in place of the plus; where it is not, no number begins so.
+    written = f"+{number[2:].lstrip()}" if number.startswith("00") else number
+    if _INTERNATIONAL.fullmatch(written):
+        return "+" + digits(written)
     try:
-        parsed = phonenumbers.parse(number, country)
+        parsed = phonenumbers.parse(written, country)
     except phonenumbers.NumberParseException:
         return number
     if not phonenumbers.is_possible_number(parsed):
