@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, and_, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
@@ -60,7 +61,18 @@ Cell = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x08\
 ColumnName = Annotated[str, StringConstraints(max_length=300, pattern=WITHOUT_NUL)]
 FieldName = Annotated[str, StringConstraints(max_length=100, pattern=WITHOUT_NUL)]
 Encoding = Annotated[str, StringConstraints(max_length=40, pattern=r"^[A-Za-z0-9_.:-]+$")]
-Delimiter = Annotated[str, StringConstraints(pattern=r"^([^\w\s\"'\\\x00-\x1f\x7f]|\t|tab)$")]
+
+
+def _one_sign(text: str) -> str:
+    sign = "\t" if text == "tab" else text
+    if len(sign) != 1 or sign.isalnum() or sign in "_ \r\n\"'\\" or (sign < " " and sign != "\t"):
+        raise PydanticCustomError(
+            "bad_delimiter", "One sign that is no letter, digit, space or quote; or the word tab"
+        )
+    return text
+
+
+Delimiter = Annotated[str, AfterValidator(_one_sign)]
 SheetName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=WITHOUT_NUL)]
 
 

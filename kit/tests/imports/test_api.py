@@ -422,3 +422,11 @@ def test_cards_go_in_like_any_file(book: Book) -> None:
         1,
     )
     assert done.problems[0]["code"] == "broken_card"
+
+
+@pytest.mark.parametrize("said", ["ab", "", "a", "7", '"', "\n", "\x1f", " "])
+def test_a_delimiter_is_one_sign_or_the_word_tab(said: str) -> None:
+    with pytest.raises(ValidationError, match="One sign"):
+        ImportOptions(delimiter=said)
+    for good in (";", "\t", "tab", "§"):
+        assert ImportOptions(delimiter=good).delimiter == good
