@@ -7,6 +7,7 @@ header at all. What is passed over is said.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from liaison_kit.imports.converting import fold
 
@@ -67,9 +68,12 @@ def header_place(rows: Sequence[Sequence[str]]) -> int:
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first of these rows names columns; otherwise it holds values like those below."""
     head, below = rows[0], rows[1:LOOKED_AT]
+    counted = [int(cell) for cell in head if cell.strip().isdecimal()]
+    # Years, and 1, 2, 3 above the answers to so many questions.
+    names = len(counted) > 1 and all(b - a == 1 for a, b in pairwise(counted))
     for place, cell in enumerate(head):
         kind = _kind(cell)
-        if kind is None or (kind == "number" and _YEAR.fullmatch(cell.strip())):
+        if kind is None or (kind == "number" and (names or _YEAR.fullmatch(cell.strip()))):
             continue
         same = [_kind(row[place]) for row in below if place < len(row) and row[place].strip()]
         if kind in ("email", "url") or (same and same.count(kind) > len(same) / 2):

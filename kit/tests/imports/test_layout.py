@@ -43,6 +43,7 @@ def test_a_header_is_found_below_titles_which_are_named(tmp_path: Path, above: s
         "name,city\nDupont,Lyon\n",
         "name\nDupont\nPetit\n",
         "2024,2025,name\n12,13,Dupont\n14,15,Petit\n",
+        "name,1,2,3\nDupont,5,4,4\nPetit,3,3,2\n",
         "name,date,mail\nDupont,01/02/2026,d@x.example\n",
     ],
 )
