@@ -60,6 +60,12 @@ OTHER_FORMATS = (
     (b"Rar!", "a RAR archive; unpack it first"),
     (b"\x7fELF", "a program"),
     (b"{\\rtf", "a text document"),
+    (b"<html", "a web page; open it in a spreadsheet program and save it as .xlsx"),
+    (b"<!doctype html", "a web page; open it in a spreadsheet program and save it as .xlsx"),
+    (b"<table", "a web page; open it in a spreadsheet program and save it as .xlsx"),
+    (b"<?xml", "XML"),
+    (b'[{"', "JSON"),
+    (b'{"', "JSON"),
 )
 # PostgreSQL stores no NUL; a surrogate stands for a byte that the encoding doesn't know.
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -170,14 +176,14 @@ class Table:
         numbers: Sequence[int] = range(first, first + len(rows))
         last = first + len(rows) - 1
         bad: list[BadRow] = []
-        clean = set(map(len, rows)) == {width} and [""] * width not in rows
+        clean = set(map(len, rows)) == {width} and all(map(str.strip, map("".join, rows)))
         if not clean or self.suspicious or self.uncomputed or self.broken:
             kept: list[list[str]] = []
             kept_numbers: list[int] = []
             for number, row in zip(numbers, rows, strict=True):
                 if len(row) > width and not any(row[width:]):
                     row = row[:width]
-                if not any(row):
+                if not "".join(row).strip():
                     continue
                 problem = self._problem(number, row)
                 if problem is None:
@@ -219,7 +225,7 @@ class Table:
             while True:
                 read, broken = rows.take(CHUNK)
                 for place, row in enumerate(read, start=number + 1):
-                    if any(row):
+                    if "".join(row).strip():
                         last = place
                 number += len(read) + (broken is not None)
                 if broken is not None:
@@ -270,6 +276,9 @@ class _Rows:
         self._seen: list[str] = []
         """The lines of what is being taken."""
         self._reader = csv.reader(self._lines(), delimiter=delimiter)
+        cut = re.escape(delimiter)
+        self._stray = re.compile(rf'"(?<=[^{cut}"\r\n]")(?=[^{cut}"\r\n])')
+        """A quote in the midst of a cell."""
         self._step = 1 << 20
         """How many rows are read at once: few behind a broken one, as others may follow."""
 
@@ -288,10 +297,12 @@ class _Rows:
                 long = True
             if long or len(self._seen) > len(rows):
                 # Cells of several lines: most often somebody's address, else an open quote.
-                good, broken = self._look(len(rows), long)
+                good, broken = self._look(rows, long)
                 if broken is not None:
                     self._step = 1
                     return taken + rows[:good], broken
+            elif self._stray.search("".join(self._seen)):
+                rows = list(map(self._mended, rows, self._seen))
             taken += rows
             self._step = min(self._step * 2, 1 << 20)
             if len(rows) < wanted:
@@ -312,9 +323,20 @@ class _Rows:
             keep(line)
             yield line
 
-    def _look(self, count: int, long: bool) -> tuple[int, tuple[list[str], str, str] | None]:
+    def _mended(self, row: list[str], line: str) -> list[str]:
+        """The row of a line in which somebody quotes within quotes: the reader loses some."""
+        if self._stray.search(line):
+            try:
+                list(csv.reader([line], delimiter=self._delimiter, strict=True))
+            except csv.Error:
+                return list(map(_unquoted, split(line, self._delimiter)))
+        return row
+
+    def _look(
+        self, rows: list[list[str]], long: bool
+    ) -> tuple[int, tuple[list[str], str, str] | None]:
         """How many of the rows are good, and the broken one behind them if there is one."""
-        seen = list(self._seen)
+        seen, count = list(self._seen), len(rows)
         start = 0
         for row in range(count + long):
             end = self._end(seen, start)
@@ -328,6 +350,8 @@ class _Rows:
                 else:
                     why = "unclosed_quote", "A quote is opened in this row and never closed"
                 return row, (split(first, self._delimiter), *why)
+            if end - start == 1:
+                rows[row] = self._mended(rows[row], seen[start])
             start = end
         return count, None
 
@@ -373,6 +397,15 @@ def split(line: str, delimiter: str) -> list[str]:
     return cells
 
 
+def _unquoted(cell: str) -> str:
+    """A cell that is in quotes as a whole, with other quotes in it: `"he said "yes" twice"`."""
+    inner = cell[1:-1]
+    first = inner.find('"')
+    whole = len(cell) > 1 and cell[0] == cell[-1] == '"'
+    # In `"a" and "b"` the first quote within is one that closes.
+    return inner if whole and (first <= 0 or inner[first - 1].isspace()) else cell
+
+
 def spool(parts: Iterable[bytes], folder: Path, limits: Limits = DEFAULT_LIMITS) -> Path:
     """Write a file that comes in parts to disk, within the size limit."""
     size = 0
@@ -398,8 +431,9 @@ def open_table(
         sample = start.read(SAMPLE)
     if sample.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _open_workbook(path, limits, chosen.sheet)
+    begin = sample[:200].removeprefix(codecs.BOM_UTF8).lstrip().lower()
     for magic, what in OTHER_FORMATS:
-        if sample.startswith(magic):
+        if sample.startswith(magic) or begin.startswith(magic):
             raise NotASpreadsheet(f"The file is {what}")
     if chosen.encoding is None:
         encoding, suspicious, guesses = detect_encoding(path, sample)

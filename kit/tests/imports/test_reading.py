@@ -190,6 +190,9 @@ def test_excels_own_separator_line_is_obeyed(tmp_path: Path) -> None:
         (b"PK\x03\x04 this is no zip", NotASpreadsheet),
         (random.Random(1).randbytes(5000), NotASpreadsheet),
         (b"na\x00me,b\n1,2\n", UnreadableEncoding),
+        (b"\xef\xbb\xbf\n<HTML><table><tr><td>name</td></tr></table>", NotASpreadsheet),
+        (b'<?xml version="1.0"?><book/>', NotASpreadsheet),
+        (b'[{"name": "A"}]', NotASpreadsheet),
     ],
 )
 def test_what_is_no_table_is_refused_by_name(
@@ -396,3 +399,33 @@ def test_the_delimiter_is_what_cuts_all_rows_alike(
     tmp_path: Path, content: str, delimiter: str
 ) -> None:
     assert open_table(write(tmp_path, content.encode())).delimiter == delimiter
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('Jean "Jo" Dupont', 'Jean "Jo" Dupont'),
+        ('5" pipe', '5" pipe'),
+        ('"Jo" Dupont', '"Jo" Dupont'),
+        ('"he said "yes" twice"', 'he said "yes" twice'),
+        ('"a" and "b"', '"a" and "b"'),
+        ('"a ""b"" c"', 'a "b" c'),
+        ('""', ""),
+    ],
+)
+@pytest.mark.parametrize("other", ["x", '"two\nlines"'], ids=["alone", "with lines"])
+def test_quotes_within_a_cell_are_kept(
+    tmp_path: Path, written: str, meant: str, other: str
+) -> None:
+    path = write(tmp_path, f"a,b,c\n1,{other},y\n2,{written},z\n3,x,y\n".encode())
+
+    _, rows, bad = read(path)
+
+    assert not bad
+    assert rows[1:] == [["2", meant, "z"], ["3", "x", "y"]]
+
+
+def test_rows_of_nothing_but_blanks_are_no_rows(tmp_path: Path) -> None:
+    _, rows, bad = read(write(tmp_path, "a;b\n1;2\n ; \n\t;\u00a0\n;\n3;4\n".encode()))
+
+    assert (rows, bad) == ([["1", "2"], ["3", "4"]], [])
