@@ -6,11 +6,12 @@ Limits are part of the contract: they appear in the OpenAPI document as well.
 import re
 import unicodedata
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
+import iso4217
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,6 +20,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
     field_serializer,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from pydantic_extra_types.country import CountryAlpha2
@@ -29,9 +31,25 @@ from liaison_sdk.labels import Label
 # PostgreSQL's text can't hold a NUL character, so no text of ours may.
 WITHOUT_NUL = r"^[^\x00]*$"
 
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text is seen: there are spaces, and signs without a width, at most."""
+    return not any(sign.isprintable() and not sign.isspace() for sign in text)
+
+
+def _something(text: str) -> str:
+    if is_blank(text):
+        raise PydanticCustomError("missing", "Nothing can be seen of it; write something")
+    return text
+
+
+Seen = AfterValidator(_something)
+"""A text of which something is seen."""
+
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
+    Seen,
 ]
 """A short text that may not be empty: a name, a title."""
 
@@ -49,11 +67,12 @@ Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 ExternalId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
+    Seen,
 ]
 """What another system calls the record; unique per tenant and kind of record."""
 
-Amount = Annotated[Decimal, Field(max_digits=18, decimal_places=2, ge=0)]
-"""A non-negative amount with at most two decimals."""
+Amount = Annotated[Decimal, Field(max_digits=20, decimal_places=4, ge=0)]
+"""A non-negative amount; no currency has more than four decimals."""
 
 
 _ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
@@ -111,15 +130,49 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+@cache
+def minor_units(currency: str) -> int:
+    """How many decimals the amounts of a currency have (ISO 4217): two in EUR, none in JPY."""
+    try:
+        return iso4217.Currency(currency).exponent or 0
+    except ValueError:
+        # One that is no more.
+        return 2
+
+
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """The amount with the decimals of its currency; halves go up, as invoices have them."""
+    return amount.quantize(Decimal(1).scaleb(-minor_units(currency)), ROUND_HALF_UP)
+
+
 class Money(Closed):
-    """An amount, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float."""
+    """An amount, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float.
+
+    It has the decimals of its currency: `"100"` JPY, `"1.234"` KWD.
+    """
 
     amount: Amount
     currency: Currency
 
+    @model_validator(mode="after")
+    def _in_minor_units(self) -> "Money":
+        amount = rounded(self.amount, self.currency)
+        if amount != self.amount:
+            decimals = minor_units(self.currency)
+            raise PydanticCustomError(
+                "minor_units",
+                "Amounts in {currency} have {decimals}",
+                {
+                    "currency": str(self.currency),
+                    "decimals": f"at most {decimals} decimals" if decimals else "no decimals",
+                },
+            )
+        self.amount = amount
+        return self
+
     @field_serializer("amount")
     def _as_text(self, amount: Decimal) -> str:
-        return f"{amount:.2f}"
+        return f"{amount:f}"
 
 
 def field(

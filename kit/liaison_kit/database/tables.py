@@ -63,4 +63,5 @@ class Searched(Record):
     search: Mapped[str]
 
 
-MoneyAmount = Numeric(18, 2)
+MoneyAmount = Numeric()
+"""It has the decimals of its currency, which the contract sees to."""

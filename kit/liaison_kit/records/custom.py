@@ -33,7 +33,7 @@ from liaison_kit.ids import uuid7
 from liaison_kit.records.operators import operators_of
 from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound
 from liaison_sdk.labels import Label
-from liaison_sdk.types import Closed, Code, Name, field
+from liaison_sdk.types import Closed, Code, Name, field, is_blank
 
 if TYPE_CHECKING:
     from liaison_kit.records.recordtype import FieldKind, RecordType
@@ -262,7 +262,7 @@ def check(
 
 
 def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or (isinstance(value, str) and is_blank(value))
 
 
 def as_stored(found: Known, value: Any) -> Any:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from liaison_sdk.contracts.identity import Locale
 from liaison_sdk.events import Event
-from liaison_sdk.types import WITHOUT_NUL, Closed, Code, ExternalId, Name, field
+from liaison_sdk.types import WITHOUT_NUL, Closed, Code, ExternalId, Name, Seen, field
 
 MessageState = Literal["queued", "claimed", "sent", "failed", "expired", "unknown"]
 
@@ -190,7 +190,7 @@ class ReadMessage(Message):
 
 # --- templates ------------------------------------------------------------------------------------
 
-Subject = Annotated[str, StringConstraints(min_length=1, max_length=998, pattern=WITHOUT_NUL)]
+Subject = Annotated[str, StringConstraints(min_length=1, max_length=998, pattern=WITHOUT_NUL), Seen]
 Body = Annotated[str, StringConstraints(max_length=200_000, pattern=WITHOUT_NUL)]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 

@@ -16,8 +16,10 @@ from liaison_sdk.types import (
     LongText,
     Money,
     Name,
+    Seen,
     ShortText,
     field,
+    is_blank,
 )
 
 LifecycleStage = Literal["subscriber", "lead", "opportunity", "customer", "former_customer"]
@@ -122,7 +124,7 @@ class NewContact(Closed):
 
     @model_validator(mode="after")
     def _has_a_name(self) -> "NewContact":
-        if not self.first_name and not self.last_name:
+        if is_blank(self.first_name + self.last_name):
             raise ValueError("a person needs a first or a last name")
         return self
 
@@ -271,7 +273,7 @@ class Company(BaseModel):
 class NewNote(Closed):
     """A note to add to a person or a company."""
 
-    body: Annotated[LongText, Field(min_length=1)]
+    body: Annotated[LongText, Field(min_length=1), Seen]
 
 
 class Note(BaseModel):
