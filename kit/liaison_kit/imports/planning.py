@@ -12,21 +12,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy.orm import Session
 
-from liaison_kit.imports.converting import (
+from liaison_kit.imports.converting import Convert, Converted, Formats, converter, fold
+from liaison_kit.imports.fields import Importable, ImportField
+from liaison_kit.imports.formats import (
     DATED,
     ENOUGH,
     NUMERIC,
-    Convert,
-    Converted,
     Evidence,
-    Formats,
     Question,
-    converter,
-    fold,
     question,
     settle_formats,
 )
-from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
 from liaison_kit.imports.reading import Table
 from liaison_kit.imports.references import Reference

@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 
 from liaison_kit.imports.converting import (
     PLAIN_EMAIL,
-    Evidence,
     Formats,
     converter,
     fold,
     parse_number,
-    question,
-    settle_formats,
 )
 from liaison_kit.imports.fields import ImportField, Kind
+from liaison_kit.imports.formats import Evidence, question, settle_formats
 
 
 def field(kind: Kind, **options: object) -> ImportField:
