@@ -18,6 +18,8 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
+    ValidationError,
     WithJsonSchema,
     field_serializer,
     model_validator,
@@ -130,6 +132,19 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+_CURRENCY: TypeAdapter[str] = TypeAdapter(Currency)
+
+
+@cache
+def is_currency(code: str) -> bool:
+    """Whether amounts may be in a currency of this code."""
+    try:
+        _CURRENCY.validate_python(code)
+    except ValidationError:
+        return False
+    return True
+
+
 @cache
 def minor_units(currency: str) -> int:
     """How many decimals the amounts of a currency have (ISO 4217): two in EUR, none in JPY."""
@@ -185,6 +200,7 @@ def field(
     sortable: bool = False,
     choices: Mapping[str, Label] | None = None,
     part: str = "",
+    renamed: Mapping[str, str] | None = None,
     user: bool = False,
     **options: Any,
 ) -> Any:
@@ -192,9 +208,9 @@ def field(
 
     `personal` marks personal data (export, erasure, retention and redaction follow the mark);
     `searchable` fields are found by `q`, `filterable` ones are list filters, `sortable` ones may be
-    given to `sort`. `choices` are what people call the values of a field that has few,
-    `part` is what a condition asks of the objects in a list. One that holds a `user` takes `me` in
-    lists. Other options go to `pydantic.Field`.
+    given to `sort`. `choices` are what people call the values of a field that has few, `renamed`
+    what some of them were called before; `part` is what a condition asks of the objects in a list.
+    One that holds a `user` takes `me` in lists. Other options go to `pydantic.Field`.
     """
     return Field(
         title=en,
@@ -207,6 +223,7 @@ def field(
                 "sortable": sortable,
                 "choices": {name: said.model_dump() for name, said in (choices or {}).items()},
                 "part": part,
+                "renamed": dict(renamed or {}),
                 "user": user,
             }
         },
