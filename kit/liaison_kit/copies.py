@@ -34,6 +34,7 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
 from liaison_kit.events.saved import records_told
 from liaison_kit.imports.references import SEVERAL, CannotCreate
+from liaison_kit.records.links import Others
 from liaison_kit.records.search import fold
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.questions import FoundIds, Ids, Names
@@ -65,7 +66,8 @@ class KeptCopy:
     `known` is what their owner answers to `known_<record>`. `found_by` are the columns that a file
     may name one by, the best first. `seen` is the view of those that are there and that the person
     who asks may see, where rules are about their rows. `gone` is what the columns hold of one that
-    is removed.
+    is removed. `restored` tells that one is back that was deleted: what let go of it points at it
+    again (`liaison_kit.records.links`).
     """
 
     record: str
@@ -76,6 +78,7 @@ class KeptCopy:
     found_by: tuple[str, ...] = ("name",)
     seen: Seen | None = None
     gone: Mapping[str, Any] = field(default_factory=dict)
+    restored: type[Event] | None = None
 
     @property
     def owner(self) -> str:
@@ -88,6 +91,13 @@ class KeptCopy:
         found = inspect(self.model).local_table
         assert isinstance(found, Table)
         return found
+
+    @property
+    def others(self) -> Others | None:
+        """What tells of their deletions to those who let go of them."""
+        if self.restored is None:
+            return None
+        return Others(self.record, self.removed, self.restored, self.drop)
 
     @property
     def view(self) -> str:

@@ -37,6 +37,7 @@ _KIT = {
     "export_tables": "liaison_kit.exports.models",
     "bulk_tables": "liaison_kit.bulk.models",
     "privacy_tables": "liaison_kit.privacy.tables",
+    "link_tables": "liaison_kit.records.links",
     "kept_searches": _RECORDS,
 }
 """What makes the kit's own tables, in this order, and where it is."""

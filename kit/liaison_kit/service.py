@@ -30,6 +30,7 @@ from liaison_kit.notifications import NotificationKind
 from liaison_kit.notifications import check as check_kinds
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import attachments
+from liaison_kit.records.links import Others, join
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.resources import Resource
 from liaison_kit.resources.operations import operations_of
@@ -49,9 +50,10 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     """What a service subclasses.
 
     `records` are the kinds of record it owns, `resources` those of them that have the usual
-    operations, `copies` what it keeps of others', `importables`
-    those that files can be imported into, `tells` how other services hear what they keep of its
-    records, `tidies` are the database's functions that clear up every minute, `tidies_after` those
+    operations, `copies` what it keeps of others', `points_to` what it points at without keeping any
+    of it, `importables` those that files can be imported into, `tells` how other services hear what
+    they keep of its records, `tidies` are the database's functions that clear up every minute,
+    `tidies_after` those
     that take for how many days something is kept, each with the setting that tells (0: for good),
     `permissions` what roles may grant, `notification_kinds` what it tells people, `menu` its
     entries in the workspace, `mine` the lists that its home shows, `live` which event tells that
@@ -66,11 +68,12 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
     records: ClassVar[Sequence[RecordType]] = ()
     resources: ClassVar[Sequence[Resource]] = ()
     copies: ClassVar[Sequence[KeptCopy]] = ()
+    points_to: ClassVar[Sequence[Others]] = ()
     importables: ClassVar[Sequence[Importable]] = ()
     tells: ClassVar[Sequence[Told]] = ()
     permissions: ClassVar[Mapping[str, Label]] = {}
     notification_kinds: ClassVar[Sequence[NotificationKind]] = ()
-    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash")
+    tidies: ClassVar[Sequence[str]] = ("tidy", "empty_trash", "forget_unlinked")
     tidies_after: ClassVar[Mapping[str, str]] = {}
     menu: ClassVar[Sequence[Mapping[str, Any]]] = ()
     mine: ClassVar[Sequence[Mine]] = ()
@@ -97,6 +100,7 @@ class Service(CommonOperations, ImportOperations, ExportOperations, BulkOperatio
             _hear_of(cls, copy)
         for resource in cls.resources:
             _join(cls, resource)
+        _link(cls)
         usual = [made for each in cls.resources for made in operations_of(each, cls.tells)]
         if with_files := [kind for kind in cls.records if kind.attachments]:
             usual += attachments.operations(with_files)
@@ -151,6 +155,20 @@ def _join(service: type[Service], resource: Resource) -> None:
     service.permissions = {**resource.permissions, **service.permissions}
     service.menu = _with(service.menu, resource.menu)
     service.live = _with(service.live, resource.live)
+
+
+def _link(service: type[Service]) -> None:
+    """Have a service's kinds know which of them point at which, and hear of others' deletions."""
+    referrers = join(service.records, {told.kind.name: told.saved for told in service.tells})
+    copied = (copy.others for copy in service.copies)
+    for others in (*service.points_to, *(each for each in copied if each is not None)):
+        name = f"on_{others.record}_gone_or_back"
+
+        def handler(_service: Any, session: Session, event: Event, others: Others = others) -> None:
+            others.heard(session, event, referrers)
+
+        handler.__name__ = name
+        setattr(service, name, handles(others.removed, others.restored)(handler))
 
 
 def _with(said: Sequence[T], more: Sequence[T]) -> tuple[T, ...]:

@@ -24,7 +24,8 @@ from liaison_kit.database.migrations import (
     tenant_settings_table,
     timer_tables,
 )
-from liaison_kit.privacy.tables import privacy_tables
+from liaison_kit.privacy.tables import lands, privacy_tables
+from liaison_kit.records.links import link_tables
 from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.testing import about
@@ -61,6 +62,21 @@ CREATE TABLE gadget_parts (
     gadget_id uuid NOT NULL REFERENCES gadgets ON DELETE CASCADE,
     said text,
     made_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE firms (
+    {RECORD_COLUMNS},
+    name text NOT NULL,
+    parent_id uuid
+);
+CREATE TABLE workers (
+    {RECORD_COLUMNS},
+    owner_id uuid,
+    firm_id uuid,
+    client_id uuid,
+    tool_id uuid
+);
+CREATE TABLE tools (
+    {RECORD_COLUMNS}
 )
 """
 
@@ -152,14 +168,21 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
         safer_events(op)
         trash_tables(op)
         privacy_tables(op)
+        link_tables(op)
         timer_tables(op)
         tenant_settings_table(op)
         for statement in TABLES.split(";\n"):
             connection.execute(text(statement))
-        for table in ("things", "makers", "gadgets", "gadget_parts"):
+        for table in (
+            *("things", "makers", "gadgets", "gadget_parts"),
+            *("firms", "workers", "tools"),
+        ):
             enable_tenancy(op, table)
         grant(op, "parts")
         record_indexes(op, "gadgets")
+        lands(op, "firms", "parent_id")
+        lands(op, "workers", "firm_id")
+        lands(op, "workers", "client_id")
     owner.dispose()
     return roles
 

@@ -146,7 +146,7 @@ def _changed(
         before = json.loads(found)
         row.version = before["version"]
         if act.get("delete"):
-            resource.rules.remove(session, id, before["version"])
+            resource.rules.remove(session, id, _version(session, resource, id, before["version"]))
             return
         wanted = resource.changes.model_validate_json(json.dumps(_wanted(act, before)), strict=True)
         done = resource.rules.change(session, id, before["version"], wanted)
@@ -157,6 +157,15 @@ def _changed(
     if error is not None:
         row.code, row.message = error.code, error.detail or error.title
     return row
+
+
+def _version(session: Session, resource: Resource, id: UUID, found: int) -> int:
+    """Of a record to be deleted: it may have let go of one that was deleted before it."""
+    kind = resource.kind
+    if not any(each.kind is kind and each.deleted == "unlink" for each in kind.referrers):
+        return found
+    now: int | None = session.scalar(select(kind.table.c.version).where(kind.table.c.id == id))
+    return found if now is None else now
 
 
 def _wanted(act: Act, before: Mapping[str, Any]) -> dict[str, Any]:

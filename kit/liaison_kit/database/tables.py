@@ -1,7 +1,7 @@
 """What tables are declared with: rows that have a tenant, records that have versions."""
 
 import datetime as dt
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -32,6 +32,21 @@ class Base(DeclarativeBase):
     }
 
 
+Deleted = Literal["refuse", "unlink", "follow", "stays"]
+"""What becomes of a reference when what it points at is deleted (`liaison_kit.records.links`)."""
+
+REFERS_TO, DELETED, INSTEAD = "refers_to", "deleted", "instead"
+"""Where a column's info says to which records it refers, and what becomes of it."""
+
+
+def refers_to(*records: str, deleted: Deleted, instead: str | None = None, **options: Any) -> Any:
+    """A column that names a record; for what is merged or erased, `points_at` says more.
+
+    `instead` says what to do where that can't be deleted.
+    """
+    return mapped_column(info={REFERS_TO: records, DELETED: deleted, INSTEAD: instead}, **options)
+
+
 class TenantRow:
     """A row that belongs to one tenant and is shown to no other."""
 
@@ -54,7 +69,7 @@ class Record(TenantRow):
 class Owned(Record):
     """A record that belongs to somebody, whose role may show them only their own."""
 
-    owner_id: Mapped[UUID | None]
+    owner_id: Mapped[UUID | None] = refers_to("users", deleted="stays")
 
 
 class Searched(Record):

@@ -36,7 +36,8 @@ class Told:
     """A kind of record of which others keep something, and how they are told of some of them.
 
     `saved` tells what there is of them now; `removed` tells that they are gone. `one` tells of a
-    record in hand, where that needs no looking up. `types` are the types of the events.
+    record in hand, where that needs no looking up. `restored` tells that deleted ones are back,
+    beside what there is of them. `types` are the types of the events.
     """
 
     kind: RecordType
@@ -44,6 +45,7 @@ class Told:
     removed: Tell
     one: Callable[[Session, Held[Record]], None] | None = None
     types: tuple[str, ...] = ()
+    restored: Tell | None = None
 
 
 def told_by(kind: RecordType, saved: type[Event], removed: type[Event]) -> Told:

@@ -20,7 +20,7 @@ from liaison_kit.context import context
 from liaison_kit.flows import engine
 from liaison_kit.flows.engine import LOCK, Line
 from liaison_kit.flows.runs import arm, due
-from liaison_kit.privacy import merging
+from liaison_kit.privacy.moved import wait_for_writers
 
 MERGED, ERASED = "merged", "erased"
 """What has become of a run that gave way, and of one whose record was erased."""
@@ -34,7 +34,7 @@ def merged(
 ) -> dict[str, int]:
     """Have the runs about one record be about the other; those that can't both go on become one."""
     # Whoever is about to begin a run on the survivor is waited for, so that it is seen here.
-    merging.wait_for_writers(session, into_id)
+    wait_for_writers(session, into_id)
     about = {"from": from_id, "into": into_id, "record": record}
     for row in session.execute(_RIVALS, about).all():
         _give_way(session, row, into_id, request)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import context
 from liaison_kit.imports.engine import Steps
 from liaison_kit.imports.fields import Importable
+from liaison_kit.records import links
 
 CHUNK = 4000
 
@@ -46,6 +47,9 @@ def roll_back(
             more = len(ids) == CHUNK
             if ids:
                 deleted = _delete(session, importable, import_id, ids)
+                if deleted and importable.kind is not None:
+                    gone = dict.fromkeys(deleted, links.NEVER_BACK)
+                    links.unlink(session, gone, importable.kind.referrers)
                 restored = _restore(session, importable, import_id, ids, columns)
                 counts["deleted"] += len(deleted)
                 counts["restored"] += len(restored)

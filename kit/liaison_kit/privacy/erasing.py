@@ -20,7 +20,7 @@ from liaison_kit.jobs import Run
 from liaison_kit.privacy import merging
 from liaison_kit.privacy.marks import Holdings, Pointer
 from liaison_kit.privacy.traces import ERASED, Traces, telling
-from liaison_kit.records import custom, files
+from liaison_kit.records import custom, files, links
 
 STRETCH = 2000
 """How many blocks of 8 KB of a table are searched in one transaction."""
@@ -38,10 +38,12 @@ _UNSEARCHED = frozenset(
         "custom_fields",
         "event_queues",
         "file_parts",
+        "gone_records",
         "inbox",
         "moved_ids",
         "repointed",
         "tenant_settings",
+        "unlinked_records",
     }
 )
 """Tables of the kit that hold no texts of people's; files are searched by themselves."""
@@ -56,6 +58,7 @@ def by_marks(
         _add(counts, pointer.table.name, _by_pointer(session, pointer, ids, traces))
         if pointer.kind is not None and not pointer.goes_with:
             _add(counts, "trash", _unlink_trash(session, pointer, ids))
+    links.forget(session, ids)
     for follower in holdings.followers:
         for table, number in follower.erased(session, ids).items():
             _add(counts, table, number)

@@ -1,16 +1,19 @@
 """Marks on columns: what points at a record that may be merged or erased, and what is personal.
 
     class Opportunity(Record, Base):
-        contact_id: Mapped[UUID | None] = points_at("contacts")
+        contact_id: Mapped[UUID | None] = points_at("contacts", deleted="unlink")
 
     class Note(Record, Base):
-        about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
+        about_id: Mapped[UUID] = points_at(
+            "contacts", "companies", goes_with=True, deleted="follow"
+        )
 
     class Message(Record, Base):
         to_address: Mapped[str | None] = personal(address=True)
 
 A row that goes with what it points at is deleted when that is erased; any other stays, points at
-nothing, and its personal columns are emptied.
+nothing, and its personal columns are emptied. `deleted` says what becomes of the column when what
+it points at is deleted (`liaison_kit.records.links`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,14 +24,16 @@ from uuid import UUID
 from sqlalchemy import Table, inspect
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
+from liaison_kit.database.tables import DELETED, REFERS_TO, Deleted
 from liaison_kit.records.recordtype import RecordType
 
 _AT, _GOES, _PERSONAL, _ADDRESS, _FILE = "points_at", "goes_with", "personal", "address", "file"
 
 
-def points_at(*records: str, goes_with: bool = False, **options: Any) -> Any:
+def points_at(*records: str, deleted: Deleted, goes_with: bool = False, **options: Any) -> Any:
     """A column that names a record of one of these kinds; without any, of any kind."""
-    return mapped_column(info={_AT: records, _GOES: goes_with}, **options)
+    said = {_AT: records, _GOES: goes_with, REFERS_TO: records, DELETED: deleted}
+    return mapped_column(info=said, **options)
 
 
 def personal(*types: Any, address: bool = False, **options: Any) -> Any:

@@ -12,12 +12,11 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import context
 from liaison_kit.ids import uuid7
 from liaison_kit.privacy.marks import Holdings, Pointer
-from liaison_kit.privacy.tables import LOCK, SLOTS
+from liaison_kit.privacy.moved import wait_for_writers
 
 Told = Callable[[Session, str, Sequence[UUID]], None]
 """Tells others of some records of a kind, by its name."""
 
-_ALONE = text(f"SELECT pg_advisory_xact_lock({LOCK}, abs(hashtext(:id) % {SLOTS}))")
 _MOVE = text(
     "INSERT INTO moved_ids (id, tenant_id, into_id, request_id)"
     " VALUES (:id, :tenant, :into, :request) ON CONFLICT (id) DO UPDATE"
@@ -80,11 +79,6 @@ def move(session: Session, id: UUID, into: UUID | None, request: UUID) -> None:
     wait_for_writers(session, id)
     values = {"id": id, "tenant": context(session).tenant, "into": into, "request": request}
     session.execute(_MOVE, values)
-
-
-def wait_for_writers(session: Session, id: UUID) -> None:
-    """Have whoever is about to point at the id end first, and nobody begin before this ends."""
-    session.execute(_ALONE, {"id": str(id)})
 
 
 def _repoint(

@@ -33,6 +33,16 @@ CREATE TABLE repointed (
 )
 """
 
+_DELETED = """
+            DELETE FROM unlinked_records WHERE place = '{table}.{column}' AND row_id = NEW.id;
+            IF EXISTS (SELECT FROM gone_records WHERE id = NEW.{column} AND gone) THEN
+                INSERT INTO unlinked_records (tenant_id, place, row_id, gone_id)
+                VALUES (NEW.tenant_id, '{table}.{column}', NEW.id, NEW.{column});
+                NEW.{column} := NULL;
+            END IF;
+"""
+"""What was deleted is pointed at by nothing, until it is back (`liaison_kit.records.links`)."""
+
 
 def privacy_tables(op: Op) -> None:
     """Where a service keeps which records have moved, as one of its migrations makes it."""
@@ -47,9 +57,29 @@ def lands(
 ) -> None:
     """Have what points at a record that was merged point at the survivor.
 
-    What would point at one that was erased points at nothing; a row that goes with it is not
-    written, or `refused`.
+    What would point at one that was erased or deleted points at nothing; a row that goes with one
+    that was erased is not written, or `refused`.
     """
+    landing(op, table, column, *keys, goes_with=goes_with, refused=refused)
+    name = f"land_{table}_{column}"
+    for when, condition in (
+        (f"INSERT ON {table}", f"NEW.{column} IS NOT NULL"),
+        (
+            f"UPDATE OF {column} ON {table}",
+            f"NEW.{column} IS NOT NULL AND NEW.{column} IS DISTINCT FROM OLD.{column}",
+        ),
+    ):
+        verb = when.partition(" ")[0].lower()
+        op.execute(
+            f"CREATE TRIGGER {name}_{verb} BEFORE {when} FOR EACH ROW"
+            f" WHEN ({condition}) EXECUTE FUNCTION {name}()"
+        )
+
+
+def landing(
+    op: Op, table: str, column: str, *keys: str, goes_with: bool = False, refused: bool = False
+) -> None:
+    """What the triggers of `lands` do; a later migration replaces what an earlier one made."""
     name = f"land_{table}_{column}"
     gone = f"NEW.{column} := NULL; RETURN NEW;"
     if refused:
@@ -57,8 +87,10 @@ def lands(
     elif goes_with:
         gone = "RETURN NULL;"
     key = ", ".join(f"'{each}', NEW.{each}" for each in keys or ("id",))
+    # A row of another key than its id goes with what it points at.
+    deleted = "" if goes_with or keys else _DELETED.format(table=table, column=column)
     op.execute(f"""
-        CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE
             moved record;
             steps integer := 0;
@@ -81,18 +113,7 @@ def lands(
                         jsonb_build_object({key}))
                 ON CONFLICT DO NOTHING;
             END LOOP;
+            {deleted}
             RETURN NEW;
         END $$
     """)
-    for when, condition in (
-        (f"INSERT ON {table}", f"NEW.{column} IS NOT NULL"),
-        (
-            f"UPDATE OF {column} ON {table}",
-            f"NEW.{column} IS NOT NULL AND NEW.{column} IS DISTINCT FROM OLD.{column}",
-        ),
-    ):
-        verb = when.partition(" ")[0].lower()
-        op.execute(
-            f"CREATE TRIGGER {name}_{verb} BEFORE {when} FOR EACH ROW"
-            f" WHEN ({condition}) EXECUTE FUNCTION {name}()"
-        )

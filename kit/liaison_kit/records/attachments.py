@@ -38,7 +38,7 @@ class Attachment(TenantRow, Base):
 
     id: Mapped[UUID] = names_a_file(primary_key=True)
     about: Mapped[str]
-    about_id: Mapped[UUID] = points_at(goes_with=True)
+    about_id: Mapped[UUID] = points_at(goes_with=True, deleted="follow")
     name: Mapped[str] = personal()
     content_type: Mapped[str]
     size: Mapped[int]

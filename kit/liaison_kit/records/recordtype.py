@@ -41,6 +41,7 @@ from liaison_sdk.types import Money
 if TYPE_CHECKING:
     # It needs nothing of the kind at run time, where this room is still being opened.
     from liaison_kit.copies import KeptCopy
+    from liaison_kit.records.links import Referrer
 
 FieldKind = Literal[
     "text", "integer", "decimal", "money", "date", "datetime", "boolean", "id", "list", "object"
@@ -101,7 +102,9 @@ class RecordType:
     read as `driver_name`. `derived` are the columns that follow from others: history does not tell
     of them. `history` is where its history is read: a view, where some of it tells of others'
     records. What is `restorable` goes to the trash when it is deleted, and with it the rows of the
-    tables in `follows` whose column there names it. `attachments` says that files may belong to a
+    tables in `follows` whose column there names it. `referrers` are the columns that point at such
+    records, `homes` the tables of what its own columns point at in the same service, whoever may
+    see it: both are found by the service (`links`). `attachments` says that files may belong to a
     record. `title` are the fields that people know a record by, its name if nothing else is said,
     `subtitle` those that tell it from its like; a search text begins with the title.
     """
@@ -125,6 +128,8 @@ class RecordType:
     history: str = "history"
     restorable: bool = False
     follows: Mapping[str, str] = field(default_factory=dict)
+    referrers: tuple["Referrer", ...] = ()
+    homes: Mapping[str, str] = field(default_factory=dict)
     attachments: bool = False
     default_sort: str = "-updated_at"
     title: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ from liaison_kit.database.migrations import Op, application_role, enable_tenancy
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.privacy.moved import where_now
+from liaison_kit.records import links
 from liaison_kit.records.history import keep
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import external_id_taken
@@ -126,8 +127,9 @@ def is_in_trash(session: Session, kind: RecordType, id: UUID) -> bool:
 def restore(session: Session, kind: RecordType, id: UUID) -> None:
     """Bring a deleted record back, with all that followed it.
 
-    What it pointed at and is gone by now, it points at no more. `Conflict` where something has
-    taken its place meanwhile, or where it can't be without what is gone.
+    What it pointed at and is gone by now, it points at no more; what pointed at it does again.
+    `Conflict` where something has taken its place meanwhile, or where it can't be without what is
+    gone.
     """
     wanted = select(Trashed).where(Trashed.record_id == id, Trashed.record == kind.name)
     found = session.scalar(wanted.where(_seen(session, kind)).with_for_update())
@@ -135,8 +137,10 @@ def restore(session: Session, kind: RecordType, id: UUID) -> None:
         raise NotFound(f"There is no such record in the trash of {kind.name}")
     about = context(session)
     held = found.held | _where_they_are(session, kind, found.held)
-    unlinked = {name: (held[name], None) for name in gone_references(session, kind, held)}
+    unlinked = {name: (held[name], None) for name in _gone(session, kind, held)}
     version = found.version + 1
+    if kind.referrers:
+        links.came_back(session, {id: version})
     now = held | dict.fromkeys(unlinked)
     now |= {"version": version, "updated_at": about.now, "updated_by": about.user}
     try:
@@ -148,6 +152,10 @@ def restore(session: Session, kind: RecordType, id: UUID) -> None:
         raise in_the_way(kind, error) from None
     keep(session, kind, id, version, "restored", unlinked)
     session.execute(delete(Trashed).where(Trashed.id == found.id))
+    for each in links.referrers_of([kind]):
+        if each.deleted == "unlink" and each.column in unlinked:
+            links.remember(session, each, id, UUID(unlinked[each.column][0]))
+    links.link_again(session, [id], kind.referrers)
 
 
 def _seen(session: Session, kind: RecordType) -> Any:
@@ -168,8 +176,18 @@ def _shown(kind: RecordType, row: Trashed) -> InTrash:
 
 
 def gone_references(session: Session, kind: RecordType, held: Mapping[str, Any]) -> list[str]:
-    """The references that point at nothing any more."""
-    pointing = {name: table for name, table in kind.references.items() if held.get(name)}
+    """The references that point at nothing any more, or at nothing that the caller may see."""
+    return _missing(session, kind.references, held)
+
+
+def _gone(session: Session, kind: RecordType, held: Mapping[str, Any]) -> list[str]:
+    """The references that point at nothing any more; what is hidden is there."""
+    homes = {name: kind.homes.get(name, view) for name, view in kind.references.items()}
+    return _missing(session, homes, held)
+
+
+def _missing(session: Session, references: Mapping[str, str], held: Mapping[str, Any]) -> list[str]:
+    pointing = {name: table for name, table in references.items() if held.get(name)}
     if not pointing:
         return []
     looks = ", ".join(

@@ -24,7 +24,7 @@ from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import Record
 from liaison_kit.ids import uuid7
 from liaison_kit.listing.row_rules import OUT_OF_SIGHT
-from liaison_kit.records import custom, sql
+from liaison_kit.records import custom, links, sql
 from liaison_kit.records.held import Held, answer_of, held, values_of
 from liaison_kit.records.history import entry
 from liaison_kit.records.recordtype import RecordType
@@ -159,12 +159,20 @@ def change(
 
 
 def remove(session: Session, kind: RecordType, row: Held[Record]) -> None:
-    """Delete the record; its history stays, and if it is restorable, so do its remains."""
+    """Delete the record; its history stays, and if it is restorable, so do its remains.
+
+    `InUse` where something points at it that refuses; what lets go of it points at nothing then.
+    """
+    links.refuse(session, kind, row.id)
+    links.unlink(session, {row.id: row.version + 1}, kind.referrers)
     kept = entry(session, kind, row.version + 1, "removed", {})
-    if kind.restorable:
-        sql.discard(kind).run(session, {"id": row.id, "trash_id": uuid7(), **kept})
-    else:
-        sql.delete(kind).run(session, {"id": row.id, **kept})
+    try:
+        if kind.restorable:
+            sql.discard(kind).run(session, {"id": row.id, "trash_id": uuid7(), **kept})
+        else:
+            sql.delete(kind).run(session, {"id": row.id, **kept})
+    except IntegrityError as error:
+        raise _conflict(kind, error) from None
 
 
 def answer(session: Session, kind: RecordType, record: Held[Record] | UUID) -> tuple[bytes, int]:

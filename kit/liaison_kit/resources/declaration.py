@@ -142,3 +142,5 @@ class Resource:
         trash.restore(session, self.kind, id)
         if told is not None:
             told.saved(session, [id])
+            if told.restored is not None:
+                told.restored(session, [id])

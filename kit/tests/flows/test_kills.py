@@ -32,6 +32,7 @@ from liaison_kit.database.migrations import (
 from liaison_kit.flows import definitions, runs
 from liaison_kit.flows.tables import flow_tables, following_runs, tidied_runs
 from liaison_kit.privacy.tables import privacy_tables
+from liaison_kit.records.links import link_tables
 from liaison_kit.records.trash import trash_tables
 from liaison_kit.run.postgres import Postgres
 from liaison_kit.run.process import wait_until
@@ -211,6 +212,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
             timer_tables(op)
             tenant_settings_table(op)
             privacy_tables(op)
+            link_tables(op)
             flow_tables(op)
             following_runs(op)
             tidied_runs(op)

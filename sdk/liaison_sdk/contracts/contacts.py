@@ -386,11 +386,27 @@ class PeopleSaved(Event):
     people: list[PersonRef]
 
 
+Because = Literal["deleted", "merged", "erased"]
+"""Why a record is gone: what points at one that was deleted lets go of it until it is back."""
+
+
 class PersonRemoved(Event):
-    """A person was deleted."""
+    """A person was deleted, or merged into another, or erased."""
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "person_removed"
+    key_field: ClassVar[str | None] = "person_id"
+
+    person_id: UUID
+    record_version: int | None = None
+    because: Because | None = None
+
+
+class PersonRestored(Event):
+    """A person that was deleted is back; what is kept of them is told beside it."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "person_restored"
     key_field: ClassVar[str | None] = "person_id"
 
     person_id: UUID
@@ -407,10 +423,22 @@ class CompaniesSaved(Event):
 
 
 class CompanyRemoved(Event):
-    """A company was deleted."""
+    """A company was deleted, or merged into another."""
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "company_removed"
+    key_field: ClassVar[str | None] = "company_id"
+
+    company_id: UUID
+    record_version: int | None = None
+    because: Because | None = None
+
+
+class CompanyRestored(Event):
+    """A company that was deleted is back; what is kept of it is told beside it."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "company_restored"
     key_field: ClassVar[str | None] = "company_id"
 
     company_id: UUID

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.database.tables import Base, Record
+from liaison_kit.database.tables import Base, Record, refers_to
 from liaison_kit.privacy.marks import personal, points_at
 
 
@@ -19,7 +19,7 @@ class _Kept(Record):
     purpose: Mapped[str]
     to_address: Mapped[str | None] = personal(address=True)
     to_name: Mapped[str | None] = personal()
-    person_id: Mapped[UUID | None] = points_at("contacts")
+    person_id: Mapped[UUID | None] = points_at("contacts", deleted="stays")
     language: Mapped[str]
     template: Mapped[str | None]
     subject: Mapped[str | None] = personal()
@@ -29,8 +29,8 @@ class _Kept(Record):
     sealed: Mapped[str | None] = personal()
     fingerprint: Mapped[bytes] = personal(LargeBinary)
     about_record: Mapped[str | None]
-    about_id: Mapped[UUID | None] = points_at("contacts", "companies")
-    owner_id: Mapped[UUID | None]
+    about_id: Mapped[UUID | None] = points_at("contacts", "companies", deleted="stays")
+    owner_id: Mapped[UUID | None] = refers_to("users", deleted="stays")
     urgent: Mapped[bool]
     state: Mapped[str]
     reason: Mapped[str | None]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import exists, func, literal, or_, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
-from liaison_contacts.models import Company, Merge, Person
+from liaison_contacts.models import Company, Merge
 from liaison_contacts.owners import OWNERS
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
@@ -18,7 +18,7 @@ from liaison_kit.privacy.moved import where_now
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, money
 from liaison_sdk.contracts import contacts as contract
-from liaison_sdk.errors import Conflict, InvalidInput
+from liaison_sdk.errors import InvalidInput
 from liaison_sdk.labels import Label
 
 COMPANIES = RecordType(
@@ -43,7 +43,7 @@ COMPANIES = RecordType(
     seen={"parent_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,
-    follows={"notes": "about_id"},
+    follows={"notes": "about_id", "occurrences": "about_id"},
     attachments=True,
     subtitle=("parent_name", "website"),
 )
@@ -88,13 +88,8 @@ def change(
 
 
 def remove(session: Session, id: UUID, version: int) -> None:
-    """Delete a company that nobody belongs to any more."""
+    """Delete a company; who belongs to it belongs to none then."""
     company = records.load(session, COMPANIES, Company, id, version)
-    people = exists().where(Person.company_id == id)
-    children = exists().where(Company.parent_id == id)
-    if session.scalar(select(or_(people, children))):
-        # How many would tell of those that the caller may not see.
-        raise Conflict("People or other companies belong to this company")
     records.remove(session, COMPANIES, company)
     tell_removed(session, [id])
 
@@ -146,11 +141,24 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
         emit(session, contract.CompaniesSaved(companies=told))
 
 
-def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
-    """Tell the other services that these companies are gone."""
+def tell_removed(
+    session: Session, ids: Sequence[UUID], because: contract.Because | None = None
+) -> None:
+    """Tell the other services that these companies are gone, and why."""
     versions = records.removals(session, COMPANIES, ids)
+    whys = parties.why_gone(session, ids)
     for id in ids:
-        emit(session, contract.CompanyRemoved(company_id=id, record_version=versions.get(id)))
+        gone = contract.CompanyRemoved(
+            company_id=id, record_version=versions.get(id), because=because or whys[id]
+        )
+        emit(session, gone)
+
+
+def tell_restored(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these companies are back."""
+    rows = session.execute(select(Company.id, Company.version).where(Company.id.in_(ids)))
+    for id, version in rows:
+        emit(session, contract.CompanyRestored(company_id=id, record_version=version))
 
 
 def reference(company: Held[Company]) -> contract.CompanyRef:

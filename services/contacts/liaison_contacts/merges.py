@@ -127,7 +127,7 @@ def merge(
         )
     )
     saved, removed = _TELL[kind.name]
-    removed(session, [other.id])
+    removed(session, [other.id], "merged")
     saved(session, [into.id])
     return RecordsMerged(
         tenant_id=context(session).tenant,

@@ -9,14 +9,21 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
-from liaison_kit.database.tables import Base, MoneyAmount, Record, Searched, TenantRow
+from liaison_kit.database.tables import (
+    Base,
+    MoneyAmount,
+    Record,
+    Searched,
+    TenantRow,
+    refers_to,
+)
 from liaison_kit.privacy.marks import personal, points_at
 
 
 class Party(Searched):
     """What people and companies have in common."""
 
-    owner_id: Mapped[UUID | None]
+    owner_id: Mapped[UUID | None] = refers_to("users", deleted="stays")
     emails: Mapped[list[Any]] = mapped_column(JSONB)
     phones: Mapped[list[Any]] = mapped_column(JSONB)
     addresses: Mapped[list[Any]] = mapped_column(JSONB)
@@ -24,7 +31,7 @@ class Party(Searched):
     stage: Mapped[str]
     customer_since: Mapped[dt.date | None]
     customer_because: Mapped[str | None]
-    because_id: Mapped[UUID | None]
+    because_id: Mapped[UUID | None] = refers_to("opportunities", deleted="stays")
     """The deal that this is because of: who may not see it is not told."""
     keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """What is compared whole: e-mail addresses, the digits of phone numbers, the folded name."""
@@ -45,7 +52,7 @@ class Person(Party, Base):
     birthday: Mapped[dt.date | None]
     languages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     websites: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
-    company_id: Mapped[UUID | None] = points_at("companies")
+    company_id: Mapped[UUID | None] = points_at("companies", deleted="unlink")
 
 
 class Company(Party, Base):
@@ -54,7 +61,7 @@ class Company(Party, Base):
     __tablename__ = "companies"
 
     name: Mapped[str]
-    parent_id: Mapped[UUID | None] = points_at("companies")
+    parent_id: Mapped[UUID | None] = points_at("companies", deleted="unlink")
     industry: Mapped[str | None]
     website: Mapped[str | None]
     year_founded: Mapped[int | None] = mapped_column(Integer)
@@ -69,7 +76,7 @@ class Note(Record, Base):
     __tablename__ = "notes"
 
     about: Mapped[str]
-    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True)
+    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True, deleted="follow")
     body: Mapped[str] = personal()
 
 
@@ -87,7 +94,9 @@ class Occurrence(TenantRow, Base):
     __tablename__ = "occurrences"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    about_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True, primary_key=True)
+    about_id: Mapped[UUID] = points_at(
+        "contacts", "companies", goes_with=True, deleted="follow", primary_key=True
+    )
     at: Mapped[dt.datetime]
     kind: Mapped[str]
     by: Mapped[UUID | None]

@@ -17,7 +17,7 @@ from liaison_kit.database.tables import ORDER
 from liaison_kit.privacy.moved import where_now
 from liaison_kit.records.search import digits, fold
 from liaison_kit.sight import Seen
-from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
+from liaison_sdk.contracts.contacts import Address, Because, Email, PhoneNumber
 from liaison_sdk.types import email_address
 
 COMPANIES_SEEN = Seen("companies", "seen_companies")
@@ -39,6 +39,15 @@ def those_that_are(session: Session, seen: TableClause, ids: Sequence[UUID]) -> 
     moved = where_now(session, [id for id in ids if id not in found])
     there = set(session.scalars(select(seen.c.id).where(seen.c.id.in_(moved.values()))))
     return [*found, *(id for id, into in moved.items() if into in there)]
+
+
+def why_gone(session: Session, ids: Sequence[UUID]) -> dict[UUID, Because]:
+    """Why each of these is gone: one that stands for another was merged, for nobody erased."""
+    moved = where_now(session, ids) if ids else {}
+    return {
+        id: "deleted" if id not in moved else "erased" if moved[id] is None else "merged"
+        for id in ids
+    }
 
 
 def company_name(id: InstrumentedAttribute[UUID | None]) -> ColumnElement[Any]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Uuid, column, table
+from sqlalchemy import Uuid, column, select, table
 from sqlalchemy.orm import Session
 
 from liaison_contacts import lifecycle, parties
@@ -42,7 +42,7 @@ PEOPLE = RecordType(
     seen={"company_id": parties.COMPANIES_SEEN},
     history="seen_history",
     restorable=True,
-    follows={"notes": "about_id"},
+    follows={"notes": "about_id", "occurrences": "about_id"},
     attachments=True,
     title=("first_name", "last_name"),
     subtitle=("title", "company_name"),
@@ -153,11 +153,24 @@ def tell(session: Session, ids: Sequence[UUID]) -> None:
         emit_json(session, contract.PeopleSaved, told)
 
 
-def tell_removed(session: Session, ids: Sequence[UUID]) -> None:
-    """Tell the other services that these people are gone."""
+def tell_removed(
+    session: Session, ids: Sequence[UUID], because: contract.Because | None = None
+) -> None:
+    """Tell the other services that these people are gone, and why."""
     versions = records.removals(session, PEOPLE, ids)
+    whys = parties.why_gone(session, ids)
     for id in ids:
-        emit(session, contract.PersonRemoved(person_id=id, record_version=versions.get(id)))
+        gone = contract.PersonRemoved(
+            person_id=id, record_version=versions.get(id), because=because or whys[id]
+        )
+        emit(session, gone)
+
+
+def tell_restored(session: Session, ids: Sequence[UUID]) -> None:
+    """Tell the other services that these people are back."""
+    rows = session.execute(select(Person.id, Person.version).where(Person.id.in_(ids)))
+    for id, version in rows:
+        emit(session, contract.PersonRestored(person_id=id, record_version=version))
 
 
 def reference(person: Held[Person]) -> contract.PersonRef:

@@ -92,8 +92,8 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     importables = (CONTACTS, COMPANIES_IMPORT)
     flows = flows(_PEOPLE, _COMPANIES)
     tells = (
-        Told(COMPANIES, companies.tell, companies.tell_removed),
-        Told(PEOPLE, people.tell, people.tell_removed),
+        Told(COMPANIES, companies.tell, companies.tell_removed, restored=companies.tell_restored),
+        Told(PEOPLE, people.tell, people.tell_removed, restored=people.tell_restored),
     )
     tidies = (*Service.tidies, *TIDIES, "tidy_flows", "refill_searches")
     tidies_after = FLOW_TIDIES

@@ -497,16 +497,6 @@ def test_a_company_is_never_its_own_ancestor(contacts_db: Database, someone: Con
         assert caught.value.errors[0].code == "circle"
 
 
-def test_a_company_with_people_is_not_deleted(contacts_db: Database, someone: Context) -> None:
-    company = add_company(contacts_db, someone, name="Acme")
-    add(contacts_db, someone, last_name="Lee", company_id=str(company))
-
-    with pytest.raises(Conflict), contacts_db.writing(someone) as session:
-        companies.remove(session, company, 1)
-
-    assert len(page(contacts_db, someone, COMPANIES)["items"]) == 1
-
-
 def test_custom_fields_are_checked_stored_and_filtered(
     contacts_db: Database, someone: Context
 ) -> None:

@@ -57,8 +57,9 @@ def test_notes_and_files_go_with_a_person_and_come_back_with_them(
     assert file["id"] == upload["id"]
     events = [(kind, data) for kind, data in told(contacts_db, someone.tenant)]
     kinds = [kind for kind, _ in events if kind.startswith("pe")]
-    assert kinds == ["people_saved", "person_removed", "people_saved"]
-    assert events[-1][1]["people"][0]["version"] == 3
+    assert kinds == ["people_saved", "person_removed", "people_saved", "person_restored"]
+    assert events[-2][1]["people"][0]["version"] == 3
+    assert [events[-3][1]["because"], events[-1][1]["record_version"]] == ["deleted", 3]
 
 
 def test_the_trash_is_for_who_may_see_such_records(desk: Desk, someone: Context) -> None:

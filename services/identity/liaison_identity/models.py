@@ -8,7 +8,7 @@ from sqlalchemy import LargeBinary, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.database.tables import Base, Record, Searched, TenantRow
+from liaison_kit.database.tables import Base, Record, Searched, TenantRow, refers_to
 from liaison_kit.ids import uuid7
 from liaison_kit.privacy.marks import personal, points_at
 
@@ -44,8 +44,8 @@ class User(Searched, Base):
     email: Mapped[str | None]
     password_hash: Mapped[str | None]
     title: Mapped[str | None]
-    team_id: Mapped[UUID | None]
-    manager_id: Mapped[UUID | None]
+    team_id: Mapped[UUID | None] = refers_to("teams", deleted="unlink")
+    manager_id: Mapped[UUID | None] = refers_to("users", deleted="unlink")
     region: Mapped[str | None]
     active: Mapped[bool]
     locale: Mapped[str]
@@ -60,7 +60,7 @@ class Team(Record, Base):
 
     name: Mapped[str]
     region: Mapped[str | None]
-    manager_id: Mapped[UUID | None]
+    manager_id: Mapped[UUID | None] = refers_to("users", deleted="unlink")
 
 
 class Role(Record, Base):
@@ -140,7 +140,9 @@ class Notification(TenantRow, Base):
     kind: Mapped[str]
     channel: Mapped[str]
     record: Mapped[str | None]
-    record_id: Mapped[UUID | None] = points_at("contacts", "companies", goes_with=True)
+    record_id: Mapped[UUID | None] = points_at(
+        "contacts", "companies", goes_with=True, deleted="stays"
+    )
     owner_id: Mapped[UUID | None]
     owner_version: Mapped[int]
     gone: Mapped[bool]
@@ -171,7 +173,9 @@ class Draft(TenantRow, Base):
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     record: Mapped[str] = mapped_column(primary_key=True)
-    record_id: Mapped[UUID] = points_at("contacts", "companies", goes_with=True, primary_key=True)
+    record_id: Mapped[UUID] = points_at(
+        "contacts", "companies", goes_with=True, deleted="stays", primary_key=True
+    )
     field: Mapped[str] = mapped_column(primary_key=True)
     body: Mapped[str] = personal()
     version: Mapped[int]

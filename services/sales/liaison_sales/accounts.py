@@ -3,7 +3,7 @@
 from liaison_kit.copies import KeptCopy
 from liaison_kit.sight import Seen
 from liaison_sales.models import Account
-from liaison_sdk.contracts.contacts import CompaniesSaved, CompanyRemoved
+from liaison_sdk.contracts.contacts import CompaniesSaved, CompanyRemoved, CompanyRestored
 from liaison_sdk.contracts.questions import KnownCompanies
 
 ACCOUNTS_SEEN = Seen("companies", "seen_accounts")
@@ -14,8 +14,9 @@ ACCOUNTS = KeptCopy(
     Account,
     saved=CompaniesSaved,
     removed=CompanyRemoved,
+    restored=CompanyRestored,
     known=KnownCompanies,
     found_by=("name", "external_id"),
     seen=ACCOUNTS_SEEN,
 )
-"""A company that is gone leaves its opportunities, with nobody's name on them."""
+"""Opportunities let go of a company that is deleted, until it is back."""

@@ -8,7 +8,14 @@ from sqlalchemy import CHAR, Integer, SmallInteger
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
-from liaison_kit.database.tables import Base, MoneyAmount, Record, Searched, TenantRow
+from liaison_kit.database.tables import (
+    Base,
+    MoneyAmount,
+    Record,
+    Searched,
+    TenantRow,
+    refers_to,
+)
 from liaison_kit.privacy.marks import points_at
 
 
@@ -55,14 +62,16 @@ class Opportunity(Searched, Base):
     __tablename__ = "opportunities"
 
     name: Mapped[str]
-    pipeline_id: Mapped[UUID]
-    stage_id: Mapped[UUID]
+    pipeline_id: Mapped[UUID] = refers_to("pipelines", deleted="refuse")
+    stage_id: Mapped[UUID] = refers_to("stages", deleted="refuse")
     stage_since: Mapped[dt.datetime]
     status: Mapped[str]
-    product_id: Mapped[UUID | None]
-    company_id: Mapped[UUID | None] = points_at("companies")
-    contact_id: Mapped[UUID | None] = points_at("contacts")
-    owner_id: Mapped[UUID | None]
+    product_id: Mapped[UUID | None] = refers_to(
+        "products", deleted="refuse", instead="set it inactive instead"
+    )
+    company_id: Mapped[UUID | None] = points_at("companies", deleted="unlink")
+    contact_id: Mapped[UUID | None] = points_at("contacts", deleted="unlink")
+    owner_id: Mapped[UUID | None] = refers_to("users", deleted="stays")
     owner_reason: Mapped[str | None]
     region: Mapped[str | None]
     amount_amount: Mapped[Decimal | None] = mapped_column(MoneyAmount)
@@ -114,7 +123,7 @@ class StageChange(TenantRow, Base):
     __tablename__ = "stage_changes"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    opportunity_id: Mapped[UUID]
+    opportunity_id: Mapped[UUID] = refers_to("opportunities", deleted="follow")
     from_stage_id: Mapped[UUID | None]
     to_stage_id: Mapped[UUID]
     at: Mapped[dt.datetime]

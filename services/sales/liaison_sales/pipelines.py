@@ -245,8 +245,6 @@ def remove(session: Session, id: UUID, version: int) -> None:
     pipeline = records.load(session, PIPELINES, Pipeline, id, version)
     if pipeline.is_default:
         raise Conflict("This is the default pipeline; make another one the default first")
-    if session.scalar(select(exists().where(Opportunity.pipeline_id == id))):
-        raise Conflict("This pipeline has opportunities")
     records.remove(session, PIPELINES, pipeline)
     emit(session, contract.PipelinesSaved(pipeline_ids=[id]))
 

@@ -15,6 +15,7 @@ from liaison_kit.flows import FLOW_NOTICE, FLOW_TIDIES, PERMISSIONS, FlowOperati
 from liaison_kit.listing.asked import ListQuery, Page
 from liaison_kit.listing.mine import Mine
 from liaison_kit.privacy.serving import HoldsPersonalData
+from liaison_kit.records.links import Others
 from liaison_kit.resources import TIDIES, Resource
 from liaison_kit.service import Service
 from liaison_sales import models, opportunities, pipelines, products, references, telling
@@ -28,6 +29,7 @@ from liaison_sales.products import PRODUCTS
 from liaison_sales.reps import REPS
 from liaison_sales.summary import SUMMARISED, summary
 from liaison_sdk.contracts import identity
+from liaison_sdk.contracts.contacts import PersonRemoved, PersonRestored
 from liaison_sdk.contracts.sales import (
     Loss,
     Move,
@@ -77,6 +79,7 @@ class Sales(HoldsPersonalData, FlowOperations, Service):
         _OPPORTUNITIES,
     )
     copies = (REPS, ACCOUNTS)
+    points_to = (Others("contacts", PersonRemoved, PersonRestored),)
     holds = (models.Opportunity,)
     unsearched: ClassVar[Mapping[str, str]] = {
         "reps": "users of Liaison, whom identity tells of",

@@ -107,7 +107,7 @@ def test_products_that_deals_are_about_are_not_deleted_with_the_others(desk: Any
     ended(desk, job["job"])
 
     report = json.loads(desk.call("get_bulk", path={"id": job["job"]}).body)
-    assert [(item["id"], item["code"]) for item in report["items"]] == [(used["id"], "conflict")]
+    assert [(item["id"], item["code"]) for item in report["items"]] == [(used["id"], "in_use")]
     ended(desk, sent(desk, "undo_bulk", None, path={"id": job["job"]})["job"])
     back = json.loads(desk.call("get_product", path={"id": free["id"]}).body)
     assert (back["name"], back["version"]) == ("Free", 3)
