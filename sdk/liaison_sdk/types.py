@@ -4,54 +4,27 @@ Limits are part of the contract: they appear in the OpenAPI document as well.
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_serializer,
-)
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 from pydantic_extra_types.country import CountryAlpha2
-from pydantic_extra_types.currency_code import Currency
 
+from liaison_sdk.closed import Closed as Closed
 from liaison_sdk.labels import Label
-
-# PostgreSQL's text can't hold a NUL character, so no text of ours may.
-WITHOUT_NUL = r"^[^\x00]*$"
-
-Name = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
-]
-"""A short text that may not be empty: a name, a title."""
-
-ShortText = Annotated[
-    str, StringConstraints(max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL)
-]
-"""A line of text, at most 200 characters."""
-
-LongText = Annotated[str, StringConstraints(max_length=20_000, pattern=WITHOUT_NUL)]
-"""Paragraphs: a note, a description; at most 20,000 characters."""
+from liaison_sdk.money import Amount as Amount
+from liaison_sdk.money import Money as Money
+from liaison_sdk.texts import WITHOUT_NUL as WITHOUT_NUL
+from liaison_sdk.texts import ExternalId as ExternalId
+from liaison_sdk.texts import LongText as LongText
+from liaison_sdk.texts import Name as Name
+from liaison_sdk.texts import Paragraphs as Paragraphs
+from liaison_sdk.texts import ShortText as ShortText
 
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """A stable lower-case identifier: a stage, a field name."""
-
-ExternalId = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
-]
-"""What another system calls the record; unique per tenant and kind of record."""
-
-Amount = Annotated[Decimal, Field(max_digits=18, decimal_places=2, ge=0)]
-"""A non-negative amount with at most two decimals."""
-
 
 Country = CountryAlpha2
 """A country by its two letters (ISO 3166): `FR`."""
@@ -72,23 +45,6 @@ def _known(name: str) -> str:
 
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known)]
 """A time zone of the IANA database: `Europe/Paris`."""
-
-
-class Closed(BaseModel):
-    """A request body: fields it does not know are an error, not a silent loss."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Money(Closed):
-    """An amount, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float."""
-
-    amount: Amount
-    currency: Currency
-
-    @field_serializer("amount")
-    def _as_text(self, amount: Decimal) -> str:
-        return f"{amount:.2f}"
 
 
 def field(

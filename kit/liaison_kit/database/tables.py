@@ -63,4 +63,5 @@ class Searched(Record):
     search: Mapped[str]
 
 
-MoneyAmount = Numeric(18, 2)
+MoneyAmount = Numeric()
+"""An amount, with as many decimals as its currency has."""

@@ -326,13 +326,11 @@ def _money(spec: ImportField, formats: Formats) -> Convert:
         number = parse_number(f"{found[1]}{found[3]}{found[5]}", formats)
         if number is None:
             return Invalid("bad_money", f"{shown(text)} is not an amount of money")
-        if number != (cents := number.quantize(Decimal("0.01"))):
-            return Invalid("too_many_decimals", f"{shown(text)} has more than two decimals")
         if failed := _bounded(number, text, spec):
             return failed
         if sign:
             currencies[text] = SIGNS.get(sign.upper(), sign.upper())
-        return f"{cents:f}"
+        return f"{number:f}"
 
     memo = Memo(_nothing(one))
 

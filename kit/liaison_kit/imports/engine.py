@@ -19,7 +19,8 @@ from liaison_kit.imports.planning import Options, Plan, settle, survey
 from liaison_kit.imports.preparing import Prepared, Preparing
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.reporting import Tally, keep_errors
-from liaison_kit.imports.writing import Writer
+from liaison_kit.imports.writing import Outcome, Writer
+from liaison_kit.records import custom
 
 ROUNDS = 20
 
@@ -142,6 +143,7 @@ def _one_round(
         with steps.step() as session:
             outcome = writer.write(session, prepared.columns, len(prepared.places))
             turn.come()
+            _forget_removed_fields(session, found, outcome)
             if tell := found.importable.after_chunk:
                 tell(session, outcome.created_ids, outcome.updated_ids)
             failed = tally.take(prepared, outcome)
@@ -154,6 +156,14 @@ def _one_round(
             steps.done = sum(tally.counts.values())
 
     in_turn(ahead(found.table.chunks(after=after), preparing.prepare), write)
+
+
+def _forget_removed_fields(session: Session, found: Plan, outcome: Outcome) -> None:
+    """What a field holds that was taken away since the import began does not come in."""
+    own = [spec.name.removeprefix("custom.") for spec in found.specs if spec.custom]
+    if own:
+        ids = [*outcome.created_ids, *outcome.updated_ids]
+        custom.forget(session, found.importable.record, found.importable.table, own, ids)
 
 
 def _until(chunk: Chunk, last: int) -> Chunk:

@@ -5,6 +5,7 @@ What fails on the way is told by row; rows that have to wait for others of the f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from liaison_kit.imports.converting import Invalid
 from liaison_kit.imports.fields import Batch, table_columns
 from liaison_kit.imports.planning import Feed, Plan
 from liaison_kit.imports.reading import Chunk
+from liaison_sdk.money import in_units, too_fine
 
 
 class Problem(NamedTuple):
@@ -79,6 +81,9 @@ class Preparing:
                 _take_currencies(values, feed.spec.name)
         for spec in found.constants:
             values[spec.name] = [spec.default] * size
+        for feed in found.feeds:
+            if feed.spec.kind == "money":
+                self._in_units(feed, values, failed)
         if found.key is not None:
             self._check_keys(chunk, values[found.key], skipped, failed)
         places: Sequence[int] = range(size)
@@ -111,6 +116,25 @@ class Preparing:
         for place, value in enumerate(column):
             if not value and place not in problems and place not in skipped:
                 failed.setdefault(place, []).append(Problem(feed.column, "missing", message))
+
+    @staticmethod
+    def _in_units(
+        feed: Feed, values: dict[str, Sequence[str]], failed: dict[int, list[Problem]]
+    ) -> None:
+        """Give amounts the decimals of their currencies; one that has more is at fault."""
+        name = feed.spec.name
+        known: dict[tuple[str, str], str | None] = {}
+        amounts: list[str] = []
+        for place, pair in enumerate(zip(values[name], values[f"{name} currency"], strict=True)):
+            if pair not in known:
+                known[pair] = _with_its_decimals(*pair)
+            amount = known[pair]
+            if amount is None:
+                said = f"{too_fine(pair[1])}, and {pair[0]} has more"
+                problem = Problem(feed.column, "too_many_decimals", said)
+                failed.setdefault(place, []).append(problem)
+            amounts.append(amount or "")
+        values[name] = amounts
 
     def _check_keys(
         self,
@@ -148,6 +172,14 @@ class Preparing:
                 failed.setdefault(place, []).append(
                     Problem(column, "duplicate_key", f"Row {first} has the same {column}")
                 )
+
+
+def _with_its_decimals(amount: str, currency: str) -> str | None:
+    """An amount as its currency has it; None where it is finer than that."""
+    if not amount:
+        return ""
+    found = in_units(Decimal(amount), currency)
+    return f"{found:f}" if found == Decimal(amount) else None
 
 
 def _take_currencies(values: dict[str, Sequence[str]], name: str) -> None:

@@ -10,7 +10,6 @@ rules, it overrides the one act that they are about.
 """
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -24,8 +23,6 @@ from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import change, create, load, remove
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.types import Closed, Money
-
-CENT = Decimal("0.01")
 
 
 class Plain:
@@ -89,7 +86,7 @@ class Plain:
         currency = own if own in self.kind.table.c else "currency"
         if value is None:
             return {f"{name}_amount": None, currency: None}
-        return {f"{name}_amount": value.amount.quantize(CENT), currency: str(value.currency)}
+        return {f"{name}_amount": value.amount, currency: str(value.currency)}
 
     def _look_up(self, session: Session, values: Mapping[str, Any]) -> None:
         for column, copy in self.kind.copies.items():

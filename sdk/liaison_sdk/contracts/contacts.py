@@ -12,9 +12,9 @@ from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
     ExternalId,
-    LongText,
     Money,
     Name,
+    Paragraphs,
     ShortText,
     field,
 )
@@ -270,7 +270,7 @@ class Company(BaseModel):
 class NewNote(Closed):
     """A note to add to a person or a company."""
 
-    body: Annotated[LongText, Field(min_length=1)]
+    body: Paragraphs
 
 
 class Note(BaseModel):

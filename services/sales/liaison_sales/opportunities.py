@@ -18,7 +18,7 @@ from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import Held
-from liaison_kit.records.plain import CENT, refuse_nulls
+from liaison_kit.records.plain import refuse_nulls
 from liaison_kit.records.recordtype import RecordType, as_json, money
 from liaison_kit.records.search import search_text
 from liaison_kit.tenants import tenant_settings
@@ -378,4 +378,4 @@ def _check_references(session: Session, now: Mapping[str, Any], values: Mapping[
 def _money(amount: Money | None) -> dict[str, Any]:
     if amount is None:
         return {"amount_amount": None, "currency": None}
-    return {"amount_amount": amount.amount.quantize(CENT), "currency": str(amount.currency)}
+    return {"amount_amount": amount.amount, "currency": str(amount.currency)}

@@ -36,6 +36,7 @@ from liaison_sales.models import Opportunity, OpportunitySum, Product, Rep, Stag
 from liaison_sales.opportunities import OPPORTUNITIES, Placed, filters
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.contracts.sales import SummaryBy
+from liaison_sdk.money import in_units
 
 CENT: Final = Decimal("0.01")
 RATE: Final = Decimal("0.0001")
@@ -153,7 +154,7 @@ class Tally:
 def monies(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
     """Amounts by currency as `Money`."""
     return [
-        {"amount": _rounded(amount, CENT), "currency": currency}
+        {"amount": str(in_units(amount, currency)), "currency": currency}
         for currency, amount in sorted(amounts.items())
     ]
 
