@@ -13,12 +13,10 @@ from typing import Annotated, Any, Final
 import iso4217
 from pydantic import (
     Field,
-    ValidationError,
     ValidationInfo,
     field_serializer,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_extra_types.currency_code import Currency
 
 from liaison_sdk.closed import Closed
@@ -79,10 +77,7 @@ class Money(Closed):
         if amount == self.amount:
             self.amount = amount
         elif info.context is None or not info.context.get("liaison.as_told"):
-            # The amount is at fault, not the whole.
-            wrong = PydanticCustomError("too_many_decimals", "{said}", {"said": too_fine(currency)})
-            at = InitErrorDetails(type=wrong, loc=("amount",), input=self.amount)
-            raise ValidationError.from_exception_data("Money", [at])
+            raise self.fault("amount", "too_many_decimals", too_fine(currency))
         return self
 
     @classmethod

@@ -328,6 +328,9 @@ def _money(spec: ImportField, formats: Formats) -> Convert:
             return Invalid("bad_money", f"{shown(text)} is not an amount of money")
         if failed := _bounded(number, text, spec):
             return failed
+        # How many the currency has is looked at where that is known, in whatever column it is.
+        if number != number.quantize(Decimal("0.0001")):
+            return Invalid("too_many_decimals", f"{shown(text)} has more than four decimals")
         if sign:
             currencies[text] = SIGNS.get(sign.upper(), sign.upper())
         return f"{number:f}"

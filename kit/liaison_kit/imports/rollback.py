@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from liaison_kit.context import context
 from liaison_kit.imports.engine import Steps
 from liaison_kit.imports.fields import Importable
+from liaison_kit.records import custom
 
 CHUNK = 4000
 
@@ -98,7 +99,10 @@ def _restore(
     columns: Sequence[str],
 ) -> list[UUID]:
     table = f'"{importable.table.name}"'
-    restored = ", ".join(f'"{name}" = b."{name}"' for name in columns)
+    was = {name: f'b."{name}"' for name in columns}
+    if "custom" in was:
+        was["custom"] = _FIELDS_THAT_ARE_THERE
+    restored = ", ".join(f'"{name}" = {value}' for name, value in was.items())
     rows = session.connection().exec_driver_sql(
         f"""
         WITH back AS (
@@ -129,6 +133,10 @@ def _restore(
     return [row.id for row in rows]
 
 
+_FIELDS_THAT_ARE_THERE = """(SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
+    FROM jsonb_each(b.custom) e WHERE e.key = ANY(%(fields)s))"""
+
+
 def _owner(importable: Importable) -> str | None:
     owner = None if importable.kind is None else importable.kind.owner
     return None if owner is None else str(owner.key)
@@ -154,4 +162,5 @@ def _parameters(
         "user": str(about.user) if about.user else None,
         "ids": [str(id) for id in ids],
         "peers": importable.peers(session),
+        "fields": sorted(custom.names_since(session, importable.record, import_id)),
     }

@@ -511,16 +511,21 @@ def forget(
 def still_held(
     session: Session, record: str, since: UUID, values: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What was put aside under an id, without the values of fields that have gone since then.
+    """What was put aside under an id, without the values of fields that have gone since then."""
+    known = names_since(session, record, since)
+    return {name: value for name, value in values.items() if name in known}
 
-    A field that has the name of one that has gone is younger than what was put aside.
+
+def names_since(session: Session, record: str, since: UUID) -> set[str]:
+    """The fields that were there when this id was given, and still are.
+
+    A field that has the name of one that has gone is younger: ids rise with time.
     """
-    known = {
+    return {
         each.name
         for each in fields(session, record)
         if isinstance(each, PluginField) or each.id < since
     }
-    return {name: value for name, value in values.items() if name in known}
 
 
 # --- values --------------------------------------------------------------------------------------

@@ -287,7 +287,7 @@ def money(amount: Any, currency: Any) -> ColumnElement[Any]:
     """
     decimals: ColumnElement[Any] = literal_column(str(USUAL))
     for number, codes in by_decimals().items():
-        listed = [literal_column(f"'{code}'") for code in codes]
+        listed: list[ColumnElement[Any]] = [literal_column(f"'{code}'") for code in codes]
         decimals = case((currency.in_(listed), literal_column(str(number))), else_=decimals)
     shown = func.round(amount, func.greatest(decimals, func.min_scale(amount)))
     built = func.json_build_object(

@@ -8,6 +8,7 @@ from pydantic import BaseModel, EmailStr, Field, StringConstraints, model_valida
 
 from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
+from liaison_sdk.texts import Filled, Trimmed
 from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
@@ -63,14 +64,15 @@ Industry = Literal[
 
 Kind = Literal["work", "home", "mobile", "billing", "delivery", "other"]
 Phone = Annotated[
-    str, StringConstraints(min_length=2, max_length=50, strip_whitespace=True, pattern=WITHOUT_NUL)
+    str,
+    StringConstraints(min_length=2, max_length=50, pattern=WITHOUT_NUL),
+    Trimmed,
+    Filled,
 ]
 Tags = Annotated[list[Name], Field(max_length=50)]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 Year = Annotated[int, Field(ge=1000, le=2200)]
-Country = Annotated[
-    str, StringConstraints(max_length=60, strip_whitespace=True, pattern=WITHOUT_NUL)
-]
+Country = Annotated[str, StringConstraints(max_length=60, pattern=WITHOUT_NUL), Trimmed]
 
 
 class Email(Closed):
@@ -122,7 +124,7 @@ class NewContact(Closed):
     @model_validator(mode="after")
     def _has_a_name(self) -> "NewContact":
         if not self.first_name and not self.last_name:
-            raise ValueError("a person needs a first or a last name")
+            raise self.fault("last_name", "missing", "A person needs a first or a last name")
         return self
 
 

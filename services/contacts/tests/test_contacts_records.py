@@ -31,13 +31,15 @@ from liaison_sdk.contracts.contacts import (
     NewContact,
 )
 from liaison_sdk.labels import Label
+from liaison_sdk.money import in_units
+from liaison_sdk.texts import is_blank
 
 FEW = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 # What JSON can say and PostgreSQL's text can hold.
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
-NAMES = TEXTS.filter(lambda text: text.strip() != "")
+NAMES = TEXTS.filter(lambda text: not is_blank(text))
 EMAILS = st.fixed_dictionaries(
     {"address": st.from_regex(r"[A-Za-z]{1,8}([.+][a-z0-9]{1,5})?@example\.org", fullmatch=True)},
     optional={"kind": st.sampled_from(["home", "billing"])},
@@ -72,11 +74,13 @@ COMPANY = st.fixed_dictionaries(
         "year_founded": st.none() | st.integers(1000, 2200),
         "employees": st.none() | st.integers(0, 10_000_000),
         "annual_revenue": st.none()
-        | st.fixed_dictionaries(
-            {
-                "amount": st.decimals(0, "9999999999999999.99", places=2).map(str),
-                "currency": st.sampled_from(["EUR", "JPY"]),
-            }
+        | st.builds(
+            lambda amount, currency: {
+                "amount": str(in_units(amount, currency)),
+                "currency": currency,
+            },
+            st.decimals(0, "999999999999999.9999", places=4),
+            st.sampled_from(["EUR", "JPY", "KWD", "CLF"]),
         ),
         **PARTY,
     },
