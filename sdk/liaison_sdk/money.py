@@ -15,8 +15,9 @@ from pydantic import (
     Field,
     ValidationInfo,
     field_serializer,
-    model_validator,
+    field_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_extra_types.currency_code import Currency
 
 from liaison_sdk.closed import Closed
@@ -67,18 +68,23 @@ def by_decimals() -> Mapping[int, tuple[str, ...]]:
 class Money(Closed):
     """An amount, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float."""
 
-    amount: Amount
+    # First, for what an amount may be depends on it.
     currency: Currency
+    amount: Amount
 
-    @model_validator(mode="after")
-    def _in_whole_units(self, info: ValidationInfo) -> "Money":
-        currency = str(self.currency)
-        amount = in_units(self.amount, currency)
-        if amount == self.amount:
-            self.amount = amount
-        elif info.context is None or not info.context.get("liaison.as_told"):
-            raise self.fault("amount", "too_many_decimals", too_fine(currency))
-        return self
+    @field_validator("amount")
+    @classmethod
+    def _in_whole_units(cls, amount: Decimal, info: ValidationInfo) -> Decimal:
+        if "currency" not in info.data:
+            # Which it has been told already is none.
+            return amount
+        currency = str(info.data["currency"])
+        whole = in_units(amount, currency)
+        if whole == amount:
+            return whole
+        if info.context is not None and info.context.get("liaison.as_told"):
+            return amount
+        raise PydanticCustomError("too_many_decimals", "{said}", {"said": too_fine(currency)})
 
     @classmethod
     def held(cls, amount: Decimal, currency: str) -> "Money":

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.imports.engine import Steps
 from liaison_kit.imports.fields import Importable
+from liaison_kit.imports.models import Import
 from liaison_kit.records import custom
 
 CHUNK = 4000
@@ -162,5 +164,14 @@ def _parameters(
         "user": str(about.user) if about.user else None,
         "ids": [str(id) for id in ids],
         "peers": importable.peers(session),
-        "fields": sorted(custom.names_since(session, importable.record, import_id)),
+        "fields": sorted(
+            custom.names_since(session, importable.record, _begun(session, import_id))
+        ),
     }
+
+
+def _begun(session: Session, import_id: UUID) -> UUID:
+    """An id of when the import began to write: the mapping may name a field that was added after
+    the file had come."""
+    found = session.scalar(select(Import.errors_file).where(Import.id == import_id))
+    return found or import_id

@@ -62,8 +62,7 @@ _KINDS: dict[Any, FieldKind] = {
 }
 
 _REMOVED = (
-    "(SELECT coalesce(array_agg(name), '{{}}') FROM custom_fields"
-    " WHERE record = '{record}' AND removed_at IS NOT NULL)"
+    "ARRAY(SELECT name FROM custom_fields WHERE record = '{record}' AND removed_at IS NOT NULL)"
 )
 """SQL of the tenant's fields that have been taken away, whose values some records may still hold:
 looked up once for a statement."""

@@ -4,7 +4,8 @@ import datetime as dt
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, EmailStr, Field, StringConstraints, model_validator
+from pydantic import BaseModel, EmailStr, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
@@ -124,7 +125,10 @@ class NewContact(Closed):
     @model_validator(mode="after")
     def _has_a_name(self) -> "NewContact":
         if not self.first_name and not self.last_name:
-            raise self.fault("last_name", "missing", "A person needs a first or a last name")
+            # One field is at fault, not the whole.
+            wrong = PydanticCustomError("missing", "A person needs a first or a last name")
+            at = InitErrorDetails(type=wrong, loc=("last_name",), input=self.last_name)
+            raise ValidationError.from_exception_data(type(self).__name__, [at])
         return self
 
 

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 from sqlalchemy import make_url
 
@@ -217,3 +218,10 @@ def test_who_works_while_the_database_is_restarted_does_not_notice(desk: Desk) -
     assert [reply.status for reply in (created, second, changed, found)] == [201, 201, 200, 200]
     items = json.loads(found.body)["items"]
     assert [(item["last_name"], item["title"]) for item in items] == [("Lee", "CEO"), ("Li", None)]
+
+
+def test_a_person_of_blank_names_has_none() -> None:
+    with pytest.raises(ValidationError) as caught:
+        NewContact(first_name="\u200b", last_name="\u00a0")
+
+    assert [(e["loc"], e["type"]) for e in caught.value.errors()] == [(("last_name",), "missing")]
