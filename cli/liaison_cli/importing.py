@@ -7,6 +7,7 @@ done: the file is unusable, a choice is missing, or Liaison said no.
 import io
 import mimetypes
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
@@ -32,8 +33,17 @@ Import = dict[str, Any]
 # --- the steps of an import -----------------------------------------------------------------------
 
 
-def begin(client: Client, file: BinaryIO | bytes, record: str, name: str) -> Import:
-    """Hand a file in; the answer suggests which column feeds which field."""
+def begin(
+    client: Client,
+    file: BinaryIO | bytes,
+    record: str,
+    name: str,
+    read_as: Mapping[str, str] | None = None,
+) -> Import:
+    """Hand a file in; the answer suggests which column feeds which field.
+
+    `read_as` says what is not to be found out: its encoding, delimiter or sheet.
+    """
     source: BinaryIO = io.BytesIO(file) if isinstance(file, bytes) else file
     size = source.seek(0, os.SEEK_END)
     kind = XLSX if name.lower().endswith(".xlsx") else mimetypes.guess_type(name)[0] or "text/csv"
@@ -46,6 +56,7 @@ def begin(client: Client, file: BinaryIO | bytes, record: str, name: str) -> Imp
             sent=bar.advance,
             record=record,
             name=name,
+            **(read_as or {}),
         )
     return found
 
@@ -68,7 +79,23 @@ def unresolved(client: Client, import_: Import) -> list[dict[str, Any]]:
     unmatched: list[dict[str, Any]] = found["unmatched"]
     for text in found.get("notes", ()):
         screen.note(f"Note: {text}.")
+    for asked in found.get("questions", ()):
+        screen.note(f"{'Question' if asked['must'] else 'Note'}: {_asked(asked)}.")
     return unmatched
+
+
+def _asked(question: Mapping[str, Any]) -> str:
+    """What a column leaves open, and the option that answers it."""
+    other = next(answer for answer in question["readings"] if answer != question["taken"])
+    read, not_read = question["readings"][question["taken"]], question["readings"][other]
+    means = f"may mean {read} or {not_read}" if question["must"] else f"is read as {read}"
+    option = f"formats.{question['column']}.{question['option']}"
+    answers = " or ".join(
+        f"--option {shlex.quote(f'{option}={answer}')}"
+        for answer in (question["readings"] if question["must"] else [other])
+    )
+    if_wrong = "say which with" if question["must"] else f"if {not_read} is meant, add"
+    return f"{question['column']}: {question['sample']} {means}; {if_wrong} {answers}"
 
 
 def try_dry(client: Client, import_: Import) -> Import:
@@ -85,9 +112,10 @@ def carry_out(client: Client, import_: Import, what: str) -> Import:
 
 def _ended(client: Client, import_: Import, job: Mapping[str, Any], what: str) -> Import:
     ended = follow(client, str(job["job"]), what)
-    if ended["status"] == "failed":
-        raise Told(f"{what}: {ended.get('error') or 'it failed'}")
     found: Import = client.get(path(import_["id"]))
+    if ended["status"] == "failed":
+        reasons = "".join(f"\n  {line}" for line in problem_lines(found)[:SHOWN_PROBLEMS])
+        raise Told(f"{what}: {ended.get('error') or 'it failed'}{reasons}")
     return found
 
 
@@ -110,6 +138,9 @@ def problem_lines(import_: Import) -> list[str]:
     for problem in import_["problems"]:
         # A value that names nothing is told by itself and once more among all such rows.
         if "value" not in problem and problem["code"] == "unknown_value" and lines:
+            continue
+        if problem.get("question"):
+            # Asked before.
             continue
         rows = ", ".join(str(row) for row in problem.get("rows", ()))
         where = f"{problem['column']}: " if problem.get("column") else ""
@@ -194,7 +225,7 @@ def failed(import_: Import) -> int:
 
 
 def show_problems(import_: Import) -> None:
-    """What is wrong with the rows that failed."""
+    """What is wrong with the rows that failed, and what was left out of others."""
     lines = problem_lines(import_)
     for line in lines[:SHOWN_PROBLEMS]:
         screen.note(f"  {line}")
@@ -226,7 +257,7 @@ def _count(number: int, noun: str) -> str:
 
 def import_file(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A CSV or XLSX file.")
+        Path | None, typer.Argument(metavar="[FILE]", help="A CSV, XLSX or vCard file.")
     ] = None,
     record: Annotated[
         Record | None, typer.Option("--as", help="What its rows are.", show_choices=True)
@@ -260,6 +291,15 @@ def import_file(
             " formats.COLUMN.dates, formats.COLUMN.decimal.",
         ),
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="How its letters are written, as windows-1251.")
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="What stands between its cells; tab for a tab.")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The sheet of a workbook that is read.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would happen; write nothing.")
     ] = False,
@@ -287,9 +327,11 @@ def import_file(
             "Name a file and what its rows are, as in: liaison import book.csv --as companies"
         )
     with connect() as client:
-        import_ = _handed_in(client, file, record)
+        said = {"encoding": encoding, "delimiter": delimiter, "sheet": sheet}
+        read_as = {name: text for name, text in said.items() if text is not None}
+        import_ = _handed_in(client, file, record, read_as)
         import_ = _chosen(client, import_, mapped or [], ignored or [], meant or [],
-                          on_missing or [], option or [])  # fmt: skip
+                          on_missing or [], option or [], read_as)  # fmt: skip
         show_mapping(import_)
         unmatched = unresolved(client, import_)
         if unmatched:
@@ -305,17 +347,17 @@ def import_file(
                 "It was cancelled on the way; what is in stays in.\n"
                 f"  To take it back: liaison import --rollback {import_['id']}"
             )
+        show_problems(import_)
         if failed(import_):
-            show_problems(import_)
             if not dry_run:
                 save_errors(client, import_, errors or Path(f"{file.stem}-errors.csv"))
             raise typer.Exit(SOME_FAILED)
 
 
-def _handed_in(client: Client, file: Path, record: str) -> Import:
+def _handed_in(client: Client, file: Path, record: str, read_as: Mapping[str, str]) -> Import:
     try:
         with file.open("rb") as source:
-            return begin(client, source, record, file.name)
+            return begin(client, source, record, file.name, read_as)
     except OSError as error:
         raise Told(f"{file} can't be read: {error.strerror or error}") from None
 
@@ -328,10 +370,14 @@ def _chosen(
     meant: list[str],
     on_missing: list[str],
     option: list[str],
+    read_as: Mapping[str, str],
 ) -> Import:
     """The import with what the person has said about it, checked by Liaison."""
     mapping = choices.mapping(import_["mapping"], mapped, ignored)
     options = choices.options(option)
+    if options or on_missing:
+        # Options are sent as a whole.
+        options = {**read_as, **options}
     if on_missing:
         options["on_missing"] = choices.on_missing(on_missing, mapping)
     changes: dict[str, Any] = {"mapping": mapping, "value_map": choices.values(meant, mapping)}

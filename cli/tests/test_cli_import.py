@@ -244,3 +244,64 @@ def test_imports_are_listed(signed_in: Any, liaison: Liaison) -> None:
     assert done.exit_code == 0, done.output
     last = " ".join(done.stdout.splitlines()[-1].split())
     assert last == "i1 opportunities book.csv rolled back 8,800 0 2026-01-02 03:04:05"
+
+
+def test_how_a_file_is_read_is_said_with_it_and_stays_said(ready: Any, liaison: Liaison) -> None:
+    done = liaison(
+        *("import", "book.csv", "--as", "opportunities", "--encoding", "windows-1251"),
+        *("--delimiter", "tab", "--sheet", "Deals", "--option", "currency=USD"),
+    )
+
+    assert done.exit_code == 0, done.output
+    said = {"encoding": "windows-1251", "delimiter": "tab", "sheet": "Deals"}
+    sent = ready.asked("POST", "/imports")[0]
+    assert sent.query == {"record": "opportunities", "name": "book.csv"} | said
+    change = ready.asked("PATCH", "/imports/i1")[0].json
+    assert change["options"] == said | {"currency": "USD"}
+
+
+def test_what_a_column_leaves_open_is_asked_with_the_option_that_answers(
+    ready: Any, liaison: Liaison
+) -> None:
+    question = {
+        "column": "close date",
+        "option": "dates",
+        "sample": "01/02/2026",
+        "taken": "dmy",
+        "readings": {"dmy": "2026-02-01", "mdy": "2026-01-02"},
+        "must": True,
+    }
+    guess = question | {
+        "column": "price",
+        "option": "decimal",
+        "sample": "1.500",
+        "taken": ",",
+        "readings": {".": "1.5", ",": "1500"},
+        "must": False,
+    }
+    found = {"unmatched": [], "questions": [question, guess]}
+    ready.answers("POST", "/imports/i1/preview", (200, found))
+    failed = JOB | {"status": "failed", "error": "It is not clear how a column is written"}
+    ready.answers("GET", "/jobs/j1", (200, failed))
+    reasons = [{"code": "ambiguous_dates", "column": "x", "message": "This may be two days"}]
+    ready.answers("GET", "/imports/i1", (200, DRAFT | {"status": "failed", "problems": reasons}))
+
+    done = liaison("import", "book.csv", "--as", "opportunities", "--yes")
+
+    assert done.exit_code == 2
+    told = " ".join(done.stderr.split())
+    assert "close date: 01/02/2026 may mean 2026-02-01 or 2026-01-02; say which with" in told
+    assert "--option 'formats.close date.dates=mdy'" in told
+    assert "price: 1.500 is read as 1500; if 1.5 is meant, add --option" in told
+    assert "not clear how a column is written x: This may be two days" in told
+
+
+def test_what_was_left_out_is_told_of_an_import_that_went_in(ready: Any, liaison: Liaison) -> None:
+    left_out = {"column": None, "code": "sums", "message": "It holds sums", "rows": [4]}
+    ended = DRAFT | {"status": "done", "counts": {"created": 2}, "problems": [left_out]}
+    ready.answers("GET", "/imports/i1", (200, ended))
+
+    done = liaison("import", "book.csv", "--as", "opportunities")
+
+    assert done.exit_code == 0
+    assert "It holds sums (row 4)" in done.stderr

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from liaison_kit.records.recordtype import money
 from liaison_sdk.events import Event
-from liaison_sdk.money import AS_TOLD, Money, decimals_of, in_units
+from liaison_sdk.money import AS_TOLD, Money, minor_units, rounded
 
 CURRENCIES = st.sampled_from(sorted(c.code for c in iso4217.Currency if c.exponent is not None))
 FINEST = st.decimals(0, 10**15, places=4)
@@ -62,12 +62,12 @@ def test_what_is_finer_than_the_currency_is_refused_by_its_path(
         sent(amount, currency)
 
     (error,) = caught.value.errors()
-    assert (error["loc"], error["type"], error["msg"]) == (("amount",), "too_many_decimals", said)
+    assert (error["loc"], error["type"], error["msg"]) == (("amount",), "minor_units", said)
 
 
 @given(FINEST, CURRENCIES)
 def test_an_amount_is_taken_as_it_is_or_not_at_all(amount: Decimal, currency: str) -> None:
-    whole = amount == in_units(amount, currency)
+    whole = amount == rounded(amount, currency)
     try:
         taken = sent(amount, currency)
     except ValidationError:
@@ -75,7 +75,7 @@ def test_an_amount_is_taken_as_it_is_or_not_at_all(amount: Decimal, currency: st
         return
     assert whole
     assert taken.amount == amount
-    assert -int(taken.amount.as_tuple().exponent) == decimals_of(currency)
+    assert -int(taken.amount.as_tuple().exponent) == minor_units(currency)
     assert sent(taken.model_dump()["amount"], currency) == taken
 
 
@@ -83,12 +83,12 @@ def test_an_amount_is_taken_as_it_is_or_not_at_all(amount: Decimal, currency: st
 def test_what_is_computed_is_at_most_half_a_unit_off_and_half_goes_up(
     amount: Decimal, currency: str
 ) -> None:
-    unit = Decimal(1).scaleb(-decimals_of(currency))
-    off = in_units(amount, currency) - amount
+    unit = Decimal(1).scaleb(-minor_units(currency))
+    off = rounded(amount, currency) - amount
 
     assert abs(off) <= unit / 2
     assert off != -unit / 2
-    assert in_units(amount, currency) == (amount / unit).quantize(1, ROUND_HALF_UP) * unit
+    assert rounded(amount, currency) == (amount / unit).quantize(1, ROUND_HALF_UP) * unit
 
 
 class Sold(Event):
@@ -126,7 +126,7 @@ def read(connection: Connection, amount: str, currency: str) -> Any:
 def test_the_database_shows_it_as_python_does_however_it_was_kept(connection: Connection) -> None:
     for currency in sorted(c.code for c in iso4217.Currency if c.exponent is not None):
         for kept in ("12", "12.00", "12.0000"):
-            shown = {"amount": str(in_units(Decimal(kept), currency)), "currency": currency}
+            shown = {"amount": str(rounded(Decimal(kept), currency)), "currency": currency}
             assert read(connection, kept, currency) == shown
 
 

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 import liaison_sdk.contracts
 from liaison_sdk.closed import Closed
 from liaison_sdk.labels import Label
-from liaison_sdk.texts import ExternalId, Filled, Name, Paragraphs, ShortText, is_blank, trimmed
+from liaison_sdk.texts import ExternalId, Name, Paragraphs, Seen, ShortText, is_blank, trimmed
 
 BLANK = "\t\n\u00a0\u00ad\u115f\u180e\u2003\u2028\u200b\u200d\u202e\u2060\u2800\u3000\u3164\ufeff"
 
@@ -90,7 +90,7 @@ def test_no_text_that_a_body_needs_may_be_blank() -> None:
         for model, name, field in bodies(module):
             for marks in texts(field.annotation, tuple(field.metadata)):
                 least = any(getattr(mark, "min_length", None) for mark in marks)
-                if any(shaped(mark) for mark in marks) or Filled in marks:
+                if any(shaped(mark) for mark in marks) or Seen in marks:
                     continue
                 if least or (marks and field.is_required()):
                     loose.append(f"{model.__name__}.{name}")

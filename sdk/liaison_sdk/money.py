@@ -33,7 +33,7 @@ AS_TOLD: Final[Mapping[str, Any]] = {"liaison.as_told": True}
 """The context in which a fact is read: what happened is not refused for what it says."""
 
 
-def decimals_of(currency: str) -> int:
+def minor_units(currency: str) -> int:
     """How many decimals amounts of a currency have; two where the list doesn't say."""
     found = _DECIMALS.get(currency)
     return USUAL if found is None else found
@@ -41,17 +41,17 @@ def decimals_of(currency: str) -> int:
 
 @cache
 def _unit(currency: str) -> Decimal:
-    return Decimal(1).scaleb(-decimals_of(currency))
+    return Decimal(1).scaleb(-minor_units(currency))
 
 
-def in_units(amount: Decimal, currency: str) -> Decimal:
+def rounded(amount: Decimal, currency: str) -> Decimal:
     """An amount with the decimals of its currency, rounded half up where it has more."""
     return amount.quantize(_unit(currency), ROUND_HALF_UP)
 
 
 def too_fine(currency: str) -> str:
     """What is said of an amount that has more decimals than its currency."""
-    decimals = decimals_of(currency)
+    decimals = minor_units(currency)
     known = {0: "no decimals", 1: "one decimal"}.get(decimals, f"at most {decimals} decimals")
     return f"An amount in {currency} has {known}"
 
@@ -79,12 +79,12 @@ class Money(Closed):
             # Which it has been told already is none.
             return amount
         currency = str(info.data["currency"])
-        whole = in_units(amount, currency)
+        whole = rounded(amount, currency)
         if whole == amount:
             return whole
         if info.context is not None and info.context.get("liaison.as_told"):
             return amount
-        raise PydanticCustomError("too_many_decimals", "{said}", {"said": too_fine(currency)})
+        raise PydanticCustomError("minor_units", "{said}", {"said": too_fine(currency)})
 
     @classmethod
     def held(cls, amount: Decimal, currency: str) -> "Money":

@@ -53,14 +53,14 @@ def _demand(value: Any) -> Any:
 Trimmed = BeforeValidator(_trim)
 """What a text is that may be blank, without blanks at its ends."""
 
-Filled = BeforeValidator(_demand)
+Seen = BeforeValidator(_demand)
 """What a text is that has to say something; a blank one is as good as missing."""
 
 Name = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200, pattern=WITHOUT_NUL),
     Trimmed,
-    Filled,
+    Seen,
 ]
 """A short text that may not be empty: a name, a title."""
 
@@ -71,7 +71,7 @@ LongText = Annotated[str, StringConstraints(max_length=20_000, pattern=WITHOUT_N
 """Paragraphs: a note, a description; at most 20,000 characters."""
 
 Paragraphs = Annotated[
-    str, StringConstraints(min_length=1, max_length=20_000, pattern=WITHOUT_NUL), Filled
+    str, StringConstraints(min_length=1, max_length=20_000, pattern=WITHOUT_NUL), Seen
 ]
 """Paragraphs that may not be blank; their blanks at the ends are the writer's."""
 

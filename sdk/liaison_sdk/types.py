@@ -3,12 +3,14 @@
 Limits are part of the contract: they appear in the OpenAPI document as well.
 """
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from pydantic_extra_types.country import CountryAlpha2
 
@@ -16,15 +18,47 @@ from liaison_sdk.closed import Closed as Closed
 from liaison_sdk.labels import Label
 from liaison_sdk.money import Amount as Amount
 from liaison_sdk.money import Money as Money
+from liaison_sdk.money import minor_units as minor_units
+from liaison_sdk.money import rounded as rounded
 from liaison_sdk.texts import WITHOUT_NUL as WITHOUT_NUL
 from liaison_sdk.texts import ExternalId as ExternalId
 from liaison_sdk.texts import LongText as LongText
 from liaison_sdk.texts import Name as Name
 from liaison_sdk.texts import Paragraphs as Paragraphs
+from liaison_sdk.texts import Seen as Seen
 from liaison_sdk.texts import ShortText as ShortText
+from liaison_sdk.texts import is_blank as is_blank
 
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """A stable lower-case identifier: a stage, a field name."""
+
+_ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_EMAIL = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
+
+
+def email_address(text: str) -> str | None:
+    """The address as it is kept, or None of what is none.
+
+    Whoever writes it, form, file or API, is held to this. It asks for the shape only: whether mail
+    arrives at `anne@corp.local` is for those to know who use such names within their walls.
+    """
+    bare = unicodedata.normalize("NFC", text.strip()).lower()
+    return bare if len(bare) <= 254 and _EMAIL.fullmatch(bare) else None
+
+
+def _an_address(text: str) -> str:
+    found = email_address(text)
+    if found is None:
+        raise PydanticCustomError("bad_email", "This is not an e-mail address")
+    return found
+
+
+EmailAddress = Annotated[
+    str, AfterValidator(_an_address), WithJsonSchema({"type": "string", "format": "email"})
+]
+"""An e-mail address of a person or company, in lower case."""
+
 
 Country = CountryAlpha2
 """A country by its two letters (ISO 3166): `FR`."""

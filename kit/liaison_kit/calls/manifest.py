@@ -25,8 +25,8 @@ from liaison_kit.records.values import ME, TEXT_LENGTH
 _REF = "#/components/schemas/{model}"
 _FILTER_SCHEMAS: dict[str, dict[str, Any]] = {
     "integer": {"type": "integer"},
-    "decimal": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,2})?$"},
-    "money": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,2})?$"},
+    "decimal": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,4})?$"},
+    "money": {"type": "string", "pattern": r"^-?\d{1,16}(\.\d{1,4})?$"},
     "date": {"type": "string", "format": "date"},
     # A day is all of it, in the tenant's time zone.
     "datetime": {

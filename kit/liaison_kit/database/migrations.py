@@ -287,18 +287,6 @@ def tenant_settings_table(op: Op) -> None:
     op.execute(f"GRANT SELECT ON known_tenants TO {application_role(op)}")
 
 
-def amounts_of_any_currency(op: Op, table: str, *columns: str) -> None:
-    """Let amounts have as many decimals as their currency has.
-
-    A numeric without a scale keeps the rows and indexes as they are; one with a wider scale would
-    have all of them written anew (docs/decisions/units-of-money.md).
-    """
-    op.execute(f"DROP VIEW {table}_found")
-    for column in columns:
-        op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE numeric")
-    search_view(op, table)
-
-
 def changing_custom_fields(op: Op) -> None:
     """What added fields need to be changed, and to be taken away with their values."""
     op.execute(

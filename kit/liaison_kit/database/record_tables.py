@@ -142,6 +142,35 @@ def index(op: Op, table: str, *columns: str) -> None:
     op.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} (tenant_id, {', '.join(columns)})")
 
 
+def amounts(op: Op, table: str, column: str, currency: str) -> None:
+    """Let amounts that had two decimals have those of their currency: JPY has none, KWD three.
+
+    No row is written anew but those whose currency has none.
+    """
+    triggers = op.get_bind().execute(text(_TRIGGERS), {"table": table}).all()
+    for name, _ in triggers:
+        op.execute(f"DROP TRIGGER {name} ON {table}")
+    op.execute(f"DROP VIEW IF EXISTS {table}_found")
+    op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE numeric")
+    op.execute(
+        f"UPDATE {table} SET {column} = round({column})"
+        f" WHERE {currency} IN ({_WITHOUT_MINOR_UNITS}) AND {column} = round({column})"
+    )
+    for _, definition in triggers:
+        op.execute(definition)
+    search_view(op, table)
+
+
+_TRIGGERS = """
+SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger
+ WHERE tgrelid = CAST(:table AS regclass) AND NOT tgisinternal
+"""
+_WITHOUT_MINOR_UNITS = """
+    'BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND',
+    'VUV', 'XAF', 'XOF', 'XPF'
+"""
+
+
 def sorted_texts(op: Op, table: str, *columns: str) -> None:
     """What lists are sorted by: each of these texts folded, in an index.
 

@@ -64,4 +64,4 @@ class Searched(Record):
 
 
 MoneyAmount = Numeric()
-"""An amount, with as many decimals as its currency has."""
+"""It has the decimals of its currency, which the contract sees to."""

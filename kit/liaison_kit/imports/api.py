@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, and_, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
@@ -25,8 +26,8 @@ from liaison_kit.context import Principal, context
 from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine, planning
 from liaison_kit.imports.fields import Importable, ImportField
+from liaison_kit.imports.files import NOTHING_CHOSEN, Chosen
 from liaison_kit.imports.mapping import suggest
-from liaison_kit.imports.matching import Unmatched
 from liaison_kit.imports.models import Import
 from liaison_kit.imports.preparing import show
 from liaison_kit.imports.reading import Chunk, Table, open_table, spool
@@ -59,6 +60,20 @@ Limit = Annotated[int, Field(ge=1, le=200)]
 Cell = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
 ColumnName = Annotated[str, StringConstraints(max_length=300, pattern=WITHOUT_NUL)]
 FieldName = Annotated[str, StringConstraints(max_length=100, pattern=WITHOUT_NUL)]
+Encoding = Annotated[str, StringConstraints(max_length=40, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+def _one_sign(text: str) -> str:
+    sign = "\t" if text == "tab" else text
+    if len(sign) != 1 or sign.isalnum() or sign in "_ \r\n\"'\\" or (sign < " " and sign != "\t"):
+        raise PydanticCustomError(
+            "bad_delimiter", "One sign that is no letter, digit, space or quote; or the word tab"
+        )
+    return text
+
+
+Delimiter = Annotated[str, AfterValidator(_one_sign)]
+SheetName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=WITHOUT_NUL)]
 
 
 class ColumnFormat(Closed):
@@ -71,6 +86,15 @@ class ColumnFormat(Closed):
 class ImportOptions(Closed):
     """How to import; what is not given is chosen from the file."""
 
+    encoding: Encoding | None = Field(
+        default=None, description="How the file's letters are written, as windows-1251."
+    )
+    delimiter: Delimiter | None = Field(
+        default=None, description="What stands between the cells of a CSV file; tab for a tab."
+    )
+    sheet: SheetName | None = Field(
+        default=None, description="The sheet of a workbook that is read, by its name."
+    )
     key: FieldName | None = Field(
         default=None, description="Field by which a row meets an existing record."
     )
@@ -81,11 +105,15 @@ class ImportOptions(Closed):
     on_missing: dict[FieldName, Literal["report", "create", "blank"]] = Field(
         default={}, description="By field: what to do with a value that matches no record."
     )
-    formats: dict[ColumnName, ColumnFormat] = Field(default={})
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
-    timezone: Annotated[str, StringConstraints(max_length=60, pattern=r"^[A-Za-z0-9_+/-]+$")] = (
-        "UTC"
+    formats: dict[ColumnName, ColumnFormat] = Field(
+        default={}, description="By column: how it writes dates and numbers."
     )
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = Field(
+        default=None, description="Of amounts that don't say theirs; else the organisation's."
+    )
+    timezone: (
+        Annotated[str, StringConstraints(max_length=60, pattern=r"^[A-Za-z0-9_+/-]+$")] | None
+    ) = Field(default=None, description="Of times of day; else the organisation's.")
     defaults: dict[FieldName, Cell] = Field(
         default={}, description="By field: the value of rows that have none."
     )
@@ -144,6 +172,20 @@ class UnmatchedValue(BaseModel):
     score: int
 
 
+class FormatQuestion(BaseModel):
+    """What a column leaves open of how it writes dates or numbers, and what answers it."""
+
+    column: str
+    option: Literal["dates", "decimal"]
+    sample: str
+    taken: str
+    readings: dict[str, str]
+    """By answer: what the sample then is."""
+    must: bool
+    """The import is refused until it is answered; otherwise `taken` is likely."""
+    message: str
+
+
 class Preview(BaseModel):
     """The first rows as they would be imported, and what needs attention in the whole file."""
 
@@ -152,6 +194,7 @@ class Preview(BaseModel):
     unreadable: int
     key: str | None
     formats: dict[str, dict[str, str]]
+    questions: list[FormatQuestion]
     unmatched: list[UnmatchedValue]
     notes: list[str]
 
@@ -165,19 +208,24 @@ class ImportOperations:
 
     @post("/imports", allow="imports:write", shared="record", status=201, problems=[413, 422])
     def create_import(
-        self, session: Session, record: str, upload: Upload, principal: Principal
+        self,
+        session: Session,
+        record: str,
+        upload: Upload,
+        principal: Principal,
+        encoding: Encoding | None = None,
+        delimiter: Delimiter | None = None,
+        sheet: SheetName | None = None,
     ) -> Raw[ImportShape]:
-        """Hand a CSV or XLSX file in; the answer suggests which column feeds which field."""
+        """Hand a CSV, XLSX or vCard file in; the answer suggests which column feeds which field.
+
+        How the file is written is found out; what is said of it counts more.
+        """
         importable = self._importable(record)
         principal.demand(importable.permission)
         about = context(session)
-        specs = importable.all_fields(session)
-
-        def read() -> dict[str, Any]:
-            with _file(self.db.reading(about), upload.id) as table:
-                return _describe(importable, specs, table)
-
-        info = outside(session, ("describe", upload.id), read)
+        options = ImportOptions(encoding=encoding, delimiter=delimiter, sheet=sheet)
+        info = self._described(session, importable, upload.id, options)
         files.claim_upload(session, upload)
         row = Import(
             id=uuid7(),
@@ -187,9 +235,9 @@ class ImportOperations:
             file_name=upload.name[:200],
             file_size=upload.size,
             file_info=info,
-            mapping={found["column"]: found["field"] for found in info["suggestions"]},
+            mapping=_suggested(info),
             value_map={},
-            options=ImportOptions().model_dump(),
+            options=_kept(options),
             status="draft",
             counts={},
             problems=[],
@@ -232,13 +280,19 @@ class ImportOperations:
                 _shape(row).model_dump_json().encode(),
             )
         _demand_status(row, "draft", "previewed")
+        importable = self._importable(row.record)
+        if change.options is not None:
+            was, row.options = _said_of_file(row), _kept(change.options)
+            if _said_of_file(row) != was:
+                # Read otherwise, the file has other columns.
+                info = self._described(session, importable, row.file_id, change.options)
+                row.file_info = info
+                row.mapping = _mapped_anew(info, row.mapping)
         if change.mapping is not None:
             row.mapping = dict(change.mapping)
         if change.value_map is not None:
             row.value_map = {name: dict(values) for name, values in change.value_map.items()}
-        if change.options is not None:
-            row.options = change.options.model_dump()
-        _check(session, self._importable(row.record), row)
+        _check(session, importable, row)
         row.version += 1
         row.updated_at = context(session).now
         session.flush()
@@ -252,10 +306,11 @@ class ImportOperations:
         row = self._find(session, id)
         importable = self._importable(row.record)
         about, choices, file_id = context(session), _choices(row), row.file_id
+        chosen = _said_of_file(row)
         specs = importable.all_fields(session)
 
         def read() -> tuple[planning.Survey, Chunk | None]:
-            with _file(self.db.reading(about), file_id) as table:
+            with _file(self.db.reading(about), file_id, chosen) as table:
                 surveyed = planning.survey(importable, specs, table, *choices)
                 return surveyed, next(table.chunks(size=SHOWN_ROWS), None)
 
@@ -316,13 +371,13 @@ class ImportOperations:
         with run.look() as session:
             row = _find(session, run.about_id)
             importable, choices = self._importable(row.record), _choices(row)
-        with _file(run.look(), row.file_id) as table:
+        with _file(run.look(), row.file_id, _said_of_file(row)) as table:
             run.total = table.lines()
             found, tally = engine.dry_run(_Trying(run, self.ask), importable, table, *choices)
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
             row.counts = {f"would_{k}": v for k, v in _counted(tally).items()}
-            row.problems = _problems(tally, found.unmatched)
+            row.problems = _problems(tally, found)
             row.updated_at = context(session).now
             run.done = run.total = found.rows
 
@@ -338,7 +393,7 @@ class ImportOperations:
                 ids = row.id, row.errors_file
                 importable, choices = self._importable(row.record), _choices(row)
                 _demand(session, importable)
-            with _file(run.look(), row.file_id) as table:
+            with _file(run.look(), row.file_id, _said_of_file(row)) as table:
                 found, tally = engine.run(work, importable, table, *choices, *ids)
         except Cancelled:
             with suppress(Cancelled), run.step() as session:
@@ -349,7 +404,7 @@ class ImportOperations:
                 _end(session, run, "failed").problems = _reasons(error)
             raise
         with run.step() as session:
-            _end(session, run, "done").problems = _problems(tally, found.unmatched)
+            _end(session, run, "done").problems = _problems(tally, found)
 
     @job("import_rollback")
     def import_rollback_job(self, run: Run) -> None:
@@ -364,6 +419,19 @@ class ImportOperations:
             row.status = "rolled_back"
             row.counts = {**row.counts, **counts}
             row.updated_at = context(session).now
+
+    def _described(
+        self, session: Session, importable: Importable, file_id: UUID, options: ImportOptions
+    ) -> dict[str, Any]:
+        """What the file is, read as the options say; reading may take long."""
+        about, chosen = context(session), _said_of(options)
+        specs = importable.all_fields(session)
+
+        def read() -> dict[str, Any]:
+            with _file(self.db.reading(about), file_id, chosen) as table:
+                return _describe(importable, specs, table)
+
+        return outside(session, ("describe", file_id, chosen), read)
 
     def _shown(self, session: Session) -> ColumnElement[bool]:
         """An import is shown like a record of its kind that belongs to who handed it in."""
@@ -448,7 +516,9 @@ class _Trying(_Asking):
 
 
 @contextmanager
-def _file(looking: AbstractContextManager[Session], file_id: UUID) -> Iterator[Table]:
+def _file(
+    looking: AbstractContextManager[Session], file_id: UUID, chosen: Chosen = NOTHING_CHOSEN
+) -> Iterator[Table]:
     """The stored file on disk, opened, while the block lasts.
 
     The session is left before it is opened: to unpack a workbook may take long.
@@ -456,7 +526,7 @@ def _file(looking: AbstractContextManager[Session], file_id: UUID) -> Iterator[T
     with tempfile.TemporaryDirectory(prefix="liaison-import-") as folder:
         with looking as session:
             stored = spool(files.chunks(session, file_id), Path(folder))
-        yield open_table(stored)
+        yield open_table(stored, chosen=chosen)
 
 
 def _find(session: Session, id: UUID | None, lock: bool = False) -> Import:
@@ -487,6 +557,7 @@ def _shape(row: Import) -> ImportShape:
     values = {
         name: getattr(row, name) for name in ImportShape.model_fields if name != "has_errors_file"
     }
+    values["options"] = ImportOptions.model_validate(row.options).model_dump()
     failed = (row.counts or {}).get("failed", 0) > 0
     return ImportShape(**values, has_errors_file=row.errors_file is not None and failed)
 
@@ -504,7 +575,11 @@ def _describe(
     return {
         "kind": table.kind,
         "encoding": table.encoding,
+        "encodings": [asdict(guess) for guess in table.guesses],
         "delimiter": table.delimiter,
+        "sheet": table.sheet,
+        "sheets": table.sheets,
+        "header_row": table.header_row,
         "header": table.header,
         "rows": table.lines(),
         "notes": table.notes,
@@ -526,8 +601,36 @@ def _describe(
 def _choices(
     row: Import,
 ) -> tuple[Mapping[str, str | None], Mapping[str, Mapping[str, str | None]], planning.Options]:
-    given = ImportOptions.model_validate(row.options).model_dump(exclude_none=True)
+    of_file = {"encoding", "delimiter", "sheet"}
+    given = ImportOptions.model_validate(row.options).model_dump(exclude_none=True, exclude=of_file)
     return row.mapping, row.value_map, planning.Options(**given)
+
+
+def _kept(options: ImportOptions) -> dict[str, Any]:
+    """Options as they are stored: without what nobody said, so that an older version reads them."""
+    return options.model_dump(exclude_none=True)
+
+
+def _said_of_file(row: Import) -> Chosen:
+    return _said_of(ImportOptions.model_validate(row.options))
+
+
+def _said_of(options: ImportOptions) -> Chosen:
+    delimiter = "\t" if options.delimiter == "tab" else options.delimiter
+    return Chosen(options.encoding, delimiter, options.sheet)
+
+
+def _suggested(info: Mapping[str, Any]) -> dict[str, str | None]:
+    return {found["column"]: found["field"] for found in info["suggestions"]}
+
+
+def _mapped_anew(
+    info: Mapping[str, Any], before: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """What was said of columns that the file still has, and suggestions for the others."""
+    kept = {column: name for column, name in before.items() if column in info["header"]}
+    fed = set(kept.values())
+    return {c: None if name in fed else name for c, name in _suggested(info).items()} | kept
 
 
 def _check(session: Session, importable: Importable, row: Import) -> None:
@@ -548,7 +651,7 @@ def _preview(found: planning.Plan, chunk: Chunk | None) -> Preview:
             key: str(value)
             for key, value in asdict(feed.formats).items()
             if (key == "dates" and feed.spec.kind in ("date", "datetime"))
-            or (key == "decimal" and feed.spec.kind in ("decimal", "money"))
+            or (key == "decimal" and feed.spec.kind in ("integer", "decimal", "money"))
         }
         for feed in found.feeds
     }
@@ -561,6 +664,7 @@ def _preview(found: planning.Plan, chunk: Chunk | None) -> Preview:
         unreadable=found.unreadable,
         key=found.key,
         formats={column: shown for column, shown in formats.items() if shown},
+        questions=[FormatQuestion(**asdict(one), message=one.message) for one in found.questions],
         unmatched=[
             UnmatchedValue(**{**asdict(u), "rows": list(u.rows)}) for u in found.unmatched[:500]
         ],
@@ -573,8 +677,19 @@ def _counted(tally: Tally) -> dict[str, int]:
     return {verb: tally.counts.get(count, 0) for count, verb in verbs.items()}
 
 
-def _problems(tally: Tally, unmatched: Sequence[Unmatched]) -> list[dict[str, Any]]:
-    found = [
+def _problems(tally: Tally, plan: planning.Plan) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {
+            "code": one.code,
+            "column": one.column,
+            "message": one.message,
+            "count": 1,
+            "rows": [],
+            "question": True,
+        }
+        for one in plan.questions
+    ]
+    found += [
         {
             "code": "unknown_value",
             "message": f"{u.value} matches nothing"
@@ -582,7 +697,7 @@ def _problems(tally: Tally, unmatched: Sequence[Unmatched]) -> list[dict[str, An
             **asdict(u),
             "rows": list(u.rows),
         }
-        for u in unmatched[:500]
+        for u in plan.unmatched[:500]
     ]
     return found + tally.as_list()
 

@@ -4,7 +4,6 @@ A converter works on a whole column at once and returns text that PostgreSQL cas
 is NULL. Numbers, dates, booleans and choices repeat, so each distinct value is converted once.
 """
 
-import dataclasses
 import datetime as dt
 import json
 import re
@@ -17,6 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from liaison_kit.imports.fields import ImportField
+from liaison_sdk.types import email_address
 
 MEMO_SIZE = 50_000
 # Exports of databases and office programs write "nothing" in these ways.
@@ -48,6 +48,8 @@ class Converted:
     values: list[str]
     problems: dict[int, Invalid] = field(default_factory=dict)
     currencies: list[str] | None = None
+    left_out: dict[int, Invalid] = field(default_factory=dict)
+    """Values that are no good, without which their rows come in."""
 
 
 Convert = Callable[[Sequence[str]], Converted]
@@ -103,7 +105,7 @@ def converter(spec: ImportField, formats: Formats) -> Convert:
         case "email":
             return _checked(spec, PLAIN_EMAIL, _email)
         case "phone":
-            return _checked(spec, PHONE, _phone)
+            return _checked(spec, PLAIN_PHONE, _phone)
         case "url":
             return Memo(lambda text: _url(text, spec))
         case "integer":
@@ -153,15 +155,18 @@ def _text(spec: ImportField) -> Convert:
     return convert
 
 
-_ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
-EMAIL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}")
 # Nearly every address: matched at a fifth of the cost, and whatever it refuses is looked at again.
 # Without possessive quantifiers, which match nothing here before Python 3.11.5.
 PLAIN_EMAIL = re.compile(
     r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 )
-PHONE = re.compile(r"\+?[\d(][\d\s()./-]{1,28}\d")
+PLAIN_PHONE = re.compile(r"\+?[0-9(][0-9\s().-]{1,28}[0-9]")
+PHONE = re.compile(r"\+?[0-9(][0-9\s()./-]{1,28}[0-9]")
+# A number in letters, as 1-800-FLOWERS, which every phone has on its keys.
+VANITY = re.compile(r"\+?[0-9][0-9-]*-[A-Z0-9-]{4,}")
+BETWEEN_PHONES = " / "
+"""What parts the numbers of one cell."""
 
 
 def _checked(
@@ -170,13 +175,16 @@ def _checked(
     """Values that mostly differ: one match each, the rest looked at more closely."""
     fullmatch = pattern.fullmatch
     lower = spec.kind == "email"
-    limit = min(spec.max_length, 320 if lower else 60)
+    limit = min(spec.max_length, 320 if lower else 200)
 
     def convert(column: Sequence[str]) -> Converted:
         values = list(map(str.strip, column))
         if lower:
             values = list(map(str.lower, values))
         problems: dict[int, Invalid] = {}
+        # A person is known by more than a phone; without their address they may not be.
+        told: dict[int, Invalid] = {}
+        blamed = problems if lower or spec.required else told
         wrong = {i for i, value in enumerate(values) if value and fullmatch(value) is None}
         if values and len(max(values, key=len)) > limit:
             wrong |= {i for i, value in enumerate(values) if len(value) > limit}
@@ -184,11 +192,11 @@ def _checked(
             value = values[i]
             repaired = repair(value) if len(value) <= limit else _too_long(value, limit)
             if type(repaired) is Invalid:
-                problems[i] = repaired
+                blamed[i] = repaired
                 values[i] = ""
             else:
                 values[i] = repaired  # type: ignore[assignment]
-        return Converted(values, problems)
+        return Converted(values, problems, left_out=told)
 
     return convert
 
@@ -206,22 +214,45 @@ def _email(text: str) -> str | Invalid:
     bare = text.removeprefix("mailto:")
     if found := re.search(r"<([^<>]+)>\s*$", bare):
         bare = found[1].strip()
-    if len(bare) <= 254 and EMAIL.fullmatch(bare):
-        return bare
-    return Invalid("bad_email", f"{shown(text)} is not an e-mail address")
+    return email_address(bare) or Invalid("bad_email", f"{shown(text)} is not an e-mail address")
+
+
+_ELSEWHERE_DIGITS = {
+    code: str(digit)
+    for code in range(0x80, 0x10000)
+    if (digit := unicodedata.digit(chr(code), None)) is not None and chr(code).isdecimal()
+}
+_PARTING = re.compile(r"\s*(?:[/;,|\n]|:::|\b(?:ou|or|et|and|und|oder)\b)\s*", re.I)
 
 
 def _phone(text: str) -> str | Invalid:
+    """A number as people type it, several of one cell, `ext. 12` and `(Reception)` included."""
     if text.lower() in NOTHING:
         return ""
-    bare = text.removeprefix("tel:").replace("\u00a0", " ").replace("\u202f", " ").strip()
+    bare = text.translate(_ELSEWHERE_DIGITS).replace("\u00a0", " ").replace("\u202f", " ")
+    bare = re.sub(r"[‐‑‒–]", "-", bare).strip()
+    parts = [part for part in _PARTING.split(bare) if part]
+    # 030/901820 is one number, and 01 99 00 12 34/35 is nearly one.
+    if len(parts) > 1 and all(sum(c.isdigit() for c in part) >= 6 for part in parts):
+        numbers = [_one_phone(part) for part in parts]
+        if all(numbers):
+            return BETWEEN_PHONES.join(dict.fromkeys(filter(None, numbers)))
+    return _one_phone(bare) or Invalid("bad_phone", f"{shown(text)} is not a phone number")
+
+
+def _one_phone(text: str) -> str | None:
+    # Spreadsheets are kept from calculating with these in front.
+    bare = re.sub(r"^['=]+|^(?:tel|fax|mobile|phone|t[ée]l)\s*[:.]\s*", "", text, flags=re.I)
+    # What a word in brackets says is no part of the number; 6.12E+08 has lost its digits.
+    bare = re.sub(r"\s*\([^()0-9]*\)\s*$", "", bare.strip())
     main, _, extension = (
         re.sub(r"(?i)[\s,;]*(?:ext\.?|extension|poste|x|#)\s*(\d{1,7})$", r"|\1", bare)
     ).partition("|")
-    main = re.sub(r"[‐‑‒–]", "-", main)
-    if PHONE.fullmatch(main) and 3 <= sum(c.isdigit() for c in main) <= 20:
-        return f"{main} x{extension}" if extension else main
-    return Invalid("bad_phone", f"{shown(text)} is not a phone number")
+    if not 3 <= sum(c.isdigit() for c in main) <= 20:
+        return None
+    if not PHONE.fullmatch(main) and not VANITY.fullmatch(main.upper()):
+        return None
+    return f"{main} x{extension}" if extension else main
 
 
 URL = re.compile(rf"https?://(?:{_LABEL}\.)*{_LABEL}(?::\d{{1,5}})?(?:[/?#]\S*)?", re.I)
@@ -292,8 +323,15 @@ def _bounded(number: Decimal, text: str, spec: ImportField) -> Invalid | None:
     return None
 
 
+def _without_currency(text: str) -> str:
+    """A number that a spreadsheet shows as money, where it is not asked what it is money of."""
+    found = MONEY.fullmatch(text)
+    return f"{found[1]}{found[3]}{found[5]}" if found and (found[2] or found[4]) else text
+
+
 def _integer(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
-    number = parse_number(text, formats)
+    # Of percentages that are whole numbers people mean those: 15% is 15.
+    number = parse_number(_without_currency(text.removesuffix("%").rstrip()), formats)
     if number is None or number != number.to_integral_value():
         return Invalid("bad_integer", f"{shown(text)} is not a whole number")
     return _bounded(number, text, spec) or str(int(number))
@@ -301,7 +339,7 @@ def _integer(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
 
 def _decimal(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
     percent = text.endswith("%")
-    number = parse_number(text.removesuffix("%").rstrip(), formats)
+    number = parse_number(_without_currency(text.removesuffix("%").rstrip()), formats)
     if number is None:
         return Invalid("bad_number", f"{shown(text)} is not a number")
     if percent:
@@ -309,10 +347,13 @@ def _decimal(text: str, spec: ImportField, formats: Formats) -> str | Invalid:
     return _bounded(number, text, spec) or f"{number:f}"
 
 
-SIGNS = {"€": "EUR", "$": "USD", "£": "GBP", "US$": "USD", "¥": "JPY", "FR.": "CHF"}
-MONEY = re.compile(
-    r"([+-]?\(?)\s*(US\$|[€$£¥]|[A-Za-z]{3}|Fr\.)?\s*([^A-Za-z€$£¥]+?)\s*(US\$|[€$£¥]|[A-Za-z]{3})?(\)?)"
-)
+SIGNS = {
+    "€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "FR.": "CHF", "₹": "INR", "₩": "KRW",
+    "₽": "RUB", "₺": "TRY", "₴": "UAH", "₪": "ILS", "ZŁ": "PLN", "KČ": "CZK", "US$": "USD",
+    "CA$": "CAD", "A$": "AUD", "NZ$": "NZD", "HK$": "HKD", "S$": "SGD", "R$": "BRL",
+}  # fmt: skip
+_SIGN = r"(?:US|CA|NZ|HK|[ASR])\$|[€$£¥₹₩₽₺₴₪]|[Zz]ł|[Kk]č|[A-Za-z]{3}"
+MONEY = re.compile(rf"([+-]?\(?)\s*({_SIGN}|Fr\.)?\s*([^A-Za-złč€$£¥₹₩₽₺₴₪]+?)\s*({_SIGN})?(\)?)")
 
 
 def _money(spec: ImportField, formats: Formats) -> Convert:
@@ -480,27 +521,3 @@ def _tags(text: str, spec: ImportField) -> str | Invalid:
         if len(tag) > min(spec.max_length, 100):
             return _too_long(tag, min(spec.max_length, 100))
     return json.dumps(tags, ensure_ascii=False) if tags else ""
-
-
-def detect_formats(spec: ImportField, values: Sequence[str], base: Formats) -> Formats:
-    """The way in which a column's distinct values write dates and decimals, as far as they tell."""
-    if spec.kind in ("date", "datetime"):
-        day_first = month_first = 0
-        for value in values:
-            if found := re.match(r"\s*(\d{1,2})[/.\- ](\d{1,2})[/.\- ]\d{2,4}\b", value):
-                day_first += int(found[1]) > 12
-                month_first += int(found[2]) > 12
-        if day_first != month_first:
-            return dataclasses.replace(base, dates="dmy" if day_first > month_first else "mdy")
-    elif spec.kind in ("integer", "decimal", "money"):
-        comma = dot = 0
-        for value in values:
-            bare = SPACES.sub("", value)
-            if found := re.search(r"([.,])(\d+)\D*$", bare):
-                other = "," if found[1] == "." else "."
-                if len(found[2]) != 3 or other in bare or bare.lstrip(" -+€$£").startswith("0"):
-                    comma += found[1] == ","
-                    dot += found[1] == "."
-        if comma != dot:
-            return dataclasses.replace(base, decimal="," if comma > dot else ".")
-    return base

@@ -91,6 +91,8 @@ class Batch:
 
     size: int
     values: dict[str, Sequence[str]]
+    country: str | None = None
+    """Where the tenant is, whose phone numbers may lack their country."""
 
     def get(self, name: str) -> Sequence[str]:
         """A field's values; blanks when no column feeds it."""
@@ -125,6 +127,11 @@ class Importable:
     keys: tuple[str, ...] = ("external_id",)
     """Fields by which a row meets an existing record, the best first."""
     unique_keys: frozenset[str] = frozenset({"external_id"})
+    loose_keys: frozenset[str] = frozenset({"name"})
+    """Keys that are mere names. Unless one is chosen, a row meets the record of its name only if it
+    says nothing else of it: two things may be called the same."""
+    namesakes: Literal["create", "report"] = "create"
+    """What becomes of a row that says something else than the record of its name."""
     match: Mapping[str, str] = field(default_factory=dict)
     """SQL by which a key meets a record, where it isn't `t.<column> = s.<column>`; indexed."""
     references: Mapping[str, Reference] = field(default_factory=dict)
@@ -135,6 +142,8 @@ class Importable:
     """Fields that `columns` takes care of."""
     merge: Mapping[str, str] = field(default_factory=dict)
     """By column: SQL of an update's new value, where it isn't the incoming one; `USUAL` in it."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """By column that must not be empty: what is said of a row that has nothing for it."""
     on_insert: Mapping[str, str] = field(default_factory=dict)
     """By column: SQL of what a new record has that no file gives."""
     after_chunk: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None

@@ -29,6 +29,18 @@ class NotASpreadsheet(BadFile):
     code, title = "not_a_spreadsheet", "The file is neither CSV nor XLSX"
 
 
+class UnknownEncoding(BadFile):
+    """What was chosen is the name of no encoding that we know."""
+
+    code, title = "unknown_encoding", "There is no such encoding"
+
+
+class NoSuchSheet(BadFile):
+    """The workbook has no sheet of the name that was chosen."""
+
+    code, title = "no_such_sheet", "The workbook has no such sheet"
+
+
 class FileTooLarge(BadFile):
     """The file, or what it unpacks to, is over a limit."""
 
@@ -48,3 +60,15 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What somebody says of a file; what they leave open is found out from the file."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
+
+
+NOTHING_CHOSEN = Chosen()

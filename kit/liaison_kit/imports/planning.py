@@ -12,22 +12,26 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy.orm import Session
 
-from liaison_kit.imports.converting import (
-    Convert,
-    Converted,
-    Formats,
-    converter,
-    detect_formats,
-    fold,
-)
+from liaison_kit.imports.converting import Convert, Converted, Formats, converter, fold
 from liaison_kit.imports.fields import Importable, ImportField
+from liaison_kit.imports.formats import (
+    DATED,
+    ENOUGH,
+    NUMERIC,
+    Evidence,
+    Question,
+    question,
+    settle_formats,
+)
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
 from liaison_kit.imports.reading import Table
 from liaison_kit.imports.references import Reference
+from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
 
 DISTINCT_LIMIT = 200_000
-FORMAT_SAMPLE = 5_000
+# Where a bare 04/05 is the fifth of April.
+MONTH_FIRST = frozenset({"US", "PH", "PR", "GU", "FM", "MH", "PW"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,10 @@ class Options:
     blanks: str = "keep"
     on_missing: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    currency: str = "EUR"
-    timezone: str = "UTC"
+    currency: str | None = None
+    """Of amounts that don't say theirs: the tenant's, unless it is told."""
+    timezone: str | None = None
+    """The same of times of day."""
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,6 +75,12 @@ class Plan:
     unreadable: int = 0
     unmatched: list[Unmatched] = field(default_factory=list)
     waiting: dict[str, frozenset[str]] = field(default_factory=dict)
+    loose: bool = False
+    """The key is a mere name that nobody has chosen: see `Importable.loose_keys`."""
+    country: str | None = None
+    """Where the tenant is."""
+    questions: list[Question] = field(default_factory=list)
+    """What columns leave open of how they are written, and nobody has said."""
 
     @property
     def specs(self) -> list[ImportField]:
@@ -113,7 +125,7 @@ def check(
             if name not in known
         ]
     try:
-        ZoneInfo(options.timezone)
+        ZoneInfo(options.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         errors.append(FieldError("options.timezone", "unknown", f"No zone {options.timezone}"))
     key = next((key for key in importable.met_by if key in fed), None)
@@ -149,8 +161,8 @@ class Survey:
     options: Options
     seen: dict[int, Seen]
     """By position of a column: the values that name records or choices."""
-    samples: dict[int, set[str]]
-    """By position of a column: values to tell how it writes dates and numbers."""
+    evidence: dict[int, Evidence]
+    """By position of a column: what its values tell of how it writes dates and numbers."""
     names: set[str]
     """What the records of this very file are called."""
 
@@ -170,21 +182,41 @@ def survey(
     fed, constants, key = check(importable, specs, table.header, mapping, value_map, options)
     given = {spec.name for _, spec in fed} | {spec.name for spec in constants}
     missing = [
-        FieldError(f"mapping.{spec.name}", "missing", f"{spec.label['en']} is required")
+        FieldError(
+            f"mapping.{spec.name}",
+            "missing",
+            f"{spec.label['en']} is required: name the column that has it, or a default",
+        )
         for spec in specs
         if spec.required and spec.name not in given
     ]
     if missing or not fed:
-        raise InvalidInput("A required field has no column", missing)
+        raise InvalidInput(_no_column(table, [error.path for error in missing]), missing)
     feeds = [
         Feed(spec, column, table.header.index(column), _unsettled, Formats())
         for column, spec in fed
     ]
+    loose = key in importable.loose_keys and options.key is None
     surveyed = Survey(
-        Plan(importable, table, feeds, constants, key), value_map, options, {}, {}, set()
+        Plan(importable, table, feeds, constants, key, loose=loose),
+        value_map,
+        options,
+        {},
+        {},
+        set(),
     )
     _first_pass(surveyed)
     return surveyed
+
+
+def _no_column(table: Table, missing: Sequence[str]) -> str:
+    """What is said of a file in which nothing, or not all that is required, is recognised."""
+    what = ", ".join(path.removeprefix("mapping.") for path in missing)
+    told = f"No column of the file feeds {what}" if what else "No column of the file feeds a field"
+    told += f". It has: {', '.join(table.header[:20])}"
+    if len(table.sheets) > 1:
+        told += f". The sheet {table.sheet} is read, of {', '.join(table.sheets[:10])}"
+    return told
 
 
 def _unsettled(column: Sequence[str]) -> Converted:
@@ -194,11 +226,7 @@ def _unsettled(column: Sequence[str]) -> Converted:
 def _first_pass(surveyed: Survey) -> None:
     found = surveyed.plan
     matched = [feed for feed in found.feeds if feed.spec.kind in ("reference", "choice")]
-    formatted = [
-        feed
-        for feed in found.feeds
-        if feed.spec.kind in ("date", "datetime", "integer", "decimal", "money")
-    ]
+    formatted = [feed for feed in found.feeds if feed.spec.kind in (*DATED, *NUMERIC)]
     own = [feed for feed in matched if feed.spec.reference == found.importable.record]
     named = [
         feed.position
@@ -206,12 +234,16 @@ def _first_pass(surveyed: Survey) -> None:
         if own and feed.spec.name in (*found.importable.keys, "name")
     ]
     seen = surveyed.seen = {feed.position: Seen() for feed in matched}
-    samples = surveyed.samples = {feed.position: set() for feed in formatted}
+    kinds = {feed.position: feed.spec.kind for feed in formatted}
+    evidence = surveyed.evidence = {position: Evidence() for position in kinds}
+    for position in found.table.numbers & kinds.keys():
+        # What a workbook holds as numbers is written as Python writes them.
+        evidence[position].votes["."] = ENOUGH
     names = surveyed.names
-    if not seen and not samples:
+    if not seen and not evidence:
         # Nothing to settle: spare the pass; the number of lines is near enough for progress.
         found.rows = found.table.lines()
-    for chunk in found.table.chunks() if seen or samples else ():
+    for chunk in found.table.chunks() if seen or evidence else ():
         time.sleep(0)
         found.rows += len(chunk.numbers) + len(chunk.bad)
         found.unreadable += len(chunk.bad)
@@ -223,34 +255,43 @@ def _first_pass(surveyed: Survey) -> None:
                     "too_many_values",
                     f"The column refers to more than {DISTINCT_LIMIT} different things",
                 )
-        for position, sample in samples.items():
-            if len(sample) < FORMAT_SAMPLE:
-                sample.update(chunk.columns[position])
+        for position, told in evidence.items():
+            if not told.enough:
+                told.add(kinds[position], dict.fromkeys(chunk.columns[position]))
         for position in named:
             names.update(map(fold, chunk.columns[position]))
 
 
 def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
     """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
-    before, options, samples = surveyed.plan, surveyed.options, surveyed.samples
+    before, options, evidence = surveyed.plan, surveyed.options, surveyed.evidence
+    tenant = tenant_settings(session)
     found = dataclasses.replace(
         before,
         feeds=[dataclasses.replace(feed) for feed in before.feeds],
         constants=list(before.constants),
         unmatched=[],
         waiting={},
+        questions=[],
+        country=tenant.country,
     )
     _resolve_defaults(session, found)
-    base = Formats(currency=options.currency, timezone=options.timezone)
+    base = Formats(
+        dates="mdy" if tenant.country in MONTH_FIRST else "dmy",
+        currency=options.currency or tenant.currency,
+        timezone=options.timezone or tenant.time_zone,
+    )
     for feed in found.feeds:
-        if feed.position in samples:
-            detected = detect_formats(feed.spec, sorted(samples[feed.position]), base)
-            feed.formats = dataclasses.replace(
-                detected,
-                **options.formats.get(feed.column, {}),  # type: ignore[arg-type]
-            )
-        else:
-            feed.formats = base
+        feed.formats = base
+        if feed.position in evidence:
+            told = evidence[feed.position]
+            others = _others(found, evidence)
+            formats, doubt = settle_formats(feed.spec, told, base, others, tenant.country)
+            said = options.formats.get(feed.column, {})
+            feed.formats = dataclasses.replace(formats, **said)  # type: ignore[arg-type]
+            asked = question(feed.spec, feed.column, told, formats, doubt)
+            if asked is not None and asked.option not in said:
+                found.questions.append(asked)
         if feed.position in surveyed.seen:
             own = feed.spec.reference == found.importable.record
             feed.matched = _match(
@@ -265,11 +306,37 @@ def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
             )
             feed.convert = feed.matched.convert
             found.unmatched += feed.matched.unmatched
-            if feed.matched.waiting:
+            if feed.matched.waiting and not writes:
+                # Nothing is written, so nothing comes that they wait for.
+                feed.matched.ids |= dict.fromkeys(feed.matched.waiting, "")
+            elif feed.matched.waiting:
                 found.waiting[feed.column] = frozenset(feed.matched.waiting)
         else:
             feed.convert = converter(feed.spec, feed.formats)
+    if writes:
+        _demand_answers(found.questions)
     return found
+
+
+def _demand_answers(questions: Sequence[Question]) -> None:
+    """Refuse to write what may mean something else by a factor of a thousand, or another day."""
+    errors = [
+        FieldError(f"options.formats.{one.column}", one.code, one.message)
+        for one in questions
+        if one.must
+    ]
+    if errors:
+        raise InvalidInput("It is not clear how a column is written", errors)
+
+
+def _others(found: Plan, evidence: Mapping[int, Evidence]) -> dict[str, str]:
+    """How the file's columns write decimals and dates, where those that tell agree."""
+    said: dict[str, set[str]] = {"decimal": set(), "dates": set()}
+    for feed in found.feeds:
+        told = evidence[feed.position].told if feed.position in evidence else None
+        if told is not None and feed.position not in found.table.numbers:
+            said["dates" if feed.spec.kind in DATED else "decimal"].add(told)
+    return {what: ways.pop() for what, ways in said.items() if len(ways) == 1}
 
 
 def _match(

@@ -14,7 +14,7 @@ from liaison_kit.imports.converting import Invalid
 from liaison_kit.imports.fields import Batch, table_columns
 from liaison_kit.imports.planning import Feed, Plan
 from liaison_kit.imports.reading import Chunk
-from liaison_sdk.money import in_units, too_fine
+from liaison_sdk.money import rounded, too_fine
 
 
 class Problem(NamedTuple):
@@ -35,6 +35,8 @@ class Prepared:
     columns: dict[str, Sequence[str]]
     failed: dict[int, list[Problem]]
     """By place in the chunk."""
+    left_out: dict[int, list[Problem]]
+    """By place in the chunk: what is no good, of rows that come in without it."""
 
 
 class Preparing:
@@ -54,6 +56,7 @@ class Preparing:
         found = self.plan
         size = len(chunk.numbers)
         failed: dict[int, list[Problem]] = {}
+        left_out: dict[int, list[Problem]] = {}
         values: dict[str, Sequence[str]] = {}
         skipped: set[int] = set()
         if self.only is not None:
@@ -69,6 +72,10 @@ class Preparing:
                     failed.setdefault(place, []).append(
                         Problem(feed.column, problem.code, problem.message)
                     )
+            for place, problem in converted.left_out.items():
+                left_out.setdefault(place, []).append(
+                    Problem(feed.column, problem.code, f"{problem.message}; it is left out")
+                )
             if spec.default and "" in column:
                 column = [value or spec.default for value in column]
             if spec.required and "" in column:
@@ -85,15 +92,28 @@ class Preparing:
             if feed.spec.kind == "money":
                 self._in_units(feed, values, failed)
         if found.key is not None:
-            self._check_keys(chunk, values[found.key], skipped, failed)
+            self._check_keys(chunk, self._keys(values), skipped, failed)
         places: Sequence[int] = range(size)
         if failed or skipped:
             keep = [place not in failed and place not in skipped for place in range(size)]
             places = list(compress(range(size), keep))
             values = {name: list(compress(column, keep)) for name, column in values.items()}
-        batch = Batch(len(places), values)
+        for place in list(left_out):
+            if place in failed or place in skipped:
+                failed.get(place, []).extend(left_out.pop(place))
+        batch = Batch(len(places), values, found.country)
         columns = table_columns(found.importable, found.specs, batch)
-        return Prepared(chunk, places, columns, failed)
+        return Prepared(chunk, places, columns, failed, left_out)
+
+    def _keys(self, values: Mapping[str, Sequence[str]]) -> Sequence[str]:
+        """What must not be twice in the file; of a mere name, all that is said with it."""
+        key = self.plan.key or ""
+        if not self.plan.loose:
+            return values[key]
+        return [
+            "\x1f".join(row) if name else ""
+            for name, row in zip(values[key], zip(*values.values(), strict=True), strict=True)
+        ]
 
     def _places(self, chunk: Chunk, raws: Mapping[str, frozenset[str]]) -> set[int]:
         places: set[int] = set()
@@ -165,20 +185,19 @@ class Preparing:
                 # Somebody who was added to an exported file.
                 continue
             if not key:
-                failed.setdefault(place, []).append(
-                    Problem(column, "missing_key", "The row has no key to recognise it by")
-                )
+                told = f"The row has no {column} to recognise it by"
+                failed.setdefault(place, []).append(Problem(column, "missing_key", told))
             elif (first := first_seen.setdefault(key, number)) != number:
-                failed.setdefault(place, []).append(
-                    Problem(column, "duplicate_key", f"Row {first} has the same {column}")
-                )
+                same = "says the same" if self.plan.loose else f"has the same {column}"
+                told = f"Row {first} {same}"
+                failed.setdefault(place, []).append(Problem(column, "duplicate_key", told))
 
 
 def _with_its_decimals(amount: str, currency: str) -> str | None:
     """An amount as its currency has it; None where it is finer than that."""
     if not amount:
         return ""
-    found = in_units(Decimal(amount), currency)
+    found = rounded(Decimal(amount), currency)
     return f"{found:f}" if found == Decimal(amount) else None
 
 
@@ -203,7 +222,8 @@ def show(found: Plan, chunk: Chunk) -> list[tuple[int, dict[str, str], list[dict
         for feed in found.feeds
     }
     for place, number in enumerate(chunk.numbers):
-        errors = [problem._asdict() for problem in prepared.failed.get(place, ())]
+        whys = (*prepared.failed.get(place, ()), *prepared.left_out.get(place, ()))
+        errors = [problem._asdict() for problem in whys]
         shown.append((number, {name: column[place] for name, column in values.items()}, errors))
     for bad in chunk.bad:
         shown.append((bad.number, {}, [Problem("", bad.code, bad.message)._asdict()]))

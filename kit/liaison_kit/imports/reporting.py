@@ -31,11 +31,19 @@ class Tally:
             prepared.failed.setdefault(prepared.places[place], []).append(
                 Problem("", code, message)
             )
+        for place, whys in prepared.left_out.items():
+            if place not in prepared.failed:
+                self.counts["left_out"] += len(whys)
+                for column, code, message in whys:
+                    self._problem(column, code, message, chunk.numbers[place], left_out=True)
         for place, whys in prepared.failed.items():
             for column, code, message in whys:
                 self._problem(column, code, message, chunk.numbers[place])
             told = "; ".join(f"{c}: {m}" if c else m for c, _, m in whys)
             failed.append((chunk.numbers[place], chunk.cells(place), told))
+        for number in chunk.sums:
+            told = "The row holds the sums of others; it is left out"
+            self._problem("", "sums", told, number, left_out=True)
         for bad in chunk.bad:
             self._problem("", bad.code, bad.message, bad.number)
             failed.append((bad.number, list(bad.cells), bad.message))
@@ -46,15 +54,19 @@ class Tally:
         failed.sort(key=lambda row: row[0])
         return failed
 
-    def _problem(self, column: str, code: str, message: str, number: int) -> None:
-        known = self.problems.get(f"{column}/{code}")
+    def _problem(
+        self, column: str, code: str, message: str, number: int, left_out: bool = False
+    ) -> None:
+        kind = f"{column}/{code}/{left_out}"
+        known = self.problems.get(kind)
         if known is None:
-            self.problems[f"{column}/{code}"] = {
+            self.problems[kind] = {
                 "column": column or None,
                 "code": code,
                 "message": message,
                 "count": 1,
                 "rows": [number],
+                "left_out": left_out,
             }
         else:
             known["count"] += 1
@@ -80,11 +92,11 @@ def keep_errors(
     if part == 0:
         # Excel takes CSV for Unicode only with this mark.
         out.write("\ufeff")
-        lines.writerow(["row", *header, "errors"])
+        lines.writerow(["row", *map(marked, header), "errors"])
     width = len(header)
     for number, cells, told in failed:
         padded = [*cells, *[""] * (width - len(cells))]
-        lines.writerow([number, *map(marked, padded[:width]), told])
+        lines.writerow([number, *map(marked, (*padded[:width], told))])
     body = out.getvalue().encode()
     for start in range(0, len(body), files.PART_BYTES):
         files.put(session, errors_file, part, body[start : start + files.PART_BYTES])

@@ -63,7 +63,7 @@ def _whole(text: str) -> str:
 
 
 def _number(number: str) -> str:
-    digits = re.sub(r"\D", "", number)
+    digits = re.sub(r"\D", "", number.partition(" x")[0])
     if len(digits) < _SHORTEST_NUMBER:
         return ""
     # With its country or without: the last nine digits tell a subscriber apart.

@@ -36,9 +36,11 @@ def search_text(parts: Iterable[str | None]) -> str:
 
 
 def digits(text: str) -> str:
-    """The digits of a phone number, as people type it or as E.164."""
+    """The digits of a phone number, as people type it or as E.164, without its extension ` x12`."""
     bare = text[1:] if text.startswith("+") else text
-    return bare if bare.isdecimal() and bare.isascii() else _NOT_DIGIT.sub("", text)
+    if bare.isdecimal() and bare.isascii():
+        return bare
+    return _NOT_DIGIT.sub("", text.partition(" x")[0])
 
 
 def needles(query: str) -> list[str]:

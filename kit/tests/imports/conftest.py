@@ -19,6 +19,7 @@ from liaison_kit.database.migrations import (
     prepare,
     safer_events,
     search_view,
+    tenant_settings_table,
 )
 from liaison_kit.imports.models import import_tables
 from liaison_kit.run.credentials import Credentials
@@ -46,6 +47,7 @@ def database(
             changing_custom_fields(op)
             safer_events(op)
             import_tables(op)
+            tenant_settings_table(op)
             for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
                 connection.execute(text(statement))
             for table in ("book_firms", "book_people", "book_deals"):

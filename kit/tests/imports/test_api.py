@@ -19,7 +19,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.api import ChangeImport, ImportOperations, ImportOptions, ImportShape
 from liaison_kit.imports.fields import Importable
-from liaison_kit.imports.files import EmptyFile
+from liaison_kit.imports.files import EmptyFile, NoSuchSheet, UnknownEncoding
 from liaison_kit.jobs import Cancelled, JobRow, Run
 from liaison_kit.records import files
 from liaison_sdk.errors import (
@@ -74,7 +74,12 @@ def rights_of(_signed: str) -> Principal:
 
 
 def hand_in(
-    book: Book, record: str, content: bytes, name: str = "file.csv", context: Context | None = None
+    book: Book,
+    record: str,
+    content: bytes,
+    name: str = "file.csv",
+    context: Context | None = None,
+    **said: Any,
 ) -> ImportShape:
     context = context or about()
     upload = Upload(uuid7(), name, "text/csv", len(content))
@@ -84,7 +89,9 @@ def hand_in(
             piece = content[part : part + files.PART_BYTES]
             files.put(session, upload.id, part // files.PART_BYTES, piece)
     who = context.principal
-    answer = asked(book, context, lambda session: book.create_import(session, record, upload, who))
+    answer = asked(
+        book, context, lambda session: book.create_import(session, record, upload, who, **said)
+    )
     return ImportShape.model_validate_json(answer.body)
 
 
@@ -281,3 +288,145 @@ def test_nothing_is_left_on_disk(book: Book, tmp_path: Path, monkeypatch: Any) -
     work(book, "start_import", shape.id)
 
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_another_encoding_is_shown_with_a_sample_and_can_be_read_otherwise(
+    book: Book,
+) -> None:
+    content = "id,Nom,ville\n1,Иванов,Москва\n2,Щербаков,Тула\n".encode("cp1251")
+    shape = hand_in(book, "people", content)
+    preview = asked(book, about(), lambda session: book.preview_import(session, shape.id))
+
+    assert shape.file_info["encoding"] == "cp1251"
+    assert shape.file_info["encodings"][0]["sample"].startswith("Иванов, Москва")
+    assert any("Cyrillic (Windows-1251): Иванов" in note for note in preview.notes)
+
+    def corrected(session: Session) -> Any:
+        options = ImportOptions(encoding="koi8-r")
+        return book.change_import(session, shape.id, ChangeImport(options=options), Version(1))
+
+    answer = asked(book, about(), corrected)
+    otherwise = ImportShape.model_validate_json(answer.body)
+    assert otherwise.file_info["encoding"] == "koi8-r"
+    assert otherwise.mapping == shape.mapping
+    assert otherwise.file_info["samples"]["Nom"][0] == content[15:21].decode("koi8-r")
+
+
+def test_a_delimiter_and_a_sheet_may_be_said_when_a_file_is_handed_in(book: Book) -> None:
+    shape = hand_in(book, "people", b"id^Nom\n1^Dupont\n", delimiter="^")
+    assert shape.file_info["header"] == ["id", "Nom"]
+    assert shape.options["delimiter"] == "^"
+
+    sheets = openpyxl.Workbook()
+    sheets.active.title = "Old"
+    for sheet in (sheets.active, sheets.create_sheet("New")):
+        for row in (["id", "Nom"], [1, sheet.title], [2, sheet.title]):
+            sheet.append(row)
+    out = io.BytesIO()
+    sheets.save(out)
+    found = hand_in(book, "people", out.getvalue(), "people.xlsx")
+    other = hand_in(book, "people", out.getvalue(), "people.xlsx", sheet="new")
+
+    assert (found.file_info["sheet"], found.file_info["sheets"]) == ("Old", ["Old", "New"])
+    assert other.file_info["samples"]["Nom"] == ["New", "New"]
+    with pytest.raises(NoSuchSheet, match="Old, New"):
+        hand_in(book, "people", out.getvalue(), "people.xlsx", sheet="Newer")
+    with pytest.raises(UnknownEncoding):
+        hand_in(book, "people", GOOD, encoding="klingon")
+
+
+def test_what_a_column_leaves_open_is_asked_before_anything_is_written(book: Book) -> None:
+    content = b"opportunity_id;product;deal_stage;opened\n1;GTX Pro;Won;01/02/2026\n"
+    shape = hand_in(book, "deals", content)
+    preview = asked(book, about(), lambda session: book.preview_import(session, shape.id))
+    (question,) = preview.questions
+    assert (question.column, question.option, question.must) == ("opened", "dates", True)
+    assert question.readings == {"dmy": "2026-02-01", "mdy": "2026-01-02"}
+
+    work(book, "dry_run_import", shape.id)
+    assert [p["code"] for p in get(book, shape.id).problems] == ["ambiguous_dates"]
+    with pytest.raises(InvalidInput) as refused:
+        work(book, "start_import", shape.id)
+    assert refused.value.errors[0].code == "ambiguous_dates"
+
+    again = hand_in(book, "deals", content)
+    change(book, again, options=ImportOptions(formats={"opened": {"dates": "mdy"}}))
+    work(book, "start_import", again.id)
+    with book.db.reading(about()) as session:
+        assert str(session.scalar(text("SELECT opened FROM book_deals"))) == "2026-01-02"
+
+
+def test_prices_with_three_digits_behind_a_dot_are_thousands_and_said_to_be(book: Book) -> None:
+    content = (
+        b"opportunity_id;product;deal_stage;value\n1;GTX Pro;Won;1.500\n2;GTX Pro;Won;12.000\n"
+    )
+    shape = hand_in(book, "deals", content)
+    preview = asked(book, about(), lambda session: book.preview_import(session, shape.id))
+    (question,) = preview.questions
+    assert (question.sample, question.taken, question.must) == ("1.500", ",", False)
+
+    work(book, "start_import", shape.id)
+
+    done = get(book, shape.id)
+    assert [p["message"] for p in done.problems if p.get("question")] == [question.message]
+    with book.db.reading(about()) as session:
+        rows = session.scalars(text("SELECT value_amount FROM book_deals ORDER BY 1"))
+        assert list(map(int, rows)) == [1500, 12000]
+
+
+def test_the_errors_file_holds_no_formula(book: Book) -> None:
+    content = b'id,Nom,email,"=1+1"\n1,=1+1,luc@,@SUM(1)\n2,Petit,luc@exemple.fr,\n'
+    shape = hand_in(book, "people", content)
+    work(book, "start_import", shape.id)
+    with book.db.reading(about()) as session:
+        stored = book.get_import_errors(session, shape.id).stored
+        assert stored is not None
+        told = b"".join(files.chunks(session, stored)).decode("utf-8-sig")
+
+    header, row = told.splitlines()
+    assert header.startswith("row,id,Nom,email,'=1+1")
+    assert row.startswith("2,1,'=1+1,luc@,'@SUM(1)")
+
+
+def test_a_row_of_sums_and_a_title_are_no_records_and_are_told(book: Book) -> None:
+    content = (
+        b"Deals of the north;;;\n\nopportunity_id;product;deal_stage;value\n"
+        b"1;GTX Pro;Won;10,5\n2;GTX Pro;Won;12\nTotal;;;22,5\n"
+    )
+    shape = hand_in(book, "deals", content)
+    assert shape.file_info["header_row"] == 3
+    assert any("Deals of the north" in note for note in shape.file_info["notes"])
+
+    work(book, "dry_run_import", shape.id)
+
+    dry = get(book, shape.id)
+    assert (dry.counts["would_create"], dry.counts["would_fail"]) == (2, 0)
+    assert [(p["code"], p["rows"]) for p in dry.problems] == [("sums", [6])]
+
+
+def test_cards_go_in_like_any_file(book: Book) -> None:
+    cards = (
+        "BEGIN:VCARD\r\nVERSION:3.0\r\nN:Dupont;Zoé;;;\r\nEMAIL:zoe@exemple.fr\r\nEND:VCARD\r\n"
+        "BEGIN:VCARD\r\nVERSION:3.0\r\nnothing of a card\r\nEND:VCARD\r\n"
+    )
+    shape = hand_in(book, "people", cards.encode(), "book.vcf")
+    names = {"Family Name": "last_name", "Given Name": "first_name", "E-mail 1 - Value": "email"}
+    change(book, shape, mapping=names)
+
+    work(book, "start_import", shape.id)
+
+    done = get(book, shape.id)
+    assert (done.file_info["kind"], done.counts["created"], done.counts["failed"]) == (
+        "vcard",
+        1,
+        1,
+    )
+    assert done.problems[0]["code"] == "broken_card"
+
+
+@pytest.mark.parametrize("said", ["ab", "", "a", "7", '"', "\n", "\x1f", " "])
+def test_a_delimiter_is_one_sign_or_the_word_tab(said: str) -> None:
+    with pytest.raises(ValidationError, match="One sign"):
+        ImportOptions(delimiter=said)
+    for good in (";", "\t", "tab", "§"):
+        assert ImportOptions(delimiter=good).delimiter == good

@@ -12,11 +12,11 @@ from liaison_kit.imports.converting import (
     PLAIN_EMAIL,
     Formats,
     converter,
-    detect_formats,
     fold,
     parse_number,
 )
 from liaison_kit.imports.fields import ImportField, Kind
+from liaison_kit.imports.formats import Evidence, question, settle_formats
 
 
 def field(kind: Kind, **options: object) -> ImportField:
@@ -26,7 +26,8 @@ def field(kind: Kind, **options: object) -> ImportField:
 def one(kind: Kind, value: str, formats: Formats | None = None, **options: object) -> str:
     """The converted value, or the code of what is wrong with it."""
     converted = converter(field(kind, **options), formats or Formats())([value])
-    return converted.problems[0].code if converted.problems else converted.values[0]
+    wrong = converted.problems | converted.left_out
+    return wrong[0].code if wrong else converted.values[0]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,69 @@ def test_every_date_is_read_in_each_order(day: dt.date) -> None:
     assert one("date", f"{day:%m/%d/}{day.year:04d}", american) == day.isoformat()
 
 
-def test_a_columns_order_of_day_and_month_is_found_from_its_values() -> None:
-    base = Formats()
+def settled(
+    kind: Kind,
+    *values: str,
+    others: dict[str, str] | None = None,
+    country: str | None = None,
+    base: Formats | None = None,
+) -> tuple[Formats, str]:
+    """How a column of these values is written, and how sure that is."""
+    evidence = Evidence()
+    evidence.add(kind, values)
+    return settle_formats(field(kind), evidence, base or Formats(), others or {}, country)
 
-    assert detect_formats(field("date"), ["01/02/2017", "02/25/2017"], base).dates == "mdy"
-    assert detect_formats(field("date"), ["01/02/2017", "25/02/2017"], base).dates == "dmy"
-    assert detect_formats(field("date"), ["01/02/2017"], base).dates == "dmy"
+
+def test_a_columns_order_of_day_and_month_is_found_from_its_values() -> None:
+    assert settled("date", "01/02/2017", "02/25/2017") == (Formats(dates="mdy"), "")
+    assert settled("date", "01/02/2017", "25/02/2017") == (Formats(dates="dmy"), "")
+    assert settled("date", "2017-02-01", "05/05/2017") == (Formats(dates="dmy"), "")
+
+
+def test_days_that_tell_nothing_are_asked_of_other_columns_then_of_the_country() -> None:
+    american = Formats(dates="mdy")
+
+    assert settled("date", "01/02/2017", others={"dates": "mdy"}) == (american, "guessed")
+    assert settled("date", "01/02/2017", country="US", base=american) == (american, "guessed")
+    assert settled("date", "01/02/2017") == (Formats(dates="dmy"), "open")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "others", "decimal", "doubt"),
+    [
+        ("money", ("1.500", "12.000"), {}, ",", "guessed"),
+        ("money", ("1,500", "12,000"), {}, ".", "guessed"),
+        ("money", ("1.500", "12,50"), {}, ",", ""),
+        ("money", ("1.500", "12.5"), {}, ".", ""),
+        ("money", ("3.500", "2.000.000"), {}, ",", ""),
+        ("money", ("1.500",), {"decimal": "."}, ",", "open"),
+        ("money", ("€ 1.500",), {"decimal": ","}, ",", "guessed"),
+        ("integer", ("1.000",), {}, ",", "guessed"),
+        ("integer", ("1.000",), {"decimal": "."}, ",", "open"),
+        ("decimal", ("1.500",), {}, ".", "open"),
+        ("decimal", ("1.500",), {"decimal": ","}, ",", "guessed"),
+        ("decimal", ("0.500",), {}, ".", ""),
+        ("decimal", ("1500", "12"), {}, ".", ""),
+    ],
+)
+def test_three_digits_behind_a_sign_are_read_as_the_column_or_the_file_writes_numbers(
+    kind: Kind, values: tuple[str, ...], others: dict[str, str], decimal: str, doubt: str
+) -> None:
+    formats, found = settled(kind, *values, others=others)
+
+    assert (formats.decimal, found) == (decimal, doubt)
+
+
+def test_a_question_names_both_readings_and_the_option_that_answers_it() -> None:
+    evidence = Evidence()
+    evidence.add("decimal", ["1.500"])
+
+    asked = question(field("decimal"), "Load", evidence, Formats(), "open")
+
+    assert asked is not None
+    assert asked.readings == {".": "1.5", ",": "1500"}
+    assert asked.code == "ambiguous_numbers"
+    assert "“1.500” may be 1.5, or 1500; options.formats.Load.decimal says" in asked.message
 
 
 @pytest.mark.parametrize(
@@ -117,7 +175,7 @@ def test_every_amount_is_read_in_french_and_in_english(amount: Decimal) -> None:
 def test_a_columns_decimal_sign_settles_what_one_value_leaves_open() -> None:
     values = ["1,054", "2,5"]
 
-    formats = detect_formats(field("decimal"), values, Formats())
+    formats, _ = settled("decimal", *values)
 
     assert formats.decimal == ","
     assert one("decimal", "1,054", formats) == "1.054"
@@ -183,12 +241,34 @@ def test_most_emails_need_no_second_look(address: str) -> None:
         ("+33\u00a06\u202f12 34 56 78", "+33 6 12 34 56 78"),
         ("(206) 555-9857 ext. 12", "(206) 555-9857 x12"),
         ("tel:+4930123", "+4930123"),
+        ("01 99 00 12 34 / 01 99 00 56 78", "01 99 00 12 34 / 01 99 00 56 78"),
+        ("0199001234/0199005678", "0199001234 / 0199005678"),
+        ("0199001234, 0199005678", "0199001234 / 0199005678"),
+        ("0199001234, 0199001234", "0199001234"),
+        ("030/901820", "030/901820"),
+        ("'0199001234", "0199001234"),
+        ("=+33199001234", "+33199001234"),
+        ("+1 555 010 0199 (Reception)", "+1 555 010 0199"),
+        ("٠١٢٣٤٥٦٧٨٩", "0123456789"),
+        ("1-800-FLOWERS", "1-800-FLOWERS"),
+        ("n/a", ""),
+        ("6.12E+08", "bad_phone"),
+        ("call after 5pm", "bad_phone"),
         ("call me", "bad_phone"),
         ("12", "bad_phone"),
     ],
 )
 def test_phones_are_checked(written: str, meant: str) -> None:
     assert one("phone", written).replace("\u00a0", " ").replace("\u202f", " ") == meant
+
+
+def test_a_phone_that_is_none_costs_nobody_the_rest_of_their_row() -> None:
+    optional = converter(field("phone"), Formats())(["call me", "+33 1 99 00 12 34"])
+    required = converter(field("phone", required=True), Formats())(["call me"])
+
+    assert (optional.problems, optional.values) == ({}, ["", "+33 1 99 00 12 34"])
+    assert optional.left_out[0].code == "bad_phone"
+    assert required.problems[0].code == "bad_phone"
 
 
 @pytest.mark.parametrize(

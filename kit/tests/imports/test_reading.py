@@ -190,6 +190,9 @@ def test_excels_own_separator_line_is_obeyed(tmp_path: Path) -> None:
         (b"PK\x03\x04 this is no zip", NotASpreadsheet),
         (random.Random(1).randbytes(5000), NotASpreadsheet),
         (b"na\x00me,b\n1,2\n", UnreadableEncoding),
+        (b"\xef\xbb\xbf\n<HTML><table><tr><td>name</td></tr></table>", NotASpreadsheet),
+        (b'<?xml version="1.0"?><book/>', NotASpreadsheet),
+        (b'[{"name": "A"}]', NotASpreadsheet),
     ],
 )
 def test_what_is_no_table_is_refused_by_name(
@@ -336,3 +339,93 @@ def test_a_workbook_takes_no_more_files_than_its_rows(tmp_path: Path) -> None:
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["book.sheet.csv", "book.xlsx"]
     assert os.access(path, os.R_OK)
+
+
+ids = st.integers(3, 9).flatmap(lambda size: st.just([f"id{i}" for i in range(size)]))
+words = st.text("ab \"'é\n", max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), ids=ids, newline=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_a_stray_quote_costs_no_row_silently(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, ids: list[str], newline: str
+) -> None:
+    lines = []
+    for id in ids:
+        out = io.StringIO(newline="")
+        row = [id, data.draw(words), data.draw(words), "end"]
+        csv.writer(out, lineterminator=newline).writerow(row)
+        lines.append(out.getvalue())
+    hurt = data.draw(st.integers(0, len(ids) - 1))
+    cells = lines[hurt].split(",")
+    at = data.draw(st.sampled_from([1, 2]))
+    cells[at] = f'"{cells[at]}' if data.draw(st.booleans()) else f'{cells[at]}"'
+    lines[hurt] = ",".join(cells)
+    content = f"id,one,two,three{newline}" + "".join(lines)
+    path = write(tmp_path_factory.mktemp("csv"), content.encode())
+
+    _, rows, bad = read(path)
+
+    reported = "".join(cell for row in bad for cell in row.cells)
+    assert all(id in {row[0] for row in rows} or id in reported for id in ids)
+
+
+def test_a_cell_that_is_too_long_is_reported_with_its_cells_bounded(tmp_path: Path) -> None:
+    path = write(tmp_path, b"a,b,c\n1,x,y\n2," + b"z" * 200_000 + b",w\n3,x,y\n")
+
+    _, rows, bad = read(path)
+
+    assert [row[0] for row in rows] == ["1", "3"]
+    assert (bad[0].code, bad[0].number) == ("too_long", 3)
+    assert bad[0].message == "A cell of the row has more than 131,072 characters"
+    assert [bad[0].cells[0], bad[0].cells[2]] == ["2", "w"]
+    assert 1000 < len(bad[0].cells[1]) < 32_767
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ('name,mail,tags\nA,a@x.example,"r;g;b;l"\nB,b@x.example,"r;g;b;l"\n', ","),
+        ("name,tags\nA,r;g;b\nB,r;g;b\nC,r;g;b\n", ","),
+        ("name;price\nA;1,5\nB;12,5\nC;3,5\n", ";"),
+        ("name;price, net\nA;1,5\nB;2,5\n", ";"),
+        ('name;street\nA;"12, bd Voltaire, 2"\nB;"3, rue, b"\n', ";"),
+        ("name\tstreet\nA\t1, rue B\nC\t2; rue D\n", "\t"),
+        ("name|when\nA|1,5; 2\nB|2,5; 3\n", "|"),
+        ("name\nDupont, Jean\nPetit, Luc\n", ","),
+    ],
+)
+def test_the_delimiter_is_what_cuts_all_rows_alike(
+    tmp_path: Path, content: str, delimiter: str
+) -> None:
+    assert open_table(write(tmp_path, content.encode())).delimiter == delimiter
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('Jean "Jo" Dupont', 'Jean "Jo" Dupont'),
+        ('5" pipe', '5" pipe'),
+        ('"Jo" Dupont', '"Jo" Dupont'),
+        ('"he said "yes" twice"', 'he said "yes" twice'),
+        ('"a" and "b"', '"a" and "b"'),
+        ('"a ""b"" c"', 'a "b" c'),
+        ('""', ""),
+    ],
+)
+@pytest.mark.parametrize("other", ["x", '"two\nlines"'], ids=["alone", "with lines"])
+def test_quotes_within_a_cell_are_kept(
+    tmp_path: Path, written: str, meant: str, other: str
+) -> None:
+    path = write(tmp_path, f"a,b,c\n1,{other},y\n2,{written},z\n3,x,y\n".encode())
+
+    _, rows, bad = read(path)
+
+    assert not bad
+    assert rows[1:] == [["2", meant, "z"], ["3", "x", "y"]]
+
+
+def test_rows_of_nothing_but_blanks_are_no_rows(tmp_path: Path) -> None:
+    _, rows, bad = read(write(tmp_path, "a;b\n1;2\n ; \n\t;\u00a0\n;\n3;4\n".encode()))
+
+    assert (rows, bad) == ([["1", "2"], ["3", "4"]], [])

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from liaison_sdk.contracts.identity import Locale
 from liaison_sdk.events import Event
-from liaison_sdk.texts import Filled
+from liaison_sdk.texts import Seen
 from liaison_sdk.types import WITHOUT_NUL, Closed, Code, ExternalId, Name, field
 
 MessageState = Literal["queued", "claimed", "sent", "failed", "expired", "unknown"]
@@ -191,11 +191,9 @@ class ReadMessage(Message):
 
 # --- templates ------------------------------------------------------------------------------------
 
-Subject = Annotated[
-    str, StringConstraints(min_length=1, max_length=998, pattern=WITHOUT_NUL), Filled
-]
+Subject = Annotated[str, StringConstraints(min_length=1, max_length=998, pattern=WITHOUT_NUL), Seen]
 Body = Annotated[str, StringConstraints(max_length=200_000, pattern=WITHOUT_NUL)]
-FilledBody = Annotated[Body, Filled]
+FilledBody = Annotated[Body, Seen]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 
 

@@ -4,15 +4,16 @@ import datetime as dt
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, EmailStr, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
-from liaison_sdk.texts import Filled, Trimmed
+from liaison_sdk.texts import Seen, Trimmed
 from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
+    EmailAddress,
     ExternalId,
     Money,
     Name,
@@ -68,7 +69,7 @@ Phone = Annotated[
     str,
     StringConstraints(min_length=2, max_length=50, pattern=WITHOUT_NUL),
     Trimmed,
-    Filled,
+    Seen,
 ]
 Tags = Annotated[list[Name], Field(max_length=50)]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
@@ -79,7 +80,7 @@ Country = Annotated[str, StringConstraints(max_length=60, pattern=WITHOUT_NUL), 
 class Email(Closed):
     """An e-mail address."""
 
-    address: EmailStr
+    address: EmailAddress
     kind: Kind = "work"
 
 

@@ -80,16 +80,22 @@ _INTERNATIONAL = re.compile(r"\+[1-9][\d .-]{6,18}")
 
 
 def e164(number: str, country: str | None = None) -> str:
-    """The number in international form, or as it was given when it can't be understood."""
-    if _INTERNATIONAL.fullmatch(number):
-        return "+" + digits(number)
+    """The number in international form, or as it was given when it can't be understood.
+
+    An extension within a company stays behind it: `+442079460018 x12`.
+    """
+    # What is dialled nearly everywhere in place of the plus; where it is not, no number begins so.
+    written = f"+{number[2:].lstrip()}" if number.startswith("00") else number
+    if _INTERNATIONAL.fullmatch(written):
+        return "+" + digits(written)
     try:
-        parsed = phonenumbers.parse(number, country)
+        parsed = phonenumbers.parse(written, country)
     except phonenumbers.NumberParseException:
         return number
     if not phonenumbers.is_possible_number(parsed):
         return number
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    found = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    return f"{found} x{parsed.extension}" if parsed.extension else found
 
 
 def found_by(names: Iterable[str | None], party: Mapping[str, Any]) -> str:
@@ -118,5 +124,5 @@ def by_email(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElem
 
 def by_phone(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElement[bool]:
     """`phone=+33 6 12 34 56 78` as a condition that the search index answers."""
-    number = func.regexp_replace(value, r"^0|\D", "", "g")
+    number = func.regexp_replace(value, r"^00?|\s*x\d+$|\D", "", "g")
     return model.search.like(func.concat("%", number, " %"))

@@ -19,6 +19,7 @@ from liaison_kit.records.recordtype import RecordType
 from liaison_sdk.contracts import contacts as contract
 from liaison_sdk.errors import InvalidInput
 from liaison_sdk.labels import Label
+from liaison_sdk.types import is_blank
 
 PEOPLE = RecordType(
     "contacts",
@@ -75,7 +76,7 @@ def change(
         values["custom"] = changes.custom
     first = values.get("first_name", person.first_name)
     last = values.get("last_name", person.last_name)
-    if not first and not last:
+    if is_blank(first + last):
         raise InvalidInput.field("last_name", "missing", "A person needs a first or a last name")
     reached = {"emails": person.emails, "phones": person.phones} | values
     values["search"] = parties.found_by((first, last), reached)

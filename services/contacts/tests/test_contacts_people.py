@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from liaison_contacts import companies, people
+from liaison_contacts import companies, parties, people
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
@@ -105,6 +105,37 @@ def test_a_whole_address_or_number_finds_its_owner_only(
 
     assert names(page(contacts_db, someone, email="Lee@example.org")) == ["Lee"]
     assert names(page(contacts_db, someone, phone="01 99 00 11 22")) == ["Roux"]
+
+
+@pytest.mark.parametrize(
+    ("written", "country", "kept"),
+    [
+        ("01 99 00 12 34", "FR", "+33199001234"),
+        ("01 99 00 12 34", None, "01 99 00 12 34"),
+        ("+33 (0)1 99 00 12 34", None, "+33199001234"),
+        ("0033 1 99 00 12 34", "US", "+33199001234"),
+        ("00 what", None, "00 what"),
+        ("020 7946 0018 x12", "GB", "+442079460018 x12"),
+        ("1-800-FLOWERS", "US", "+18003569377"),
+    ],
+)
+def test_a_number_is_kept_as_it_is_dialled_from_abroad(
+    written: str, country: str | None, kept: str
+) -> None:
+    assert parties.e164(written, country) == kept
+
+
+def test_a_number_keeps_its_extension_and_is_found_without(
+    contacts_db: Database, someone: Context
+) -> None:
+    given = [{"number": "+44 20 7946 0018 ext. 12"}]
+    add(contacts_db, someone, last_name="Roux", phones=given)
+
+    (kept,) = page(contacts_db, someone)["items"]
+    assert kept["phones"][0]["number"] == "+442079460018 x12"
+    for written in ("020 7946 0018", "+44 20 7946 0018 x12", "0044 20 7946 0018"):
+        assert names(page(contacts_db, someone, phone=written)) == ["Roux"]
+    assert names(page(contacts_db, someone, q="20 7946 0018")) == ["Roux"]
 
 
 def test_an_address_or_number_may_be_one_of_several_or_not_that_one(

@@ -32,7 +32,7 @@ from liaison_sdk.contracts.contacts import (
     NewContact,
 )
 from liaison_sdk.labels import Label
-from liaison_sdk.money import in_units
+from liaison_sdk.money import rounded
 from liaison_sdk.texts import is_blank
 
 FEW = settings(
@@ -77,7 +77,7 @@ COMPANY = st.fixed_dictionaries(
         "annual_revenue": st.none()
         | st.builds(
             lambda amount, currency: {
-                "amount": str(in_units(amount, currency)),
+                "amount": str(rounded(amount, currency)),
                 "currency": currency,
             },
             st.decimals(0, "999999999999999.9999", places=4),

@@ -36,9 +36,9 @@ from liaison_sales.models import Opportunity, OpportunitySum, Product, Rep, Stag
 from liaison_sales.opportunities import OPPORTUNITIES, Placed, filters
 from liaison_sdk.contracts import sales as contract
 from liaison_sdk.contracts.sales import SummaryBy
-from liaison_sdk.money import in_units
+from liaison_sdk.types import rounded
 
-CENT: Final = Decimal("0.01")
+DAYS: Final = Decimal("0.01")
 RATE: Final = Decimal("0.0001")
 
 SUMMARISED: Final = dataclasses.replace(OPPORTUNITIES, search=None)
@@ -138,7 +138,7 @@ class Tally:
             "lost_amounts": self._money("lost"),
             "weighted": monies(self.weighted),
             "win_rate": _rounded(Decimal(won) / closed, RATE) if closed else None,
-            "mean_cycle_days": _rounded(Decimal(self.days) / self.dated, CENT)
+            "mean_cycle_days": _rounded(Decimal(self.days) / self.dated, DAYS)
             if self.dated
             else None,
         }
@@ -154,7 +154,7 @@ class Tally:
 def monies(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
     """Amounts by currency as `Money`."""
     return [
-        {"amount": str(in_units(amount, currency)), "currency": currency}
+        {"amount": str(rounded(amount, currency)), "currency": currency}
         for currency, amount in sorted(amounts.items())
     ]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from liaison_kit.testing import brought, principal, told
-from liaison_sdk.money import in_units
+from liaison_sdk.money import rounded
 
 FEW = settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -63,7 +63,7 @@ def test_one_that_has_more_is_refused(
     refused = sent(desk, operation, 422, **{name: worth(amount, currency)})
 
     (error,) = refused["errors"]
-    assert (error["path"], error["code"]) == (f"{name}.amount", "too_many_decimals")
+    assert (error["path"], error["code"]) == (f"{name}.amount", "minor_units")
     assert currency in error["message"]
 
 
@@ -77,7 +77,7 @@ def test_boards_and_summaries_add_up_each_currency_to_the_last_unit(
     desk = type(desk)(desk.db, principal())
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for amount, currency in amounts:
-        whole = in_units(amount, currency)
+        whole = rounded(amount, currency)
         sent(desk, "create_opportunity", amount=worth(str(whole), currency), probability=10)
         sums[currency] += whole
 
@@ -88,7 +88,7 @@ def test_boards_and_summaries_add_up_each_currency_to_the_last_unit(
     assert board["columns"][0]["sums"] == expected
     assert total["open_amounts"] == expected
     assert total["weighted"] == [
-        worth(str(in_units(sums[currency] / 10, currency)), currency) for currency in sorted(sums)
+        worth(str(rounded(sums[currency] / 10, currency)), currency) for currency in sorted(sums)
     ]
 
 
