@@ -282,9 +282,6 @@ def change(
     sent = changes.model_dump(exclude_unset=True)
     _keeps_its(row, "name", sent, "change its label: that is what people read")
     _keeps_its(row, "kind", sent, "add another field and move the values, by a file or in bulk")
-    for name, value in sent.items():
-        if value is None:
-            raise InvalidInput.field(name, "missing", f"{name} can't be empty")
     wanted: dict[str, Any] = {
         name: sent[name] for name in ("choices", "required", "personal") if name in sent
     }
