@@ -1,7 +1,8 @@
 """What `liaison import` is told on the command line, as the API takes it.
 
 --map "Nom du client=name"        a column feeds a field
---ignore Fax                      a column feeds none
+--map "Lead source=custom"        it becomes a custom field; or a note, or - for nothing
+--ignore Fax                      its values are left out
 --value "product:GTXPro=GTX Pro"  a value stands for another, in the whole file
 --on-missing company=create       what becomes of values that name nothing
 --option defaults.stage=customer  anything else
@@ -13,6 +14,9 @@ from typing import Any
 
 from liaison_cli.errors import Told
 
+LEFT_OUT = "-"
+DECISIONS = ("custom", "note", LEFT_OUT)
+"""What becomes of a column that feeds no field."""
 ON_MISSING = ("create", "blank", "report")
 YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -25,10 +29,11 @@ def mapping(
     for said in mapped:
         column, field = _column_and_field(said, found)
         # Two columns can't feed one field: the person's choice takes it from the other.
-        found = {known: None if to == field else to for known, to in found.items()}
+        if field not in DECISIONS:
+            found = {known: None if to == field else to for known, to in found.items()}
         found[column] = field
     for column in ignored:
-        found[_known(column, found)] = None
+        found[_known(column, found)] = LEFT_OUT
     return found
 
 

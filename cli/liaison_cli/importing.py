@@ -20,6 +20,7 @@ from liaison_cli.errors import Refused, Told
 from liaison_cli.jobs import follow
 from liaison_cli.signin import connect
 
+Unmapped = Literal["custom", "note", "skip"]
 Record = Literal["companies", "contacts", "users", "products", "opportunities"]
 SHOWN_PROBLEMS = 20
 SOME_FAILED = 1
@@ -69,19 +70,25 @@ def change(client: Client, import_: Import, changes: Mapping[str, Any]) -> Impor
 
 def unresolved(client: Client, import_: Import) -> list[dict[str, Any]]:
     """Every value that names nothing, in the whole file, with the nearest match."""
+    return look(client, import_)[0]
+
+
+def look(client: Client, import_: Import) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every value that names nothing, and every column whose values feed no field."""
     try:
         found = client.post(f"{path(import_['id'])}/preview")
     except Refused as refused:
         if refused.problem.status not in TOO_LONG:
             raise
         # A file too large for one request to look through: a job does.
-        found = {"unmatched": unknown_values(try_dry(client, import_))}
+        tried = try_dry(client, import_)
+        found = {"unmatched": unknown_values(tried), "unfed": unfed_columns(tried)}
     unmatched: list[dict[str, Any]] = found["unmatched"]
     for text in found.get("notes", ()):
         screen.note(f"Note: {text}.")
     for asked in found.get("questions", ()):
         screen.note(f"{'Question' if asked['must'] else 'Note'}: {_asked(asked)}.")
-    return unmatched
+    return unmatched, found.get("unfed", [])
 
 
 def _asked(question: Mapping[str, Any]) -> str:
@@ -132,6 +139,14 @@ def unknown_values(import_: Import) -> list[dict[str, Any]]:
     return [problem for problem in import_["problems"] if "value" in problem]
 
 
+def unfed_columns(import_: Import) -> list[dict[str, Any]]:
+    """The columns whose values feed no field, among an import's problems."""
+    return [problem for problem in import_["problems"] if problem.get("code") in _UNFED]
+
+
+_UNFED = ("unfed_column", "undecided_column")
+
+
 def problem_lines(import_: Import) -> list[str]:
     """What went wrong with rows, the most frequent first, each with the first rows it is in."""
     lines: list[str] = []
@@ -139,7 +154,7 @@ def problem_lines(import_: Import) -> list[str]:
         # A value that names nothing is told by itself and once more among all such rows.
         if "value" not in problem and problem["code"] == "unknown_value" and lines:
             continue
-        if problem.get("question"):
+        if problem.get("question") or problem.get("code") in _UNFED:
             # Asked before.
             continue
         rows = ", ".join(str(row) for row in problem.get("rows", ()))
@@ -153,21 +168,68 @@ def show_mapping(import_: Import) -> None:
     """Which column feeds which field, why, and what is left."""
     info = import_["file_info"]
     suggestions = {found["column"]: found for found in info.get("suggestions", ())}
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    empty: list[str] = []
     for column in info["header"]:
         field = import_["mapping"].get(column)
         suggestion = suggestions.get(column, {})
         chosen = field != suggestion.get("field")
         sample = next((text for text in info.get("samples", {}).get(column, ()) if text), "")
+        if not field and not sample and "filled" in info:
+            empty.append(column)
+            continue
         sure = "" if field is None or chosen else f"{suggestion['confidence']:.0%}"
-        why = "you said so" if chosen else suggestion.get("reason", "")
-        rows.append((column, _short(sample), field or "–", sure, why))
+        said = f"as in {info['saved']['file_name']}" if "saved" in info else "you said so"
+        why = said if chosen else suggestion.get("reason", "")
+        rows.append((column, _short(sample), _FEEDS.get(field or "", field), sure, why))
     screen.table(
         ("column", "for example", "feeds", "sure", "why"), rows, right=("sure",), aside=True
     )
-    left = [f["name"] for f in info["fields"] if f["name"] not in import_["mapping"].values()]
+    if empty:
+        screen.note(f"Empty, and feeding nothing: {', '.join(empty)}", style="dim")
+    left = [
+        field["name"]
+        for field in info["fields"]
+        if field["name"] not in import_["mapping"].values() and not field.get("further")
+    ]
     if left:
         screen.note(f"Fed by no column: {', '.join(left)}", style="dim")
+
+
+_FEEDS = {"": "–", "-": "(left out)", "custom": "(a custom field)", "note": "(a note)"}
+
+
+def show_unfed(unfed: Sequence[Mapping[str, Any]]) -> None:
+    """The columns whose values feed no field: what becomes of them, and how that is decided."""
+    screen.note(f"\n{_count(len(unfed), 'column')} with values that feed no field:")
+    screen.table(
+        ("column", "values", "for example", "becomes"),
+        [
+            (
+                each["column"],
+                screen.number(each["count"]),
+                _short(", ".join(each["examples"])),
+                _BECOMES.get(each["decision"], "nothing: they would be lost"),
+            )
+            for each in unfed
+        ],
+        right=("values",),
+        aside=True,
+    )
+    undecided = [each for each in unfed if not each["decision"]]
+    if undecided:
+        screen.note(
+            "\nSay what becomes of them, for all:\n"
+            "  --unmapped custom   a field of your own for each\n"
+            "  --unmapped note     lines of a note\n"
+            "  --unmapped skip     nothing, they are left out\n"
+            "or for one, or name the field that it feeds:"
+        )
+        for each in undecided[:3]:
+            screen.note(f"  --map {shlex.quote(each['column'] + '=custom')}")
+
+
+_BECOMES = {"custom": "a custom field", "note": "lines of a note", "-": "left out"}
 
 
 def show_unresolved(import_: Import, unmatched: Sequence[Mapping[str, Any]]) -> None:
@@ -191,7 +253,7 @@ def show_unresolved(import_: Import, unmatched: Sequence[Mapping[str, Any]]) -> 
         for u in near[:SHOWN_PROBLEMS]:
             screen.note(f"  {choices.value_option(u['field'], u['value'], u['nearest'])}")
     kinds = {field["name"]: field["kind"] for field in import_["file_info"]["fields"]}
-    fields = sorted({u["field"] for u in unmatched if not u["nearest"]})
+    fields = sorted({u["field"] for u in unmatched})
     if fields:
         screen.note(
             "\nWhat is to be left blank, or made of its name, is told for the whole column:"
@@ -245,7 +307,8 @@ def save_errors(client: Client, import_: Import, to: Path) -> None:
 
 
 def _short(text: str, length: int = 28) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else f"{flat[: length - 1]}…"
 
 
 def _count(number: int, noun: str) -> str:
@@ -264,10 +327,15 @@ def import_file(
     ] = None,
     mapped: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="COLUMN=FIELD", help="This column feeds this field."),
+        typer.Option(
+            "--map",
+            metavar="COLUMN=FIELD",
+            help="This column feeds this field; or it becomes custom or a note.",
+        ),
     ] = None,
     ignored: Annotated[
-        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="It feeds no field.")
+        list[str] | None,
+        typer.Option("--ignore", metavar="COLUMN", help="Its values are left out."),
     ] = None,
     meant: Annotated[
         list[str] | None,
@@ -300,6 +368,14 @@ def import_file(
     sheet: Annotated[
         str | None, typer.Option(metavar="NAME", help="The sheet of a workbook that is read.")
     ] = None,
+    unmapped: Annotated[
+        Unmapped | None,
+        typer.Option(
+            help="What becomes of columns that feed no field: a custom field each, lines of a"
+            " note, or nothing.",
+            show_choices=True,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would happen; write nothing.")
     ] = False,
@@ -331,14 +407,17 @@ def import_file(
         read_as = {name: text for name, text in said.items() if text is not None}
         import_ = _handed_in(client, file, record, read_as)
         import_ = _chosen(client, import_, mapped or [], ignored or [], meant or [],
-                          on_missing or [], option or [], read_as)  # fmt: skip
+                          on_missing or [], option or [], unmapped, read_as)  # fmt: skip
         show_mapping(import_)
-        unmatched = unresolved(client, import_)
+        unmatched, unfed = look(client, import_)
+        if unfed:
+            show_unfed(unfed)
         if unmatched:
             show_unresolved(import_, unmatched)
         if dry_run:
             import_ = try_dry(client, import_)
         else:
+            _demand_decisions(unfed)
             _ask_to_go_on(import_, unmatched, yes)
             import_ = carry_out(client, import_, f"Importing {file.name}")
         show_counts(import_)
@@ -370,20 +449,33 @@ def _chosen(
     meant: list[str],
     on_missing: list[str],
     option: list[str],
+    unmapped: str | None,
     read_as: Mapping[str, str],
 ) -> Import:
     """The import with what the person has said about it, checked by Liaison."""
     mapping = choices.mapping(import_["mapping"], mapped, ignored)
     options = choices.options(option)
-    if options or on_missing:
-        # Options are sent as a whole.
-        options = {**read_as, **options}
+    if unmapped:
+        options["unmapped"] = unmapped
     if on_missing:
         options["on_missing"] = choices.on_missing(on_missing, mapping)
-    changes: dict[str, Any] = {"mapping": mapping, "value_map": choices.values(meant, mapping)}
+    if options:
+        # Options are sent as a whole, with those that were kept of a file like this.
+        kept = {name: said for name, said in import_.get("options", {}).items() if said}
+        options = {**kept, **read_as, **options}
+    values = choices.values(meant, mapping)
+    for field, said in import_.get("value_map", {}).items():
+        values[field] = {**said, **values.get(field, {})}
+    changes: dict[str, Any] = {"mapping": mapping, "value_map": values}
     if options:
         changes["options"] = options
     return change(client, import_, changes)
+
+
+def _demand_decisions(unfed: Sequence[Mapping[str, Any]]) -> None:
+    """Nothing is lost undecided, whether or not somebody may be asked."""
+    if undecided := [each["column"] for each in unfed if not each["decision"]]:
+        raise Told(f"\nNothing was imported. Decide what becomes of {', '.join(undecided)}.")
 
 
 def _ask_to_go_on(import_: Import, unmatched: Sequence[Mapping[str, Any]], yes: bool) -> None:

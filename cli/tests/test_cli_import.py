@@ -99,7 +99,7 @@ def test_what_the_person_says_goes_to_the_import(ready: Any, liaison: Liaison) -
     change = ready.asked("PATCH", "/imports/i1")[0]
     assert change.headers["if-match"] == '"1"'
     assert change.json == {
-        "mapping": {"deal": None, "product": "product", "Owner: name": "owner"},
+        "mapping": {"deal": "-", "product": "product", "Owner: name": "owner"},
         "value_map": {
             "product": {"GTXPro": "GTX Pro"},
             "owner": {"Zoe=Zoé": "Hale", "nobody": None},

@@ -33,7 +33,7 @@ from liaison_kit.context import context
 from liaison_kit.database.statements import Statement
 from liaison_kit.database.tables import TenantRow
 from liaison_kit.events.saved import records_told
-from liaison_kit.imports.references import CannotCreate
+from liaison_kit.imports.references import SEVERAL, CannotCreate
 from liaison_kit.records.search import fold
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.questions import FoundIds, Ids, Names
@@ -198,7 +198,7 @@ class KeptCopy:
         self.learn(session, getattr(known, self.record))
 
     def resolve(self, session: Session, values: Sequence[str]) -> dict[str, str]:
-        """The ids of the records that are called so, or have this id; several's name is no one's.
+        """The ids of the records that are called so, or have this id; of several, `SEVERAL`.
 
         Unknown names are asked of their owner, once for all; if it is down, they stay unknown.
         """
@@ -231,7 +231,10 @@ class KeptCopy:
         raise CannotCreate(f"New {self.record} are made in {self.owner}")
 
     def _found(self, session: Session, values: Sequence[str]) -> dict[str, str]:
-        """The first way of naming by which a value means one record, of several the active one."""
+        """The first way of naming by which a value means one record, of several the active one.
+
+        What none makes out of several is `SEVERAL`.
+        """
         keys = {column: _Key(column) for column in self.found_by}
         spelt = {column: {value: key.of(value) for value in values} for column, key in keys.items()}
         active = self.visible.c.get("active")
@@ -255,7 +258,7 @@ class KeptCopy:
         meant = {
             value: next(
                 (picked[at] for column in keys if (at := (column, spelt[column][value])) in picked),
-                None,
+                SEVERAL if any((c, spelt[c][value]) in known for c in keys) else None,
             )
             for value in values
         }

@@ -33,6 +33,7 @@ _KIT = {
     "timer_tables": _MIGRATIONS,
     "tenant_settings_table": _MIGRATIONS,
     "import_tables": "liaison_kit.imports.models",
+    "mapping_tables": "liaison_kit.imports.models",
     "trash_tables": "liaison_kit.records.trash",
     "export_tables": "liaison_kit.exports.models",
     "bulk_tables": "liaison_kit.bulk.models",

@@ -10,7 +10,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 from sqlalchemy import event, make_url, text
+from sqlalchemy.orm import Session
 
 from liaison_kit import jobs
 from liaison_kit.calls.answering import answer
@@ -31,10 +32,11 @@ from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import Roles, migrate, prepare, services
 from liaison_kit.database.prepared import fetch_listeners
 from liaison_kit.ids import uuid7
-from liaison_kit.imports.engine import run as run_import
+from liaison_kit.imports import engine
 from liaison_kit.imports.mapping import suggest
 from liaison_kit.imports.planning import Options
 from liaison_kit.imports.reading import open_table
+from liaison_kit.imports.reporting import Tally
 from liaison_kit.jobs import Run
 from liaison_kit.records import files
 from liaison_kit.run.credentials import Credentials
@@ -271,18 +273,47 @@ class _Steps:
             return work(session)
 
 
+class _Looks(_Steps):
+    """Steps of which nothing is kept."""
+
+    @contextmanager
+    def step(self) -> Iterator[Session]:
+        with self.db.session(self.who, job=True) as session:
+            yield session
+            session.rollback()
+
+
 def brought(service: Any, who: Context, record: str, path: Path) -> dict[str, int]:
     """Import a file as its header suggests; what became of its rows."""
+    tally = imported(service, who, record, path)
+    return {name: count for name, count in tally.counts.items() if count}
+
+
+def imported(
+    service: Any,
+    who: Context,
+    record: str,
+    path: Path,
+    *,
+    mapping: Mapping[str, str | None] | None = None,
+    key: str | None = None,
+    dry: bool = False,
+) -> Tally:
+    """Import a file, or only try it; as its header suggests unless it is told."""
     importable = next(found for found in service.importables if found.record == record)
     table = open_table(path)
     with service.db.reading(who) as session:
         specs = importable.all_fields(session)
-    first = next(table.chunks(size=200))
-    samples = dict(zip(table.header, first.columns, strict=True))
-    mapping = {s.column: s.field for s in suggest(table.header, samples, specs) if s.field}
+    if mapping is None:
+        first = next(table.chunks(size=200))
+        samples = dict(zip(table.header, first.columns, strict=True))
+        mapping = {s.column: s.field for s in suggest(table.header, samples, specs) if s.field}
+    asked = Options(key=key)
+    if dry:
+        looks: Any = _Looks(service.db, who)
+        return engine.dry_run(looks, importable, table, mapping, {}, asked)[1]
     steps: Any = _Steps(service.db, who)
-    _, tally = run_import(steps, importable, table, mapping, {}, Options(), uuid7(), uuid7())
-    return {name: count for name, count in tally.counts.items() if count}
+    return engine.run(steps, importable, table, mapping, {}, asked, uuid7(), uuid7())[1]
 
 
 def told(db: Database, tenant: UUID) -> list[tuple[str, dict[str, Any]]]:
@@ -308,12 +339,12 @@ def statements(db: Database) -> Iterator[list[str]]:
         if statement != "COMMIT":
             seen.append(statement)
 
-    for engine in db.engines:
-        event.listen(engine, "before_cursor_execute", note)
+    for watched in db.engines:
+        event.listen(watched, "before_cursor_execute", note)
     fetch_listeners.append(seen.append)
     try:
         yield seen
     finally:
         fetch_listeners.remove(seen.append)
-        for engine in db.engines:
-            event.remove(engine, "before_cursor_execute", note)
+        for watched in db.engines:
+            event.remove(watched, "before_cursor_execute", note)

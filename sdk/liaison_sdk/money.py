@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final
 import iso4217
 from pydantic import (
     Field,
+    TypeAdapter,
+    ValidationError,
     ValidationInfo,
     field_serializer,
     field_validator,
@@ -31,6 +33,19 @@ _DECIMALS: Final[Mapping[str, int | None]] = {each.code: each.exponent for each 
 
 AS_TOLD: Final[Mapping[str, Any]] = {"liaison.as_told": True}
 """The context in which a fact is read: what happened is not refused for what it says."""
+
+
+_CURRENCY: Final[TypeAdapter[str]] = TypeAdapter(Currency)
+
+
+@cache
+def is_currency(code: str) -> bool:
+    """Whether amounts may be in a currency of this code."""
+    try:
+        _CURRENCY.validate_python(code)
+    except ValidationError:
+        return False
+    return True
 
 
 def minor_units(currency: str) -> int:

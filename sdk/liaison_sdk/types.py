@@ -18,6 +18,7 @@ from liaison_sdk.closed import Closed as Closed
 from liaison_sdk.labels import Label
 from liaison_sdk.money import Amount as Amount
 from liaison_sdk.money import Money as Money
+from liaison_sdk.money import is_currency as is_currency
 from liaison_sdk.money import minor_units as minor_units
 from liaison_sdk.money import rounded as rounded
 from liaison_sdk.texts import WITHOUT_NUL as WITHOUT_NUL
@@ -91,6 +92,7 @@ def field(
     sortable: bool = False,
     choices: Mapping[str, Label] | None = None,
     part: str = "",
+    renamed: Mapping[str, str] | None = None,
     user: bool = False,
     **options: Any,
 ) -> Any:
@@ -98,9 +100,9 @@ def field(
 
     `personal` marks personal data (export, erasure, retention and redaction follow the mark);
     `searchable` fields are found by `q`, `filterable` ones are list filters, `sortable` ones may be
-    given to `sort`. `choices` are what people call the values of a field that has few,
-    `part` is what a condition asks of the objects in a list. One that holds a `user` takes `me` in
-    lists. Other options go to `pydantic.Field`.
+    given to `sort`. `choices` are what people call the values of a field that has few, `renamed`
+    what some of them were called before; `part` is what a condition asks of the objects in a list.
+    One that holds a `user` takes `me` in lists. Other options go to `pydantic.Field`.
     """
     return Field(
         title=en,
@@ -113,6 +115,7 @@ def field(
                 "sortable": sortable,
                 "choices": {name: said.model_dump() for name, said in (choices or {}).items()},
                 "part": part,
+                "renamed": dict(renamed or {}),
                 "user": user,
             }
         },

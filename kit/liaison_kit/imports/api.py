@@ -19,20 +19,23 @@ from sqlalchemy import ColumnElement, and_, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from liaison_kit import jobs
-from liaison_kit.calls.operations import get, patch, post
+from liaison_kit.calls.operations import delete, get, patch, post
 from liaison_kit.calls.outside import Known, doing, knows, outside
 from liaison_kit.calls.wire import Accepted, Download, Raw, Upload, Version
 from liaison_kit.context import Principal, context
 from liaison_kit.ids import uuid7
-from liaison_kit.imports import engine, planning
+from liaison_kit.imports import engine, planning, saved
+from liaison_kit.imports.converting import NOTHING
 from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.imports.files import NOTHING_CHOSEN, Chosen
 from liaison_kit.imports.mapping import suggest
-from liaison_kit.imports.models import Import
+from liaison_kit.imports.matching import Unmatched
+from liaison_kit.imports.models import Import, SavedMapping
 from liaison_kit.imports.preparing import show
 from liaison_kit.imports.reading import Chunk, Table, open_table, spool
 from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
+from liaison_kit.imports.unfed import UndecidedColumns, Unfed
 from liaison_kit.jobs.work import Cancelled, Run, job
 from liaison_kit.listing.asked import Page
 from liaison_kit.records import files
@@ -117,12 +120,22 @@ class ImportOptions(Closed):
     defaults: dict[FieldName, Cell] = Field(
         default={}, description="By field: the value of rows that have none."
     )
+    unmapped: Literal["custom", "note", "skip"] | None = Field(
+        default=None,
+        description="What becomes of columns with values that feed no field, and of which the"
+        " mapping says nothing: a custom field each, a part of a note, or nothing. Not said, such"
+        " an import is refused.",
+    )
 
 
 class ChangeImport(Closed):
     """What to correct before an import starts."""
 
-    mapping: dict[ColumnName, FieldName | None] | None = None
+    mapping: dict[ColumnName, FieldName | None] | None = Field(
+        default=None,
+        description="By column: the field that it feeds; `custom` for a custom field of its own,"
+        " `note` for a part of a note, `-` for nothing; null where nothing is decided.",
+    )
     value_map: dict[FieldName, dict[Cell, Cell | None]] | None = Field(
         default=None,
         description="By field: what a value of the file is meant to be, for the whole file.",
@@ -170,6 +183,7 @@ class UnmatchedValue(BaseModel):
     rows: list[int]
     nearest: str | None
     score: int
+    code: str
 
 
 class FormatQuestion(BaseModel):
@@ -186,6 +200,32 @@ class FormatQuestion(BaseModel):
     message: str
 
 
+class UnfedColumn(BaseModel):
+    """A column with values that feed no field, and what is decided of it."""
+
+    column: str
+    count: int
+    examples: list[str]
+    kind: str
+    """The kind of custom field that its values ask for."""
+    decision: str
+    """`custom`, `note` or `-`; empty where nothing is decided, and the import will be refused."""
+    message: str
+
+
+class MappingShape(BaseModel):
+    """What fed what when a file with this header was last imported."""
+
+    id: UUID
+    record: str
+    file_name: str
+    mapping: dict[str, str | None]
+    value_map: dict[str, dict[str, str | None]]
+    options: dict[str, Any]
+    used_at: dt.datetime
+    used_by: UUID | None
+
+
 class Preview(BaseModel):
     """The first rows as they would be imported, and what needs attention in the whole file."""
 
@@ -195,6 +235,7 @@ class Preview(BaseModel):
     key: str | None
     formats: dict[str, dict[str, str]]
     questions: list[FormatQuestion]
+    unfed: list[UnfedColumn]
     unmatched: list[UnmatchedValue]
     notes: list[str]
 
@@ -227,6 +268,7 @@ class ImportOperations:
         options = ImportOptions(encoding=encoding, delimiter=delimiter, sheet=sheet)
         info = self._described(session, importable, upload.id, options)
         files.claim_upload(session, upload)
+        mapping, value_map, kept = _proposed(session, importable, info)
         row = Import(
             id=uuid7(),
             tenant_id=about.tenant,
@@ -235,9 +277,9 @@ class ImportOperations:
             file_name=upload.name[:200],
             file_size=upload.size,
             file_info=info,
-            mapping=_suggested(info),
-            value_map={},
-            options=_kept(options),
+            mapping=mapping,
+            value_map=value_map,
+            options={**_kept(options), **kept},
             status="draft",
             counts={},
             problems=[],
@@ -316,6 +358,9 @@ class ImportOperations:
 
         surveyed, first = outside(session, ("preview", file_id), read)
         preview = _preview(planning.settle(session, surveyed), first)
+        if before := row.file_info.get("saved"):
+            day = before["used_at"][:10]
+            preview.notes.append(f"It is mapped as {before['file_name']} was, imported on {day}")
         session.execute(
             update(Import)
             .where(Import.id == id, Import.status == "draft")
@@ -332,12 +377,13 @@ class ImportOperations:
         row.job_id = _start(session, "import_dry_run", row)
         return Accepted(row.job_id)
 
-    @post("/imports/{id}/start", allow="imports:write", shared="id", problems=[404, 409])
+    @post("/imports/{id}/start", allow="imports:write", shared="id", problems=[404, 409, 422])
     def start_import(self, session: Session, id: UUID, principal: Principal) -> Accepted:
-        """Import the file."""
+        """Import the file; refused while columns with values feed nothing, undecided."""
         row = self._find(session, id, lock=True)
         principal.demand(self._importable(row.record).permission)
         _demand_status(row, "draft", "previewed")
+        _demand_decisions(row)
         row.status = "queued"
         row.job_id = _start(session, "import", row)
         return Accepted(row.job_id)
@@ -362,6 +408,32 @@ class ImportOperations:
         name = f"{row.file_name.rpartition('.')[0] or row.file_name}-errors.csv"
         return Download(name, "text/csv; charset=utf-8", stored=row.errors_file, parts=parts)
 
+    @get("/import-mappings", allow="imports:read", shared="merge")
+    def list_import_mappings(
+        self, session: Session, principal: Principal, limit: Limit = 50, cursor: UUID | None = None
+    ) -> Page[MappingShape]:
+        """Mappings that are kept for the next file of the same header, latest first."""
+        readable = [found.record for found in self.importables if found.readable(principal)]
+        if not readable:
+            return Page[MappingShape](items=[], next=None)
+        wanted = select(SavedMapping).where(SavedMapping.record.in_(readable))
+        if cursor is not None:
+            wanted = wanted.where(SavedMapping.id < cursor)
+        rows = list(session.scalars(wanted.order_by(SavedMapping.id.desc()).limit(limit + 1)))
+        after = str(rows[limit - 1].id) if len(rows) > limit else None
+        shown = [MappingShape.model_validate(row, from_attributes=True) for row in rows[:limit]]
+        return Page[MappingShape](items=shown, next=after)
+
+    @delete("/import-mappings/{id}", allow="imports:write", shared="id", problems=[404])
+    def delete_import_mapping(self, session: Session, id: UUID, principal: Principal) -> None:
+        """Forget a kept mapping: the next file of its header is looked at afresh."""
+        row = session.get(SavedMapping, id) if self.importables else None
+        known = [found for found in self.importables if row and found.record == row.record]
+        if row is None or not known or not known[0].readable(principal):
+            raise NotFound("There is no such mapping")
+        principal.demand(known[0].permission)
+        session.delete(row)
+
     # --- jobs ------------------------------------------------------------------------------------
 
     @job("import_dry_run")
@@ -377,6 +449,8 @@ class ImportOperations:
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
             row.counts = {f"would_{k}": v for k, v in _counted(tally).items()}
+            if lost := sum(each.count for each in found.unfed if each.lost):
+                row.counts = {**row.counts, "would_lose": lost}
             row.problems = _problems(tally, found)
             row.updated_at = context(session).now
             run.done = run.total = found.rows
@@ -399,12 +473,19 @@ class ImportOperations:
             with suppress(Cancelled), run.step() as session:
                 _end(session, run, "cancelled")
             raise
+        except UndecidedColumns as error:
+            # Nothing is written: once it is decided, the import can start again.
+            with run.step() as session:
+                _end(session, run, "previewed").problems = _reasons(error)
+            raise
         except LiaisonError as error:
             with run.step() as session:
                 _end(session, run, "failed").problems = _reasons(error)
             raise
         with run.step() as session:
-            _end(session, run, "done").problems = _problems(tally, found)
+            row = _end(session, run, "done")
+            row.problems = _problems(tally, found)
+            saved.save(session, row)
 
     @job("import_rollback")
     def import_rollback_job(self, run: Run) -> None:
@@ -584,7 +665,8 @@ def _describe(
         "rows": table.lines(),
         "notes": table.notes,
         "suggestions": [asdict(s) for s in suggest(table.header, samples, fields)],
-        "samples": {name: list(values[:3]) for name, values in samples.items()},
+        "samples": {name: _first_few(values) for name, values in samples.items()},
+        "filled": {name: sum(map(_says, values)) for name, values in samples.items()},
         "fields": [
             {
                 "name": spec.name,
@@ -592,10 +674,21 @@ def _describe(
                 "kind": spec.kind,
                 "required": spec.required,
                 "key": spec.name in importable.met_by,
+                "further": spec.further,
             }
             for spec in fields
+            if not spec.kept
         ],
     }
+
+
+def _says(text: str) -> bool:
+    return bool(text.strip()) and text.strip().lower() not in NOTHING
+
+
+def _first_few(values: Sequence[str]) -> list[str]:
+    """Some values to show; of a column that is mostly blank, some that are not."""
+    return list(filter(_says, values))[:3]
 
 
 def _choices(
@@ -622,6 +715,48 @@ def _said_of(options: ImportOptions) -> Chosen:
 
 def _suggested(info: Mapping[str, Any]) -> dict[str, str | None]:
     return {found["column"]: found["field"] for found in info["suggestions"]}
+
+
+def _proposed(
+    session: Session, importable: Importable, info: dict[str, Any]
+) -> tuple[dict[str, str | None], dict[str, Any], dict[str, Any]]:
+    """What is proposed of a file: what was said of the last one of its header, if there was one."""
+    suggested = _suggested(info)
+    kept = saved.find(session, importable.record, info["header"])
+    if kept is None:
+        return suggested, {}, {}
+    known = {field["name"] for field in info["fields"]}
+    info["saved"] = {
+        "id": str(kept.id),
+        "file_name": kept.file_name,
+        "used_at": kept.used_at.isoformat(),
+    }
+    mapping = saved.proposed(kept, suggested, known)
+    fed = {name for name in mapping.values() if name}
+    options = {
+        name: saved.still_there(said, known)
+        if name in ("on_missing", "defaults")
+        else saved.still_there(said, mapping)
+        if name == "formats"
+        else said
+        for name, said in kept.options.items()
+        if name != "key" or said in fed
+    }
+    return mapping, saved.still_there(kept.value_map, known), options
+
+
+def _demand_decisions(row: Import) -> None:
+    """Refuse at once what the file's first rows show to be undecided; the job sees the others."""
+    if row.options.get("unmapped"):
+        return
+    filled = row.file_info.get("filled", {})
+    undecided = [
+        Unfed(column, place, "")
+        for place, column in enumerate(row.file_info["header"])
+        if row.mapping.get(column) is None and filled.get(column)
+    ]
+    if undecided:
+        raise UndecidedColumns(undecided)
 
 
 def _mapped_anew(
@@ -656,8 +791,9 @@ def _preview(found: planning.Plan, chunk: Chunk | None) -> Preview:
         for feed in found.feeds
     }
     notes = list(found.table.notes)
-    if found.key is None:
-        notes.append("No column is a key: importing the file again makes every record again")
+    notes.append(_recognised(found))
+    if not found.rows:
+        notes.append(_NO_ROWS)
     return Preview(
         rows=rows,
         total=found.rows,
@@ -665,11 +801,49 @@ def _preview(found: planning.Plan, chunk: Chunk | None) -> Preview:
         key=found.key,
         formats={column: shown for column, shown in formats.items() if shown},
         questions=[FormatQuestion(**asdict(one), message=one.message) for one in found.questions],
+        unfed=[
+            UnfedColumn(
+                column=each.column,
+                count=each.count,
+                examples=each.examples,
+                kind=each.kind,
+                decision=each.decision,
+                message=each.message,
+            )
+            for each in found.unfed
+        ],
         unmatched=[
             UnmatchedValue(**{**asdict(u), "rows": list(u.rows)}) for u in found.unmatched[:500]
         ],
         notes=notes,
     )
+
+
+_NO_ROWS = "The file has a header and no rows"
+
+
+def _recognised(found: planning.Plan) -> str:
+    """By what a row is known to be about a record that there is."""
+    if found.key is None:
+        return "No column is a key: importing the file again makes every record again"
+    column = next(feed.column for feed in found.feeds if feed.spec.name == found.key)
+    if not found.loose:
+        return f"A row changes the record that has the same {found.key} (column {column})"
+    otherwise = {
+        "create": "a row that says anything else than the record of its name becomes a new one",
+        "report": "a row that says anything else than the record of its name fails",
+    }[found.importable.namesakes]
+    return (
+        f"Nothing but a name (column {column}) tells what a row is about: {otherwise}."
+        f" To change records by their names, choose the option key={found.key}"
+    )
+
+
+def _told(unmatched: Unmatched) -> str:
+    if unmatched.code == "ambiguous":
+        return f"{unmatched.value} is what several are called; name its id"
+    near = f"; the nearest is {unmatched.nearest}" if unmatched.nearest else ""
+    return f"{unmatched.value} matches nothing{near}"
 
 
 def _counted(tally: Tally) -> dict[str, int]:
@@ -679,6 +853,18 @@ def _counted(tally: Tally) -> dict[str, int]:
 
 def _problems(tally: Tally, plan: planning.Plan) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
+        {
+            "code": "unfed_column" if each.decision else "undecided_column",
+            "column": each.column,
+            "message": each.message,
+            "count": each.count,
+            "rows": [],
+            "decision": each.decision,
+            "examples": each.examples,
+        }
+        for each in plan.unfed
+    ]
+    found += [
         {
             "code": one.code,
             "column": one.column,
@@ -691,14 +877,14 @@ def _problems(tally: Tally, plan: planning.Plan) -> list[dict[str, Any]]:
     ]
     found += [
         {
-            "code": "unknown_value",
-            "message": f"{u.value} matches nothing"
-            + (f"; the nearest is {u.nearest}" if u.nearest else ""),
+            "message": _told(u),
             **asdict(u),
             "rows": list(u.rows),
         }
         for u in plan.unmatched[:500]
     ]
+    if not plan.rows:
+        found.append({"code": "no_rows", "message": _NO_ROWS, "count": 1, "rows": []})
     return found + tally.as_list()
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from liaison_kit.imports.fields import ImportField
-from liaison_sdk.types import email_address
+from liaison_sdk.types import email_address, is_currency
 
 MEMO_SIZE = 50_000
 # Exports of databases and office programs write "nothing" in these ways.
@@ -103,11 +103,11 @@ def converter(spec: ImportField, formats: Formats) -> Convert:
         case "id":
             return Memo(_id)
         case "email":
-            return _checked(spec, PLAIN_EMAIL, _email)
+            return _checked(spec, PLAIN_EMAIL, _emails if spec.several else _email)
         case "phone":
             return _checked(spec, PLAIN_PHONE, _phone)
         case "url":
-            return Memo(lambda text: _url(text, spec))
+            return Memo(lambda text: (_urls if spec.several else _url)(text, spec))
         case "integer":
             return Memo(_nothing(lambda text: _integer(text, spec, formats)))
         case "decimal":
@@ -165,8 +165,8 @@ PLAIN_PHONE = re.compile(r"\+?[0-9(][0-9\s().-]{1,28}[0-9]")
 PHONE = re.compile(r"\+?[0-9(][0-9\s()./-]{1,28}[0-9]")
 # A number in letters, as 1-800-FLOWERS, which every phone has on its keys.
 VANITY = re.compile(r"\+?[0-9][0-9-]*-[A-Z0-9-]{4,}")
-BETWEEN_PHONES = " / "
-"""What parts the numbers of one cell."""
+BETWEEN = " / "
+"""What parts the numbers or addresses of one cell, once it is converted."""
 
 
 def _checked(
@@ -175,7 +175,7 @@ def _checked(
     """Values that mostly differ: one match each, the rest looked at more closely."""
     fullmatch = pattern.fullmatch
     lower = spec.kind == "email"
-    limit = min(spec.max_length, 320 if lower else 200)
+    limit = min(spec.max_length, 320 if lower and not spec.several else 2000 if lower else 200)
 
     def convert(column: Sequence[str]) -> Converted:
         values = list(map(str.strip, column))
@@ -217,6 +217,22 @@ def _email(text: str) -> str | Invalid:
     return email_address(bare) or Invalid("bad_email", f"{shown(text)} is not an e-mail address")
 
 
+_PARTING_EMAILS = re.compile(r"\s*(?:::+|[;,|\n]|\s/\s)\s*|\s+(?=[^\s<]+@)")
+
+
+def _emails(text: str) -> str | Invalid:
+    """The addresses of a cell, as address books put several into one."""
+    if text.count("@") < 2:
+        return _email(text)
+    found: dict[str, None] = {}
+    for part in filter(None, _PARTING_EMAILS.split(text)):
+        address = _email(part)
+        if isinstance(address, Invalid):
+            return address
+        found[address] = None
+    return BETWEEN.join(filter(None, found))
+
+
 _ELSEWHERE_DIGITS = {
     code: str(digit)
     for code in range(0x80, 0x10000)
@@ -236,7 +252,7 @@ def _phone(text: str) -> str | Invalid:
     if len(parts) > 1 and all(sum(c.isdigit() for c in part) >= 6 for part in parts):
         numbers = [_one_phone(part) for part in parts]
         if all(numbers):
-            return BETWEEN_PHONES.join(dict.fromkeys(filter(None, numbers)))
+            return BETWEEN.join(dict.fromkeys(filter(None, numbers)))
     return _one_phone(bare) or Invalid("bad_phone", f"{shown(text)} is not a phone number")
 
 
@@ -267,6 +283,16 @@ def _url(text: str, spec: ImportField) -> str | Invalid:
     if URL.fullmatch(url) and ("." in url or "://" in text):
         return url
     return Invalid("bad_url", f"{shown(text)} is not a web address")
+
+
+def _urls(text: str, spec: ImportField) -> str | Invalid:
+    found: dict[str, None] = {}
+    for part in filter(None, re.split(r"\s*(?::::|[,;|])\s*|\s+", text)):
+        url = _url(part, spec)
+        if isinstance(url, Invalid):
+            return url
+        found[url] = None
+    return BETWEEN.join(filter(None, found))
 
 
 SPACES = re.compile(r"[\s\u00a0\u202f\u2009'’](?=\d{3}(?:\D|$))")
@@ -369,12 +395,14 @@ def _money(spec: ImportField, formats: Formats) -> Convert:
             return Invalid("bad_money", f"{shown(text)} is not an amount of money")
         if failed := _bounded(number, text, spec):
             return failed
-        # How many the currency has is looked at where that is known, in whatever column it is.
-        if number != number.quantize(Decimal("0.0001")):
-            return Invalid("too_many_decimals", f"{shown(text)} has more than four decimals")
         if sign:
-            currencies[text] = SIGNS.get(sign.upper(), sign.upper())
-        return f"{number:f}"
+            currency = _currency(sign)
+            if type(currency) is Invalid:
+                return currency
+            currencies[text] = str(currency)
+        # How many decimals it may have is known with its currency, which may be in another column.
+        cents = number.quantize(Decimal("0.01"))
+        return f"{cents if cents == number else number:f}"
 
     memo = Memo(_nothing(one))
 
@@ -398,7 +426,7 @@ def _money(spec: ImportField, formats: Formats) -> Convert:
 
 def _currency(text: str) -> str | Invalid:
     code = SIGNS.get(text.upper(), text.upper())
-    if re.fullmatch("[A-Z]{3}", code):
+    if is_currency(code):
         return code
     return Invalid("bad_currency", f"{shown(text)} is not a currency, as EUR is")
 
@@ -516,8 +544,10 @@ def _boolean(text: str) -> str | Invalid:
 
 
 def _tags(text: str, spec: ImportField) -> str | Invalid:
-    tags = list(dict.fromkeys(filter(None, (" ".join(t.split()) for t in re.split("[,;|]", text)))))
+    parts = (" ".join(part.split()) for part in re.split(r":::|[,;|\n]", text))
+    # Google marks with a star the groups that are its own: `* myContacts`.
+    tags = list(dict.fromkeys(p for p in parts if p and not p.startswith("* ")))
     for tag in tags:
-        if len(tag) > min(spec.max_length, 100):
-            return _too_long(tag, min(spec.max_length, 100))
+        if len(tag) > spec.max_length:
+            return _too_long(tag, spec.max_length)
     return json.dumps(tags, ensure_ascii=False) if tags else ""

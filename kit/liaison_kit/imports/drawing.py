@@ -53,8 +53,8 @@ class Drawn:
                 choice: (*_said(info.choice_labels.get(choice)), *others.get(choice, ()))
                 for choice in info.choices
             }
-        if "maxLength" in limits:
-            found["max_length"] = limits["maxLength"]
+        if longest := limits.get("items", limits).get("maxLength"):
+            found["max_length"] = longest
         for limit in ("minimum", "maximum"):
             if limit in limits:
                 found[limit] = Decimal(str(limits[limit]))

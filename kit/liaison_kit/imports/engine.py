@@ -13,11 +13,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from liaison_kit.ids import uuid7
+from liaison_kit.imports.converting import fold
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.overlap import Turn, ahead, in_turn
 from liaison_kit.imports.planning import Options, Plan, settle, survey
 from liaison_kit.imports.preparing import Prepared, Preparing
 from liaison_kit.imports.reading import Chunk, Table
+from liaison_kit.imports.references import SEVERAL
 from liaison_kit.imports.reporting import Tally, keep_errors
 from liaison_kit.imports.writing import Outcome, Writer
 from liaison_kit.records import custom
@@ -53,19 +56,77 @@ def dry_run(
     value_map: Mapping[str, Mapping[str, str | None]],
     options: Options,
 ) -> tuple[Plan, Tally]:
-    """Everything but the writes: what each row would become. What `looks` begins is undone."""
+    """All that a run does, chunk by chunk, of which nothing is kept: what `looks` begins is undone.
+
+    So it counts what a run would, rows that the database refuses included. What comes in is
+    remembered here, for the rows that refer to it.
+    """
     with looks.step() as session:
         specs = importable.all_fields(session)
     surveyed = survey(importable, specs, table, mapping, value_map, options)
     found = looks.asking(lambda session: settle(session, surveyed))
-    writer = _writer(found, options, UUID(int=0), dry=True)
-    preparing = Preparing(found, dry=True)
-    tally = Tally()
-    for prepared in ahead(table.chunks(), preparing.prepare):
-        with looks.step() as session:
-            outcome = writer.write(session, prepared.columns, len(prepared.places))
-        tally.take(prepared, outcome)
-    return found, tally
+    tally, come = Tally(), _Come(found)
+    only = None
+    while True:
+        writer = _writer(found, options, uuid7(), _pretended(found))
+        preparing = Preparing(found, only)
+        for prepared in ahead(table.chunks(), preparing.prepare):
+            if only is not None:
+                prepared.chunk.bad.clear()
+            with looks.step() as session:
+                outcome = writer.write(session, prepared.columns, len(prepared.places))
+                if prepared.beside and (also := importable.beside):
+                    also(session, writer.import_id, prepared.beside, outcome.written)
+            tally.take(prepared, outcome)
+            come.take(prepared)
+        if not found.waiting:
+            return found, tally
+        only = dict(found.waiting)
+        for feed in found.feeds:
+            if feed.matched is not None:
+                feed.matched.come(come.id)
+                found.unmatched += [u for u in feed.matched.unmatched if u not in found.unmatched]
+        found.waiting = {
+            feed.column: frozenset(feed.matched.waiting)
+            for feed in found.feeds
+            if feed.matched is not None and feed.matched.waiting
+        }
+        if found.waiting == only:
+            _give_up_waiting(found)
+
+
+class _Come:
+    """What the rows that came in are called, each by an id that stands for it."""
+
+    def __init__(self, found: Plan) -> None:
+        keys = (*found.importable.keys, "name")
+        self._called = [feed.position for feed in found.feeds if feed.spec.name in keys]
+        self._ids: list[dict[str, str]] = [{} for _ in self._called]
+        self._waits = bool(found.waiting)
+
+    def take(self, prepared: Prepared) -> None:
+        """See who came in, once it is known which rows failed."""
+        if not self._waits:
+            return
+        for place in prepared.places:
+            if place in prepared.failed:
+                continue
+            for position, ids in zip(self._called, self._ids, strict=True):
+                name = fold(prepared.chunk.columns[position][place])
+                ids[name] = SEVERAL if name in ids else str(uuid7())
+
+    def id(self, name: str) -> str | None:
+        """Who has come of this folded name, or `SEVERAL`."""
+        met = [ids[name] for ids in self._ids if name in ids]
+        return next((id for id in met if id != SEVERAL), met[0] if met else None)
+
+
+def _pretended(found: Plan) -> dict[str, frozenset[str]]:
+    return {
+        feed.spec.column or feed.spec.name: feed.matched.pretended
+        for feed in found.feeds
+        if feed.matched is not None and feed.matched.pretended
+    }
 
 
 def run(
@@ -144,6 +205,8 @@ def _one_round(
             outcome = writer.write(session, prepared.columns, len(prepared.places))
             turn.come()
             _forget_removed_fields(session, found, outcome)
+            if prepared.beside and (also := found.importable.beside):
+                also(session, import_id, prepared.beside, outcome.written)
             if tell := found.importable.after_chunk:
                 tell(session, outcome.created_ids, outcome.updated_ids)
             failed = tally.take(prepared, outcome)
@@ -171,7 +234,19 @@ def _until(chunk: Chunk, last: int) -> Chunk:
     return Chunk(chunk.numbers[:size], [c[:size] for c in chunk.columns], [], last)
 
 
-def _writer(found: Plan, options: Options, import_id: UUID, dry: bool = False) -> Writer:
+def _writer(
+    found: Plan,
+    options: Options,
+    import_id: UUID,
+    pretended: Mapping[str, frozenset[str]] | None = None,
+) -> Writer:
     return Writer(
-        found.importable, import_id, found.key, clear_blanks=options.blanks == "clear", dry=dry
+        found.importable,
+        import_id,
+        found.key,
+        clear_blanks=options.blanks == "clear",
+        loose=found.loose,
+        defaults=found.defaults,
+        pretended=pretended,
+        beside=any(spec.beside for spec in found.specs),
     )

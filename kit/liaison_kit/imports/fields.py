@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Protocol
 from uuid import UUID
 
 from sqlalchemy import Table
@@ -67,6 +67,20 @@ class ImportField:
     """The value goes to the record's `custom` object under the field's name."""
     default: str = ""
     """Taken when the cell is blank or no column feeds the field (on creation only)."""
+    shared: tuple[str, ...] = ()
+    """Names that another field has, too: a column called so feeds this one if its values are nearly
+    all among the `telling` ones (folded, without dots around)."""
+    telling: frozenset[str] = frozenset()
+    several: bool = False
+    """A cell may hold several e-mail addresses, phone numbers or the like: see `parts`."""
+    further: bool = False
+    """One of a group, as a second phone is: no file is expected to feed it."""
+    copy_of: str = ""
+    """The field of which this is a numbered copy."""
+    beside: bool = False
+    """It is not the record's own: its values go to `Importable.beside` once the record is there."""
+    kept: bool = False
+    """Liaison keeps it by itself: a column of an exported file that feeds nothing."""
 
     def expanded(self) -> "list[ImportField]":
         """The field itself, then its numbered copies when it takes several columns."""
@@ -80,6 +94,8 @@ class ImportField:
                     aliases=tuple(f"{alias} {number}" for alias in self.aliases),
                     required=False,
                     many=1,
+                    further=True,
+                    copy_of=self.name,
                 )
             )
         return copies
@@ -107,6 +123,33 @@ USUAL = "{usual}"
 """What stands in the SQL of a merge for the value that an update would have without it."""
 
 Columns = Callable[[Batch], Mapping[str, Sequence[str]]]
+
+
+class Beside(Protocol):
+    """Writes what a file says beside its records."""
+
+    def __call__(
+        self,
+        session: Session,
+        import_id: UUID,
+        values: Mapping[str, Sequence[str]],
+        written: Mapping[int, UUID],
+    ) -> None:
+        """The values by field; `written` are the records by the place of their values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What the API refuses of a record as it would be, for rows of a file.
+
+    `broken` is SQL over the row (`s`) and what the record would have: `{status}` stands for the
+    status then. Asked only where the file feeds the column.
+    """
+
+    column: str
+    code: str
+    message: str
+    broken: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +187,18 @@ class Importable:
     """By column: SQL of an update's new value, where it isn't the incoming one; `USUAL` in it."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """By column that must not be empty: what is said of a row that has nothing for it."""
+    rules: tuple[Rule, ...] = ()
+    read_as: Mapping[str, str] = field(default_factory=dict)
+    """By column: SQL of what a row says there, in the light of its other columns."""
     on_insert: Mapping[str, str] = field(default_factory=dict)
     """By column: SQL of what a new record has that no file gives."""
+    beside: "Beside | None" = None
+    """Writes what the file says beside its records (`ImportField.beside`), in the chunk's
+    transaction."""
+    beside_undone: Callable[[Session, UUID], None] | None = None
+    """Takes back what it wrote for an import."""
+    takes_notes: bool = False
+    """Columns that feed no field may become notes: `beside` gets them as `note.<column>`."""
     after_chunk: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
     """Told the created and the updated records of each chunk, in its transaction: emits events."""
     after_rollback: Callable[[Session, Sequence[UUID], Sequence[UUID]], None] | None = None
@@ -172,11 +225,17 @@ class Importable:
             found.append(_LIAISON_ID)
         if "custom" in self.table.c:
             found += [_custom_field(row) for row in custom.fields(session, self.record)]
+        if self.kind is not None:
+            found += [
+                ImportField(name, info.label.model_dump(), kept=True)
+                for name, info in self.kind.fields.items()
+                if name not in ("id", "custom")
+            ]
         return found
 
 
 _LIAISON_ID = ImportField(
-    LIAISON_ID, {"en": "Liaison id", "fr": "Identifiant Liaison"}, "id", column="id"
+    LIAISON_ID, {"en": "Liaison id", "fr": "Identifiant Liaison"}, "id", column="id", further=True
 )
 """By which an exported record is met again; one without is a new one."""
 
@@ -184,7 +243,7 @@ _LIAISON_ID = ImportField(
 def _currency_of(money: ImportField) -> ImportField:
     """The field of an amount's currency, where a file has a column for it."""
     label = {"en": f"{money.label['en']}: currency", "fr": f"{money.label['fr']} : devise"}
-    return ImportField(f"{money.name}_currency", label, "currency")
+    return ImportField(f"{money.name}_currency", label, "currency", further=money.further)
 
 
 def _custom_field(row: custom.Known) -> ImportField:
@@ -218,7 +277,7 @@ def table_columns(
     for spec in specs:
         if spec.custom:
             own.append(spec)
-        elif spec.name in importable.covers or spec.kind == "currency":
+        elif spec.beside or spec.name in importable.covers or spec.kind == "currency":
             continue
         elif spec.kind == "money":
             column = spec.column or spec.name

@@ -6,13 +6,13 @@ often it occurs and the nearest name; a `value_map` then settles it for the whol
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rapidfuzz import fuzz, process
 from sqlalchemy.orm import Session
 
 from liaison_kit.imports.converting import Converted, Invalid, fold, shown
-from liaison_kit.imports.references import CannotCreate, Reference
+from liaison_kit.imports.references import SEVERAL, CannotCreate, Reference
 
 NEAR_ENOUGH = 72.0
 FIRST_ROWS = 5
@@ -20,7 +20,7 @@ FIRST_ROWS = 5
 
 @dataclass(frozen=True, slots=True)
 class Unmatched:
-    """A value that names nothing: how often and where first, and what it may have meant."""
+    """A value that names nothing, or several: how often and where first, what it may have meant."""
 
     field: str
     column: str
@@ -29,6 +29,8 @@ class Unmatched:
     rows: tuple[int, ...]
     nearest: str | None
     score: int
+    code: str = "unknown_value"
+    """Or `ambiguous`."""
 
 
 @dataclass(slots=True)
@@ -101,9 +103,15 @@ class Matched:
 
     ids: dict[str, str]
     unmatched: list[Unmatched]
+    meant: Mapping[str, str] = field(default_factory=dict)
+    """What each stands for once the value map was heeded."""
     waiting: dict[str, Unmatched] = field(default_factory=dict)
     """Values that may name a record of this very file which isn't written yet, as they will be
     told if none comes."""
+    several: frozenset[str] = frozenset()
+    """Those that name more than one."""
+    pretended: frozenset[str] = frozenset()
+    """Ids of records that would be made of their names, if anything were written."""
 
     def convert(self, column: Sequence[str]) -> Converted:
         """The column as ids."""
@@ -111,12 +119,30 @@ class Matched:
         try:
             return Converted(list(map(ids.__getitem__, column)))
         except KeyError:
-            problems = {
-                i: Invalid("unknown_value", f"{shown(raw)} matches nothing")
-                for i, raw in enumerate(column)
-                if raw not in ids
-            }
+            problems = {i: self._problem(raw) for i, raw in enumerate(column) if raw not in ids}
             return Converted([ids.get(raw, "") for raw in column], problems)
+
+    def _problem(self, raw: str) -> Invalid:
+        if raw in self.several:
+            return Invalid("ambiguous", f"{shown(raw)} is what several are called; name its id")
+        return Invalid("unknown_value", f"{shown(raw)} matches nothing")
+
+    def come(self, met: Callable[[str], str | None]) -> None:
+        """Take those that are waited for and have come, where nothing is written.
+
+        `met` tells the id of what this file calls so by now, or `SEVERAL`.
+        """
+        for raw, told in list(self.waiting.items()):
+            id = met(fold(self.meant[raw]))
+            if id is None:
+                continue
+            del self.waiting[raw]
+            if id == SEVERAL:
+                self.several |= {raw}
+                self.unmatched.append(replace(told, code="ambiguous"))
+            else:
+                self.ids[raw] = id
+                self.pretended |= {id}
 
 
 def match_values(
@@ -133,7 +159,8 @@ def match_values(
 ) -> Matched:
     """Resolve all distinct values of a column at once.
 
-    `within_file` tells which values name a record that this file brings itself; those wait.
+    `within_file` tells which values name a record that this file brings itself; those wait. Where
+    nothing is to be written, what would be made of a name is made and undone: ids stand for it.
     """
     meant: dict[str, str] = {}
     folded_map = {fold(value): target for value, target in value_map.items()}
@@ -143,19 +170,22 @@ def match_values(
         meant[raw] = target or ""
     wanted = [text for text in dict.fromkeys(meant.values()) if text]
     resolved = dict(reference.resolve(session, wanted)) if wanted else {}
+    several = {text for text, id in resolved.items() if id == SEVERAL}
     missing = [text for text in wanted if text not in resolved]
+    pretended: frozenset[str] = frozenset()
     waiting: set[str] = set()
     if missing and within_file is not None:
         waiting = {text for text in missing if within_file(text)}
         missing = [text for text in missing if text not in waiting]
     if missing and on_missing == "create":
-        try:
-            if writes:
-                resolved |= reference.create(session, missing)
-            else:
-                resolved |= dict.fromkeys(missing, "")
-        except CannotCreate:
-            pass
+        if writes:
+            resolved |= _created(session, reference, missing)
+        else:
+            pretence = session.begin_nested()
+            made = _created(session, reference, missing)
+            pretence.rollback()
+            resolved |= made
+            pretended = frozenset(made.values())
         missing = [text for text in missing if text not in resolved]
     elif missing and on_missing == "blank":
         resolved |= dict.fromkeys(missing, "")
@@ -164,7 +194,7 @@ def match_values(
     waits: dict[str, Unmatched] = {}
     unknown = set(missing)
     for raw, text in meant.items():
-        if text in unknown or text in waiting:
+        if text in unknown or text in waiting or text in several:
             name, score = near.get(text, (None, 0))
             found = Unmatched(
                 spec_name,
@@ -174,6 +204,7 @@ def match_values(
                 tuple(seen.rows[raw]),
                 name,
                 score,
+                "ambiguous" if text in several else "unknown_value",
             )
             if text in waiting:
                 waits[raw] = found
@@ -183,6 +214,16 @@ def match_values(
     ids = {
         raw: resolved[text] if text else ""
         for raw, text in meant.items()
-        if not text or text in resolved
+        if not text or (text in resolved and text not in several)
     }
-    return Matched(ids, unmatched, waits)
+    unclear = frozenset(raw for raw, text in meant.items() if text in several)
+    return Matched(ids, unmatched, meant, waits, unclear, pretended)
+
+
+def _created(
+    session: Session, reference: Reference | Choices, values: Sequence[str]
+) -> Mapping[str, str]:
+    try:
+        return reference.create(session, values)
+    except CannotCreate:
+        return {}

@@ -1,4 +1,5 @@
-"""The tables of imports: what was handed in, how it went, and what each import changed."""
+"""The tables of imports: what was handed in, how it went, what each import changed, and the
+mappings that next month's file is proposed."""
 
 import datetime as dt
 from typing import Any
@@ -41,6 +42,23 @@ class Import(TenantRow, Base):
     created_at: Mapped[dt.datetime]
     created_by: Mapped[UUID | None]
     updated_at: Mapped[dt.datetime]
+
+
+class SavedMapping(TenantRow, Base):
+    """What fed what when a file with this header was last imported."""
+
+    __tablename__ = "import_mappings"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
+    record: Mapped[str]
+    fingerprint: Mapped[str]
+    """Of the header, its words in its order."""
+    file_name: Mapped[str]
+    mapping: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    value_map: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    options: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    used_at: Mapped[dt.datetime]
+    used_by: Mapped[UUID | None]
 
 
 TABLES = """
@@ -87,3 +105,28 @@ def import_tables(op: Op) -> None:
         op.execute(statement)
     for table in ("imports", "import_changes"):
         enable_tenancy(op, table)
+
+
+MAPPINGS = """
+CREATE TABLE import_mappings (
+    id uuid PRIMARY KEY,
+    tenant_id uuid NOT NULL,
+    record text NOT NULL,
+    fingerprint text NOT NULL,
+    file_name text NOT NULL,
+    mapping jsonb NOT NULL,
+    value_map jsonb NOT NULL,
+    options jsonb NOT NULL,
+    used_at timestamptz NOT NULL,
+    used_by uuid
+);
+
+CREATE UNIQUE INDEX uq_import_mappings ON import_mappings (tenant_id, record, fingerprint)
+"""
+
+
+def mapping_tables(op: Op) -> None:
+    """The table of saved mappings, which a service with importables has besides."""
+    for statement in MAPPINGS.split(";\n\n"):
+        op.execute(statement)
+    enable_tenancy(op, "import_mappings")

@@ -25,7 +25,18 @@ from liaison_kit.imports.formats import (
 )
 from liaison_kit.imports.matching import Choices, Matched, Seen, Unmatched, match_values
 from liaison_kit.imports.reading import Table
-from liaison_kit.imports.references import Reference
+from liaison_kit.imports.references import SEVERAL, Reference
+from liaison_kit.imports.unfed import (
+    CUSTOM,
+    DECISIONS,
+    FOR_ALL,
+    NOTE,
+    UndecidedColumns,
+    Unfed,
+    define,
+    field_of,
+    note_of,
+)
 from liaison_kit.tenants import tenant_settings
 from liaison_sdk.errors import FieldError, InvalidInput
 
@@ -48,6 +59,8 @@ class Options:
     timezone: str | None = None
     """The same of times of day."""
     defaults: Mapping[str, str] = field(default_factory=dict)
+    unmapped: str | None = None
+    """What becomes of columns that feed nothing, and of which nothing is said: see `unfed.py`."""
 
 
 @dataclass(slots=True)
@@ -81,6 +94,23 @@ class Plan:
     """Where the tenant is."""
     questions: list[Question] = field(default_factory=list)
     """What columns leave open of how they are written, and nobody has said."""
+    unfed: list[Unfed] = field(default_factory=list)
+    """The columns with values that feed no field."""
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """By column: what a new record has where the file says nothing, and a known one keeps.
+
+        Of fields that are a column as they are; the others' defaults are values of their rows.
+        """
+        return {
+            spec.column or spec.name: spec.default
+            for spec in self.specs
+            if spec.default
+            and not spec.custom
+            and spec.kind not in ("money", "currency")
+            and spec.name not in self.importable.covers
+        }
 
     @property
     def specs(self) -> list[ImportField]:
@@ -100,13 +130,13 @@ def check(
 
     A required field without a column is told when the import is looked at, not while it is edited.
     """
-    known = {spec.name: spec for spec in specs}
+    known = {spec.name: spec for spec in specs if not spec.kept}
     errors: list[FieldError] = []
     fed: dict[str, str] = {}
     for column, name in mapping.items():
         if column not in header:
             errors.append(FieldError(f"mapping.{column}", "unknown_column", "No such column"))
-        elif name is None:
+        elif name is None or name in DECISIONS:
             continue
         elif name not in known:
             errors.append(FieldError(f"mapping.{column}", "unknown_field", f"No field {name}"))
@@ -114,6 +144,7 @@ def check(
             errors.append(FieldError(f"mapping.{column}", "fed_twice", f"Two columns feed {name}"))
         else:
             fed[name] = column
+    errors += _undecidable(importable, mapping, options)
     for part, names in (
         ("value_map", value_map),
         ("options.on_missing", options.on_missing),
@@ -150,6 +181,24 @@ def check(
         [spec for name, spec in given.items() if spec.default and name not in fed],
         None if options.create_only else key,
     )
+
+
+def _undecidable(
+    importable: Importable, mapping: Mapping[str, str | None], options: Options
+) -> list[FieldError]:
+    """What can't become of columns of this kind of record."""
+    what: dict[str, str] = {}
+    if not importable.takes_notes:
+        what[NOTE] = f"{importable.label['en']} take no notes"
+    if "custom" not in importable.table.c:
+        what[CUSTOM] = f"{importable.label['en']} take no custom fields"
+    said = {f"mapping.{column}": name for column, name in mapping.items()}
+    said["options.unmapped"] = FOR_ALL.get(options.unmapped or "")
+    return [
+        FieldError(path, "not_here", what[name])
+        for path, name in said.items()
+        if name is not None and name in what
+    ]
 
 
 @dataclass(slots=True)
@@ -197,8 +246,14 @@ def survey(
         for column, spec in fed
     ]
     loose = key in importable.loose_keys and options.key is None
+    by_column = {column for column, _ in fed}
+    unfed = [
+        Unfed(column, position, mapping.get(column) or FOR_ALL.get(options.unmapped or "", ""))
+        for position, column in enumerate(table.header)
+        if column not in by_column
+    ]
     surveyed = Survey(
-        Plan(importable, table, feeds, constants, key, loose=loose),
+        Plan(importable, table, feeds, constants, key, loose=loose, unfed=unfed),
         value_map,
         options,
         {},
@@ -240,10 +295,11 @@ def _first_pass(surveyed: Survey) -> None:
         # What a workbook holds as numbers is written as Python writes them.
         evidence[position].votes["."] = ENOUGH
     names = surveyed.names
-    if not seen and not evidence:
+    unfed = found.unfed
+    if not seen and not evidence and not unfed:
         # Nothing to settle: spare the pass; the number of lines is near enough for progress.
         found.rows = found.table.lines()
-    for chunk in found.table.chunks() if seen or evidence else ():
+    for chunk in found.table.chunks() if seen or evidence or unfed else ():
         time.sleep(0)
         found.rows += len(chunk.numbers) + len(chunk.bad)
         found.unreadable += len(chunk.bad)
@@ -260,11 +316,14 @@ def _first_pass(surveyed: Survey) -> None:
                 told.add(kinds[position], dict.fromkeys(chunk.columns[position]))
         for position in named:
             names.update(map(fold, chunk.columns[position]))
+        for column in unfed:
+            column.add(chunk.columns[column.position])
+    found.unfed = [column for column in unfed if column.count]
 
 
 def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
     """Settle formats, references and choices for the whole file; raise what makes it hopeless."""
-    before, options, evidence = surveyed.plan, surveyed.options, surveyed.evidence
+    before, options, evidence = surveyed.plan, surveyed.options, dict(surveyed.evidence)
     tenant = tenant_settings(session)
     found = dataclasses.replace(
         before,
@@ -275,6 +334,9 @@ def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
         questions=[],
         country=tenant.country,
     )
+    if writes and (undecided := [each for each in found.unfed if not each.decision]):
+        raise UndecidedColumns(undecided)
+    _feed_the_rest(session, found, evidence, writes)
     _resolve_defaults(session, found)
     base = Formats(
         dates="mdy" if tenant.country in MONTH_FIRST else "dmy",
@@ -306,16 +368,28 @@ def settle(session: Session, surveyed: Survey, *, writes: bool = False) -> Plan:
             )
             feed.convert = feed.matched.convert
             found.unmatched += feed.matched.unmatched
-            if feed.matched.waiting and not writes:
-                # Nothing is written, so nothing comes that they wait for.
-                feed.matched.ids |= dict.fromkeys(feed.matched.waiting, "")
-            elif feed.matched.waiting:
+            if feed.matched.waiting:
                 found.waiting[feed.column] = frozenset(feed.matched.waiting)
         else:
             feed.convert = converter(feed.spec, feed.formats)
     if writes:
         _demand_answers(found.questions)
     return found
+
+
+def _feed_the_rest(
+    session: Session, found: Plan, evidence: dict[int, Evidence], writes: bool
+) -> None:
+    """Give the columns that become custom fields or notes a field to feed."""
+    own = [each for each in found.unfed if each.decision == CUSTOM]
+    if own and writes:
+        define(session, found.importable, own)
+    fields = [(each, field_of(each)) for each in own]
+    fields += [(each, note_of(each)) for each in found.unfed if each.decision == NOTE]
+    for each, spec in fields:
+        found.feeds.append(Feed(spec, each.column, each.position, _unsettled, Formats()))
+        if each.decision == CUSTOM and each.evidence is not None:
+            evidence[each.position] = each.evidence
 
 
 def _demand_answers(questions: Sequence[Question]) -> None:
@@ -379,9 +453,11 @@ def _resolve_defaults(session: Session, found: Plan) -> None:
         if not spec.default or spec.kind not in ("choice", "reference"):
             return spec
         known = _reference(found.importable, spec).resolve(session, [spec.default])
-        if spec.default not in known:
+        if known.get(spec.default, SEVERAL) == SEVERAL:
             where = f"options.defaults.{spec.name}"
-            errors.append(FieldError(where, "unknown_value", f"{spec.default} matches nothing"))
+            told = "several" if spec.default in known else "nothing"
+            code = "ambiguous" if spec.default in known else "unknown_value"
+            errors.append(FieldError(where, code, f"{spec.default} matches {told}"))
         return dataclasses.replace(spec, default=known.get(spec.default, ""))
 
     found.constants = [resolved(spec) for spec in found.constants]

@@ -10,11 +10,11 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from liaison_kit.exports.columns import LIAISON_ID
-from liaison_kit.imports.converting import Invalid
+from liaison_kit.imports.converting import Invalid, shown
 from liaison_kit.imports.fields import Batch, table_columns
 from liaison_kit.imports.planning import Feed, Plan
 from liaison_kit.imports.reading import Chunk
-from liaison_sdk.money import rounded, too_fine
+from liaison_sdk.types import rounded
 
 
 class Problem(NamedTuple):
@@ -37,19 +37,24 @@ class Prepared:
     """By place in the chunk."""
     left_out: dict[int, list[Problem]]
     """By place in the chunk: what is no good, of rows that come in without it."""
+    beside: dict[str, Sequence[str]]
+    """What the rows to write say beside their records, by field."""
 
 
 class Preparing:
     """Turns chunks into table columns; remembers the keys it has seen in this file."""
 
-    def __init__(
-        self, found: Plan, only: Mapping[str, frozenset[str]] | None = None, dry: bool = False
-    ) -> None:
+    def __init__(self, found: Plan, only: Mapping[str, frozenset[str]] | None = None) -> None:
         self.plan = found
         self.only = only
         """In a later round: the values that rows waited for; all other rows are done."""
-        self.dry = dry
+        self.defaults = found.defaults.keys()
+        """Columns whose defaults are for new records only, which is known when they are written."""
         self.first_seen: dict[str, int] = {}
+        alone = found.importable.unique_keys - {found.key}
+        self.unique = [feed for feed in found.feeds if feed.spec.name in alone]
+        """Columns besides the key in which no value is there twice, each with what it has had."""
+        self.had: list[dict[str, int]] = [{} for _ in self.unique]
 
     def prepare(self, chunk: Chunk) -> Prepared:
         """Convert one chunk, column by column."""
@@ -61,7 +66,7 @@ class Preparing:
         skipped: set[int] = set()
         if self.only is not None:
             skipped |= set(range(size)) - self._places(chunk, self.only)
-        if found.waiting and not self.dry:
+        if found.waiting:
             skipped |= self._places(chunk, found.waiting)
         for feed in found.feeds:
             spec = feed.spec
@@ -76,9 +81,10 @@ class Preparing:
                 left_out.setdefault(place, []).append(
                     Problem(feed.column, problem.code, f"{problem.message}; it is left out")
                 )
-            if spec.default and "" in column:
+            later = (spec.column or spec.name) in self.defaults
+            if spec.default and not later and "" in column:
                 column = [value or spec.default for value in column]
-            if spec.required and "" in column:
+            if spec.required and not later and "" in column:
                 self._demand(feed, column, converted.problems, skipped, failed)
             values[spec.name] = column
             if converted.currencies is not None:
@@ -86,13 +92,16 @@ class Preparing:
         for feed in found.feeds:
             if feed.spec.kind == "currency":
                 _take_currencies(values, feed.spec.name)
-        for spec in found.constants:
-            values[spec.name] = [spec.default] * size
         for feed in found.feeds:
             if feed.spec.kind == "money":
-                self._in_units(feed, values, failed)
+                _in_minor_units(chunk, feed, values, skipped, failed)
+        for spec in found.constants:
+            later = (spec.column or spec.name) in self.defaults
+            values[spec.name] = ["" if later else spec.default] * size
         if found.key is not None:
             self._check_keys(chunk, self._keys(values), skipped, failed)
+        for feed, had in zip(self.unique, self.had, strict=True):
+            _refuse_repeated(chunk, feed, values[feed.spec.name], had, skipped, failed)
         places: Sequence[int] = range(size)
         if failed or skipped:
             keep = [place not in failed and place not in skipped for place in range(size)]
@@ -103,7 +112,14 @@ class Preparing:
                 failed.get(place, []).extend(left_out.pop(place))
         batch = Batch(len(places), values, found.country)
         columns = table_columns(found.importable, found.specs, batch)
-        return Prepared(chunk, places, columns, failed, left_out)
+        beside = {
+            name: values[name]
+            for spec in found.specs
+            if spec.beside
+            for name in (spec.name, f"{spec.name} currency")
+            if name in values
+        }
+        return Prepared(chunk, places, columns, failed, left_out, beside)
 
     def _keys(self, values: Mapping[str, Sequence[str]]) -> Sequence[str]:
         """What must not be twice in the file; of a mere name, all that is said with it."""
@@ -137,25 +153,6 @@ class Preparing:
             if not value and place not in problems and place not in skipped:
                 failed.setdefault(place, []).append(Problem(feed.column, "missing", message))
 
-    @staticmethod
-    def _in_units(
-        feed: Feed, values: dict[str, Sequence[str]], failed: dict[int, list[Problem]]
-    ) -> None:
-        """Give amounts the decimals of their currencies; one that has more is at fault."""
-        name = feed.spec.name
-        known: dict[tuple[str, str], str | None] = {}
-        amounts: list[str] = []
-        for place, pair in enumerate(zip(values[name], values[f"{name} currency"], strict=True)):
-            if pair not in known:
-                known[pair] = _with_its_decimals(*pair)
-            amount = known[pair]
-            if amount is None:
-                said = f"{too_fine(pair[1])}, and {pair[0]} has more"
-                problem = Problem(feed.column, "too_many_decimals", said)
-                failed.setdefault(place, []).append(problem)
-            amounts.append(amount or "")
-        values[name] = amounts
-
     def _check_keys(
         self,
         chunk: Chunk,
@@ -170,6 +167,7 @@ class Preparing:
         if (
             len(fresh) == len(keys)
             and not skipped
+            and not failed
             and "" not in fresh
             and name not in self.plan.importable.match
             and first_seen.keys().isdisjoint(fresh)
@@ -179,7 +177,12 @@ class Preparing:
         # A key that a service matches in its own way is taken to ignore case.
         folded = [k.casefold() for k in keys] if name in self.plan.importable.match else keys
         for place, (key, number) in enumerate(zip(folded, chunk.numbers, strict=True)):
+            if place in failed:
+                # Another of this key may come in instead.
+                continue
             if place in skipped:
+                # It comes in another round, and is the first all the same.
+                first_seen.setdefault(key, number)
                 continue
             if not key and name == LIAISON_ID:
                 # Somebody who was added to an exported file.
@@ -193,12 +196,20 @@ class Preparing:
                 failed.setdefault(place, []).append(Problem(column, "duplicate_key", told))
 
 
-def _with_its_decimals(amount: str, currency: str) -> str | None:
-    """An amount as its currency has it; None where it is finer than that."""
-    if not amount:
-        return ""
-    found = rounded(Decimal(amount), currency)
-    return f"{found:f}" if found == Decimal(amount) else None
+def _refuse_repeated(
+    chunk: Chunk,
+    feed: Feed,
+    values: Sequence[str],
+    had: dict[str, int],
+    skipped: set[int],
+    failed: dict[int, list[Problem]],
+) -> None:
+    for place, (value, number) in enumerate(zip(values, chunk.numbers, strict=True)):
+        if place in failed:
+            continue
+        if value and (first := had.setdefault(value, number)) != number and place not in skipped:
+            told = f"Row {first} has the same {feed.column}"
+            failed.setdefault(place, []).append(Problem(feed.column, "duplicate_key", told))
 
 
 def _take_currencies(values: dict[str, Sequence[str]], name: str) -> None:
@@ -209,9 +220,34 @@ def _take_currencies(values: dict[str, Sequence[str]], name: str) -> None:
         values[usual] = [(given or was) if was else "" for given, was in pairs]
 
 
+def _in_minor_units(
+    chunk: Chunk,
+    feed: Feed,
+    values: dict[str, Sequence[str]],
+    skipped: set[int],
+    failed: dict[int, list[Problem]],
+) -> None:
+    """Amounts with the decimals of their currency, which may be in another column."""
+    name = feed.spec.name
+    known: dict[tuple[str, str], str | None] = {("", ""): ""}
+    found: list[str] = []
+    pairs = zip(values[name], values[f"{name} currency"], strict=True)
+    for place, (amount, currency) in enumerate(pairs):
+        if (amount, currency) not in known:
+            exact, told = Decimal(amount or 0), rounded(Decimal(amount or 0), currency)
+            known[amount, currency] = None if exact != told else f"{told:f}" if amount else ""
+        value = known[amount, currency]
+        if value is None and place not in skipped:
+            said = shown(chunk.columns[feed.position][place])
+            why = f"{said} has more decimals than {currency} has"
+            failed.setdefault(place, []).append(Problem(feed.column, "too_many_decimals", why))
+        found.append(value or "")
+    values[name] = found
+
+
 def show(found: Plan, chunk: Chunk) -> list[tuple[int, dict[str, str], list[dict[str, Any]]]]:
     """A few rows for a person to look at: number, values by field, errors."""
-    preparing = Preparing(found, dry=True)
+    preparing = Preparing(found)
     prepared = preparing.prepare(chunk)
     shown = []
     values = {

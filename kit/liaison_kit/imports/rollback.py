@@ -23,10 +23,14 @@ def roll_back(
 
     A record whose version moved on since, that others refer to, or that who takes the import back
     may not see (or would not see then) is kept. A change that has been
-    undone leaves `import_changes`, so what remains there is what was kept.
+    undone leaves `import_changes`, so what remains there is what was kept. What is restored is as
+    an earlier import left it, and may be taken back with that one, too.
     """
     state = steps.checkpoint
     counts: dict[str, int] = state.setdefault("counts", {"deleted": 0, "restored": 0, "kept": 0})
+    if importable.beside_undone is not None:
+        with steps.step() as session:
+            importable.beside_undone(session, import_id)
     more = True
     while more:
         with steps.step() as session:
@@ -35,6 +39,7 @@ def roll_back(
                 row.record_id
                 for row in session.connection().exec_driver_sql(
                     "SELECT record_id FROM import_changes WHERE import_id = %(import)s"
+                    " AND action IN ('created', 'updated')"
                     + (" AND record_id < %(last)s" if last else "")
                     # Later records may refer to earlier ones of the same file, not the reverse.
                     + f" ORDER BY record_id DESC LIMIT {CHUNK}",
@@ -118,6 +123,10 @@ def _restore(
         ), forgotten AS (
           DELETE FROM import_changes c USING back
            WHERE c.import_id = %(import)s AND c.record_id = back.id
+        ), earlier AS (
+          UPDATE import_changes c SET version = c.version + 2 FROM back
+           WHERE c.record_id = back.id AND c.import_id <> %(import)s
+             AND c.version <= back.version - 2
         ), told AS (
           INSERT INTO history (id, tenant_id, record, record_id, version, action, at, "by", changes)
           SELECT gen_random_uuid(), %(tenant)s, %(record)s, back.id, back.version, 'changed',

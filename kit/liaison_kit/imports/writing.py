@@ -6,7 +6,7 @@ meets the existing rows and tells new, changed and unchanged ones apart; the res
 UPDATE of whole sets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -27,7 +27,6 @@ SEPARATOR = "\x1f"
 # Halving finds a few bad rows fast; a file that is bad throughout is not worth it.
 REFUSALS = 1000
 _UNKNOWN = ("unknown_id", "No record has this id; leave it blank to add one")
-_TAKEN = ("taken", "Another record has a value that must be unique")
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -41,6 +40,8 @@ class Outcome:
     failed: dict[int, tuple[str, str]] = field(default_factory=dict)
     created_ids: list[UUID] = field(default_factory=list)
     updated_ids: list[UUID] = field(default_factory=list)
+    written: dict[int, UUID] = field(default_factory=dict)
+    """The records of the rows that came in, where something is to be written beside them."""
 
     def add(self, other: "Outcome", offset: int = 0) -> None:
         """Count in another part of the chunk."""
@@ -50,6 +51,7 @@ class Outcome:
         self.failed |= {place + offset: why for place, why in other.failed.items()}
         self.created_ids += other.created_ids
         self.updated_ids += other.updated_ids
+        self.written |= {place + offset: id for place, id in other.written.items()}
 
 
 def new_ids(count: int) -> list[str]:
@@ -67,14 +69,24 @@ class Writer:
         key: str | None,
         *,
         clear_blanks: bool = False,
-        dry: bool = False,
+        loose: bool = False,
+        defaults: Mapping[str, str] | None = None,
+        pretended: Mapping[str, frozenset[str]] | None = None,
+        beside: bool = False,
     ) -> None:
         self.importable = importable
         self.import_id = import_id
         self.table: Table = importable.table
         self.key = key
         self.clear_blanks = clear_blanks
-        self.dry = dry
+        self.loose = loose
+        """The key is a mere name: a row that says anything else than a record of its name is not
+        about that one (`Importable.loose_keys`)."""
+        self.defaults = defaults or {}
+        """By column: what a new record has for want of a value."""
+        self.pretended = pretended or {}
+        """By column, where nothing is kept: ids of records that are not there."""
+        self.beside = beside
         self.refused = 0
         self.clashes = False
         """Some rows have what must be unique: from then on each is looked up before it is written,
@@ -98,7 +110,7 @@ class Writer:
                 self.refused += 1
                 if self.refused > REFUSALS:
                     raise InvalidInput(f"The database refuses over {REFUSALS} rows") from None
-                return Outcome(failed={0: _refusal(error)})
+                return Outcome(failed={0: self._refusal(error, columns)})
         half = size // 2
         outcome = Outcome()
         for start, end in ((0, half), (half, size)):
@@ -125,9 +137,15 @@ class Writer:
         }
         for i, name in enumerate(names):
             parameters[f"c{i}"] = SEPARATOR.join(columns[name])
+        parameters |= {f"default {name}": text for name, text in self.defaults.items()}
         connection.exec_driver_sql(
             _off(self.ways) + self._stage(session, names, parameters) + _on(self.ways), parameters
         )
+        if told := [name for name in self.defaults if name in names]:
+            given = ", ".join(f"{_quoted(name)} = {self._given(name)}" for name in told)
+            connection.exec_driver_sql(
+                f"UPDATE import_stage s SET {given} WHERE s._action = 'c'", parameters
+            )
         # It is what a record is met by, and nothing to write.
         names = [name for name in names if name != "id"]
         outcome = Outcome()
@@ -136,19 +154,32 @@ class Writer:
                 "DELETE FROM import_stage WHERE _action = 'm' RETURNING _place"
             ).scalars()
             outcome.failed |= dict.fromkeys(unknown, _UNKNOWN)
-        elif self.key is not None and self.key not in self.importable.unique_keys:
+        elif self.key is not None and not self.loose and self.key not in self.unique:
             several = connection.exec_driver_sql(
                 "DELETE FROM import_stage WHERE _place IN (SELECT _place FROM import_stage"
                 " GROUP BY _place HAVING count(*) > 1) RETURNING _place"
             ).scalars()
             for place in set(several):
-                outcome.failed[place] = ("ambiguous", "Several records have this key")
+                outcome.failed[place] = (
+                    "ambiguous",
+                    f"Several records have this {self._called(self.key)}",
+                )
+        if self.loose and self.importable.namesakes == "report":
+            outcome.failed |= dict.fromkeys(self._taken_out(session, "s"), self._namesake())
+        for name, message in self.importable.missing.items():
+            if name in names:
+                missing = self._without(session, name)
+                outcome.failed |= dict.fromkeys(missing, ("missing", message))
+        for rule in self.importable.rules:
+            if rule.column in names:
+                broken = self._breaking(session, names, parameters, rule.broken)
+                outcome.failed |= dict.fromkeys(broken, (rule.code, rule.message))
         if self._peers(session) is not None:
             refused = connection.exec_driver_sql(
                 "DELETE FROM import_stage WHERE _action IN ('h', 'o') RETURNING _place, _action"
             )
             for place, action in refused:
-                outcome.failed[place] = _TAKEN if action == "h" else OUT_OF_SIGHT
+                outcome.failed[place] = self._taken(names) if action == "h" else OUT_OF_SIGHT
         counts: dict[str, int] = {}
         for action, count in connection.exec_driver_sql(
             "SELECT _action, count(*) FROM import_stage GROUP BY _action"
@@ -156,13 +187,124 @@ class Writer:
             counts[action] = count
         outcome.unchanged = counts.get("n", 0)
         outcome.created, outcome.updated = counts.get("c", 0), counts.get("u", 0)
-        if not self.dry:
-            if outcome.created:
-                self._insert(session, names, parameters, outcome)
-            if outcome.updated:
-                self._update(session, names, parameters, outcome)
+        for name in self.pretended.keys() & set(names):
+            connection.exec_driver_sql(
+                f"UPDATE import_stage SET {_quoted(name)} = NULL"
+                f" WHERE {_quoted(name)}::text = ANY(%(ids)s)",
+                {"ids": list(self.pretended[name])},
+            )
+        if outcome.created:
+            self._insert(session, names, parameters, outcome)
+        if outcome.updated:
+            self._update(session, names, parameters, outcome)
+        if self.beside:
+            outcome.written = self._written(session, outcome)
         connection.exec_driver_sql("DROP TABLE import_stage")
         return outcome
+
+    @property
+    def unique(self) -> frozenset[str]:
+        """Fields whose values no two records share."""
+        return self.importable.unique_keys
+
+    @staticmethod
+    def _taken_out(session: Session, action: str) -> Sequence[int]:
+        """Leave the rows with this action out; their places."""
+        return (
+            session.connection()
+            .exec_driver_sql(
+                "DELETE FROM import_stage WHERE _action = %(action)s RETURNING _place",
+                {"action": action},
+            )
+            .scalars()
+            .all()
+        )
+
+    def _without(self, session: Session, name: str) -> Sequence[int]:
+        """Leave the new rows out that have nothing for this column; their places."""
+        given = f"s.{_quoted(name)}"
+        if fallback := self.importable.on_insert.get(name):
+            given = f"coalesce({given}, {fallback})"
+        return (
+            session.connection()
+            .exec_driver_sql(
+                f"DELETE FROM import_stage s WHERE s._action = 'c' AND {given} IS NULL"
+                " RETURNING s._place"
+            )
+            .scalars()
+            .all()
+        )
+
+    def _breaking(
+        self, session: Session, names: Sequence[str], parameters: dict[str, object], broken: str
+    ) -> list[int]:
+        """Leave the rows out that break a rule; their places."""
+        connection, table = session.connection(), _quoted(self.table.name)
+        told = {name for name in self.table.c.keys() if f"{{{name}}}" in broken}  # noqa: SIM118
+        made = {name: self._made(name, names) for name in told}
+        kept = {n: self._new_value(n) if n in names else f"t.{_quoted(n)}" for n in told}
+        found: list[int] = []
+        for sql in (
+            f"DELETE FROM import_stage s WHERE s._action = 'c' AND {broken.format(**made)}",
+            f"DELETE FROM import_stage s USING {table} t WHERE s._action = 'u'"
+            f" AND t.id = s._old_id AND {broken.format(**kept)}",
+        ):
+            found += connection.exec_driver_sql(f"{sql} RETURNING s._place", parameters).scalars()
+        return found
+
+    def _made(self, name: str, names: Sequence[str]) -> str:
+        """SQL of what a new record has in a column."""
+        fallback = self.importable.on_insert.get(name, "NULL").replace("%", "%%")
+        return f"coalesce(s.{_quoted(name)}, {fallback})" if name in names else f"({fallback})"
+
+    def _called(self, field: str) -> str:
+        """What people call a field, within a sentence."""
+        spec = next((f for f in self.importable.fields if f.name == field), None)
+        if spec is None:
+            return field
+        label = spec.label["en"]
+        return label if label.isupper() else f"{label[0].lower()}{label[1:]}"
+
+    def _of_column(self, found: str) -> str:
+        """What people call the field whose column the database names, or names a rule after."""
+        columns = {spec.column or spec.name: spec.name for spec in self.importable.fields}
+        named = [column for column in columns if column in found]
+        return self._called(columns[max(named, key=len)]) if named else found
+
+    def _taken(self, names: Collection[str]) -> tuple[str, str]:
+        unique = [self._called(name) for name in sorted(self.unique & set(names))]
+        return "taken", f"Another record has the same {' or '.join(unique) or 'value'}"
+
+    def _namesake(self) -> tuple[str, str]:
+        called = self._called(self.key or "")
+        return (
+            "namesake",
+            f"The record of this {called} says something else: choose key={self.key} to change it,"
+            " or create_only=true to add another",
+        )
+
+    def _refusal(
+        self, error: IntegrityError | DataError, names: Collection[str]
+    ) -> tuple[str, str]:
+        """Why the database refused one row, without the values that its message quotes."""
+        diagnosis = getattr(error.orig, "diag", None)
+        state = getattr(error.orig, "pgcode", None) or ""
+        where = (
+            getattr(diagnosis, "column_name", None)
+            or getattr(diagnosis, "constraint_name", None)
+            or ""
+        )
+        what = self._of_column(where) or "A value"
+        told = f"{what[0].upper()}{what[1:]}"
+        kinds = {
+            "23502": ("missing", f"{told} is required"),
+            "23503": ("unknown_reference", f"{told} names a record that isn't there"),
+            "23505": self._taken(names),
+            "23514": ("not_allowed", f"{told} is not allowed to be so"),
+            "22003": ("out_of_range", f"{told} is out of range"),
+            "22001": ("too_long", f"{told} is too long"),
+        }
+        return kinds.get(state, ("refused", f"The database refuses the row ({where or state})"))
 
     def _peers(self, session: Session) -> list[str] | None:
         """The owners whose records the importer sees; None stands for everybody's."""
@@ -182,6 +324,10 @@ class Writer:
             f"SELECT _place::int AS _place, _new_id::uuid AS _new_id, {typed}"
             f" FROM unnest({arrays}) AS r(_place, _new_id, {raw})"
         )
+        if self.importable.read_as:
+            read = {name: f"({sql})" for name, sql in self.importable.read_as.items()}
+            every = ", ".join(f"{read.get(n, f's.{_quoted(n)}')} AS {_quoted(n)}" for n in names)
+            incoming = f"SELECT s._place, s._new_id, {every} FROM ({incoming}) s"
         if self.own_id:
             # A cast may tell of its value what it fails on: within it, the policy would keep the id
             # out of the index.
@@ -196,16 +342,12 @@ class Writer:
                 " SELECT s.*, NULL::uuid AS _old_id,"
                 f" NULL::bigint AS _old_version, {action} AS _action FROM ({incoming}) s; "
             )
+        if self.loose:
+            return self._stage_loosely(names, incoming, peers)
         column = "id" if self.own_id else self.key_column
-        met = self.importable.match.get(
-            self.key, f"t.{_quoted(column)} = s.{_quoted(column)}"
-        ).replace("%", "%%")
-        told = self._told(names)
-        after = ", ".join(self._new_value(name) for name in told)
-        before = ", ".join(f"t.{_quoted(name)}" for name in told)
-        changed = f"ROW({after}) IS DISTINCT FROM ROW({before})" if told else "false"
+        met = self._met(column)
+        changed = self._changed(names)
         source = _quoted(table.name)
-        met = f"t.tenant_id = %(tenant)s::uuid AND {met}"
         new = old = seen = ""
         if self.own_id:
             new = " WHEN t.id IS NULL AND s.id IS NOT NULL THEN 'm'"
@@ -229,6 +371,47 @@ class Writer:
             f" FROM ({incoming}) s LEFT JOIN {source} t ON {met}{seen}; "
         )
 
+    def _stage_loosely(self, names: list[str], incoming: str, peers: list[str] | None) -> str:
+        """Rows by a mere name: one that some record of its name says already, else a new one.
+
+        What this very import has made is met by none of its rows: whether two of them are in one
+        chunk must not matter.
+        """
+        source = _quoted(self.table.name)
+        there = (
+            f"{self._met(self.key_column)} AND NOT EXISTS (SELECT FROM import_changes c"
+            " WHERE c.import_id = %(import)s::uuid AND c.record_id = t.id)"
+        )
+        new = ""
+        if peers is not None:
+            there += f" AND {self._owner('t')} = ANY(%(peers)s::uuid[])"
+        if self.importable.namesakes == "report":
+            new += f" WHEN t.id IS NULL AND EXISTS (SELECT FROM {source} t WHERE {there}) THEN 's'"
+        if peers is not None:
+            new += (
+                f" WHEN t.id IS NULL THEN CASE {self._out_of_sight(names, new=True)} ELSE 'c' END"
+            )
+        return (
+            "CREATE TEMP TABLE import_stage ON COMMIT DROP AS"
+            " SELECT DISTINCT ON (s._place) s.*, t.id AS _old_id, t.version AS _old_version,"
+            f" CASE{new} WHEN t.id IS NULL THEN 'c' ELSE 'n' END AS _action"
+            f" FROM ({incoming}) s LEFT JOIN {source} t ON {there}"
+            f" AND NOT {self._changed(names)} ORDER BY s._place, t.id; "
+        )
+
+    def _met(self, column: str) -> str:
+        """SQL of whether a row is about a record."""
+        usual = f"t.{_quoted(column)} = s.{_quoted(column)}"
+        met = self.importable.match.get(self.key or "", usual).replace("%", "%%")
+        return f"t.tenant_id = %(tenant)s::uuid AND {met}"
+
+    def _changed(self, names: Sequence[str]) -> str:
+        """SQL of whether a row changes the record that it meets."""
+        told = self._told(names)
+        after = ", ".join(self._new_value(name) for name in told)
+        before = ", ".join(f"t.{_quoted(name)}" for name in told)
+        return f"(ROW({after}) IS DISTINCT FROM ROW({before}))" if told else "false"
+
     def _told(self, names: Sequence[str]) -> list[str]:
         """The columns that say whether a record changes; the others follow from these."""
         kind = self.importable.kind
@@ -251,9 +434,17 @@ class Writer:
         after = self._new_value(self.owner)
         if new:
             # Without an owner it becomes the importer's.
-            given = self._owner("s") if self.owner in names else "NULL"
+            given = self._given(self.owner) if self.owner in names else "NULL"
             after = f"coalesce({given}, %(user)s::uuid)"
         return f"WHEN NOT coalesce({after} = ANY(%(peers)s::uuid[]), false) THEN 'o'"
+
+    def _given(self, name: str) -> str:
+        """SQL of what a new record gets of the file, or by default."""
+        given = f"s.{_quoted(name)}"
+        if name not in self.defaults:
+            return given
+        type = self.table.c[name].type.compile(_DIALECT)
+        return f"coalesce({given}, %(default {name})s::{type})"
 
     @property
     def key_column(self) -> str:
@@ -271,7 +462,7 @@ class Writer:
 
     def _usual_value(self, name: str) -> str:
         column = _quoted(name)
-        if self.clear_blanks and self.table.c[name].nullable:
+        if self.clear_blanks and self.table.c[name].nullable and name not in self.defaults:
             return f"s.{column}"
         return f"coalesce(s.{column}, t.{column})"
 
@@ -311,7 +502,7 @@ class Writer:
                 f" (SELECT FROM {_quoted(table.name)} t WHERE t.id = s._new_id) RETURNING _place"
             ).scalars()
             for place in clashing:
-                outcome.failed[place] = _TAKEN
+                outcome.failed[place] = self._taken(names)
             outcome.created = done
         connection.exec_driver_sql(
             "INSERT INTO import_changes (import_id, tenant_id, record_id, action, before, version)"
@@ -375,6 +566,14 @@ class Writer:
                 ).scalars()
             )
 
+    @staticmethod
+    def _written(session: Session, outcome: Outcome) -> dict[int, UUID]:
+        rows = session.connection().exec_driver_sql(
+            "SELECT _place, coalesce(_old_id, _new_id) FROM import_stage"
+            " WHERE _action IN ('c', 'u', 'n')"
+        )
+        return {place: UUID(str(id)) for place, id in rows if place not in outcome.failed}
+
     def _image(self, names: Sequence[str], row: str) -> str:
         pairs = ", ".join(
             f"'{name}', {row}.{_quoted(name)}"
@@ -427,20 +626,3 @@ def _cast(column: "Column[object]", value: str) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _refusal(error: IntegrityError | DataError) -> tuple[str, str]:
-    """Why the database refused one row, without the values that its message quotes."""
-    diagnosis = getattr(error.orig, "diag", None)
-    state = getattr(error.orig, "pgcode", None) or ""
-    where = getattr(diagnosis, "column_name", None) or getattr(diagnosis, "constraint_name", None)
-    named = f" ({where})" if where else ""
-    kinds = {
-        "23502": ("missing", f"A value is missing{named}"),
-        "23503": ("unknown_reference", f"It refers to a record that isn't there{named}"),
-        "23505": ("taken", f"Another record has this value{named}"),
-        "23514": ("not_allowed", f"A value is not allowed{named}"),
-        "22003": ("out_of_range", f"A number is out of range{named}"),
-        "22001": ("too_long", f"A text is too long{named}"),
-    }
-    return kinds.get(state, ("refused", f"The database refuses a value{named}"))

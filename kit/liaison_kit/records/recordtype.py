@@ -76,7 +76,7 @@ class FieldInfo:
 
     `operators` are what a condition may ask of it. A list of objects is asked for their `part`, as
     e-mails for their addresses: a text, of which one at least has to be so. One that holds a `user`
-    takes `me` in lists.
+    takes `me` in lists. Who asks for a choice by the name that it had before (`renamed`) gets it.
     """
 
     name: str
@@ -92,6 +92,7 @@ class FieldInfo:
     operators: tuple[str, ...] = ()
     part: str = ""
     user: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -203,6 +204,7 @@ class RecordType:
             if asked or part
             else (),
             part=part,
+            renamed=marks.get("renamed", {}),
             user=marks.get("user", False) or name in _SIGNED or self._is_owner(name),
         )
 

@@ -47,6 +47,7 @@ def convert(info: FieldInfo, path: str, raw: str) -> Any:
         raise InvalidInput.field(
             path, f"{info.kind}_parsing", f"{raw[:80]!r} is not a valid {info.kind}"
         ) from None
+    raw = info.renamed.get(raw, raw)
     if info.choices and raw not in info.choices:
         raise InvalidInput.field(path, "choice", f"{path} is one of {', '.join(info.choices)}")
     return raw

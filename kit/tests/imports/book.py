@@ -20,6 +20,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.database.tables import Base, Record
 from liaison_kit.ids import uuid7
 from liaison_kit.imports.fields import Batch, Importable, ImportField
+from liaison_kit.imports.references import one_each
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ class ByName:
                 func.lower(Firm.name).in_(lowered.values())
             )
         )
-        known = {name: str(id) for name, id in rows}
+        known = one_each((name, str(id)) for name, id in rows)
         return {value: known[low] for value, low in lowered.items() if low in known}
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:

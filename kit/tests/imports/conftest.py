@@ -21,7 +21,7 @@ from liaison_kit.database.migrations import (
     search_view,
     tenant_settings_table,
 )
-from liaison_kit.imports.models import import_tables
+from liaison_kit.imports.models import import_tables, mapping_tables
 from liaison_kit.run.credentials import Credentials
 from liaison_kit.run.postgres import Postgres
 
@@ -47,6 +47,7 @@ def database(
             changing_custom_fields(op)
             safer_events(op)
             import_tables(op)
+            mapping_tables(op)
             tenant_settings_table(op)
             for statement in book.SCHEMA.format(record=RECORD_COLUMNS).split(";\n"):
                 connection.execute(text(statement))
@@ -66,7 +67,7 @@ def db(database: Database) -> Iterator[Database]:
     with database.writing(book.about()) as session:
         for table in ("book_deals", "book_people", "book_firms", "import_changes", "imports"):
             session.execute(text(f"DELETE FROM {table}"))
-        for table in ("history", "file_parts", "jobs", "custom_fields"):
+        for table in ("history", "file_parts", "jobs", "custom_fields", "import_mappings"):
             session.execute(text(f"DELETE FROM {table}"))
 
 

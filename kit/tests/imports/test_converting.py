@@ -183,17 +183,16 @@ def test_a_columns_decimal_sign_settles_what_one_value_leaves_open() -> None:
 
 def test_an_amounts_own_currency_wins_over_the_files() -> None:
     converted = converter(field("money"), Formats(currency="EUR"))(
-        ["12", "$5.5", "7 USD", "£3", "GBP 4", "", "5 € $", "1.00005", "CHF 1'000.-"]
+        ["12", "$5.5", "7 USD", "£3", "GBP 4", "", "5 € $", "1.005", "CHF 1'000.-"]
     )
 
-    assert converted.values[:6] == ["12", "5.5", "7", "3", "4", ""]
+    assert converted.values[:6] == ["12.00", "5.50", "7.00", "3.00", "4.00", ""]
     assert converted.currencies is not None
     assert converted.currencies[:6] == ["EUR", "USD", "USD", "GBP", "GBP", ""]
-    assert {i: p.code for i, p in converted.problems.items()} == {
-        6: "bad_money",
-        7: "too_many_decimals",
-    }
-    assert (converted.values[8], converted.currencies[8]) == ("1000", "CHF")
+    assert {i: p.code for i, p in converted.problems.items()} == {6: "bad_money"}
+    # Whether it may have so many decimals is known with the column of currencies.
+    assert converted.values[7] == "1.005"
+    assert (converted.values[8], converted.currencies[8]) == ("1000.00", "CHF")
 
 
 def test_limits_are_kept() -> None:

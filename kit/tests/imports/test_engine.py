@@ -436,7 +436,9 @@ def test_the_real_sales_book_goes_in_whole_and_only_once(db: Database, real_data
 def test_northwinds_customers_keep_their_accents(db: Database, real_data: Path) -> None:
     mapping = {"customer_id": "external_id", "company_name": "name", "city": "place"}
 
-    _, tally, _ = load(db, FIRMS, real_data / "northwind" / "customers.csv", mapping=mapping)
+    _, tally, _ = load(
+        db, FIRMS, real_data / "northwind" / "customers.csv", mapping=mapping, unmapped="skip"
+    )
 
     assert counts(tally) == (91, 0, 0, 0)
     assert all_of(
@@ -524,3 +526,120 @@ def test_a_field_that_is_taken_away_while_a_file_comes_in_does_not_come_in(
     load(db, _with(PEOPLE, columns=meanwhile), path, mapping=mapping)
 
     assert all_of(db, "SELECT last_name, custom FROM book_people") == [("A", {"motto": "on"})]
+
+
+def test_nothing_is_changed_on_a_name_alone(db: Database, tmp_path: Path) -> None:
+    load(db, FIRMS, csv_file(tmp_path, [["name", "place"], ["Ibis", "Lyon"]]))
+    path = csv_file(tmp_path, [["name", "place"], ["IBIS", "Paris"], ["Ibis", "Lyon"]])
+
+    _, dry = engine.dry_run(
+        Looks(db), FIRMS, open_table(path), {"name": "name", "place": "place"}, {}, Options()
+    )
+    _, tally, _ = load(db, FIRMS, path)
+
+    assert counts(dry) == counts(tally) == (1, 0, 1, 0)
+    firms = all_of(db, "SELECT name, place, version FROM book_firms ORDER BY place")
+    assert firms == [("Ibis", "Lyon", 1), ("IBIS", "Paris", 1)]
+    _, again, _ = load(db, FIRMS, path)
+    assert counts(again) == (0, 0, 2, 0)
+
+
+def test_a_name_that_is_chosen_as_the_key_changes_its_record(db: Database, tmp_path: Path) -> None:
+    load(db, FIRMS, csv_file(tmp_path, [["name", "place"], ["Ibis", "Lyon"]]))
+
+    path = csv_file(tmp_path, [["name", "place"], ["Ibis", "Paris"]])
+    _, tally, _ = load(db, FIRMS, path, key="name")
+
+    assert counts(tally) == (0, 1, 0, 0)
+
+
+def test_who_is_to_be_told_apart_by_more_than_a_name_is_reported(
+    db: Database, tmp_path: Path
+) -> None:
+    strict = dataclasses.replace(FIRMS, namesakes="report")
+    load(db, strict, csv_file(tmp_path, [["name", "place"], ["Ibis", "Lyon"]]))
+
+    path = csv_file(tmp_path, [["name", "place"], ["Ibis", "Paris"], ["Ibis", "Lyon"]])
+    _, tally, _ = load(db, strict, path)
+
+    assert counts(tally) == (0, 0, 1, 1)
+    assert [p["code"] for p in tally.as_list()] == ["namesake"]
+
+
+def test_a_name_that_several_bear_is_reported_and_none_is_made(
+    db: Database, tmp_path: Path
+) -> None:
+    load(db, FIRMS, csv_file(tmp_path, [["name", "place"], ["Ibis", "Lyon"], ["Ibis", "Paris"]]))
+    rows = [["id", "last_name", "account"], ["1", "A", "Ibis"], ["2", "B", "Novotel"]]
+    path = csv_file(tmp_path, rows)
+    mapping = {"id": "external_id", "last_name": "last_name", "account": "firm"}
+    create = {"firm": "create"}
+
+    _, dry = engine.dry_run(
+        Looks(db), PEOPLE, open_table(path), mapping, {}, Options(on_missing=create)
+    )
+    found, tally, _ = load(db, PEOPLE, path, mapping=mapping, on_missing=create)
+
+    assert counts(dry) == counts(tally) == (1, 0, 0, 1)
+    assert dry.as_list() == tally.as_list()
+    assert [p["code"] for p in tally.as_list()] == ["ambiguous"]
+    assert [(u.value, u.code) for u in found.unmatched] == [("Ibis", "ambiguous")]
+    assert all_of(db, "SELECT count(*) FROM book_firms") == [(3,)]
+
+
+def test_a_try_waits_for_rows_further_down_as_the_run_does(db: Database, tmp_path: Path) -> None:
+    rows = [
+        ["name", "subsidiary of", "staff"],
+        ["Child", "Parent", "1"],
+        ["Orphan", "Bad", "1"],
+        ["Circle", "Circle", "1"],
+        ["Twin's child", "Twin", "1"],
+        ["Parent", "", "2"],
+        ["Bad", "", "many"],
+        ["Twin", "", "1"],
+        ["Twin", "", "2"],
+    ]
+    mapping = {"name": "name", "subsidiary of": "parent", "staff": "staff"}
+    path = csv_file(tmp_path, rows)
+
+    _, dry = engine.dry_run(Looks(db), FIRMS, open_table(path), mapping, {}, Options())
+    _, tally, _ = load(db, FIRMS, path, mapping=mapping)
+
+    assert counts(dry) == counts(tally) == (4, 0, 0, 4)
+    assert dry.as_list() == tally.as_list()
+
+
+def test_what_a_rollback_restores_is_taken_back_with_the_import_before(
+    db: Database, tmp_path: Path
+) -> None:
+    by_id = [["id", "name", "place"], ["1", "Ibis", "Lyon"]]
+    imports = []
+    for place in ("Lyon", "Paris", "Nice"):
+        by_id[1][2] = place
+        imports.append(load(db, FIRMS, csv_file(tmp_path, by_id))[2])
+
+    columns = ["external_id", "name", "place"]
+    undone = [roll_back(Steps(db), FIRMS, each, columns) for each in reversed(imports)]
+
+    assert [(u["deleted"], u["restored"], u["kept"]) for u in undone] == [
+        (0, 1, 0),
+        (0, 1, 0),
+        (1, 0, 0),
+    ]
+    assert all_of(db, "SELECT count(*) FROM book_firms") == [(0,)]
+
+
+def test_what_somebody_has_changed_between_two_imports_is_kept(
+    db: Database, tmp_path: Path
+) -> None:
+    by_id = [["id", "name", "place"], ["1", "Ibis", "Lyon"]]
+    first = load(db, FIRMS, csv_file(tmp_path, by_id))[2]
+    all_of(db, "UPDATE book_firms SET staff = 7, version = version + 1 RETURNING id")
+    by_id[1][2] = "Paris"
+    second = load(db, FIRMS, csv_file(tmp_path, by_id))[2]
+
+    columns = ["external_id", "name", "place"]
+    roll_back(Steps(db), FIRMS, second, columns)
+    counted = roll_back(Steps(db), FIRMS, first, columns)
+
+    assert (counted["deleted"], counted["kept"]) == (0, 1)

@@ -1,10 +1,18 @@
 """What the contacts service agrees to: people, companies, their notes, and what happens to them."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from liaison_sdk.events import Event
@@ -22,16 +30,45 @@ from liaison_sdk.types import (
     field,
 )
 
-LifecycleStage = Literal["subscriber", "lead", "opportunity", "customer", "former_customer"]
+RENAMED_STAGES = {"former_customer": "churned"}
+"""What stages were called in an earlier release: whoever says so is understood."""
+
+
+def _as_now(stage: Any) -> Any:
+    return RENAMED_STAGES.get(stage, stage) if isinstance(stage, str) else stage
+
+
+LifecycleStage = Annotated[
+    Literal["visitor", "subscriber", "lead", "mql", "sql", "opportunity", "customer", "churned"],
+    BeforeValidator(_as_now),
+]
 """How far the relation has come."""
 
 LIFECYCLE_STAGES = {
+    "visitor": Label(en="Visitor", fr="Visiteur"),
     "subscriber": Label(en="Subscriber", fr="Abonné"),
     "lead": Label(en="Lead", fr="Prospect"),
+    "mql": Label(en="Marketing qualified lead", fr="Prospect qualifié par le marketing"),
+    "sql": Label(en="Sales qualified lead", fr="Prospect qualifié par la vente"),
     "opportunity": Label(en="Opportunity", fr="Opportunité"),
     "customer": Label(en="Customer", fr="Client"),
-    "former_customer": Label(en="Former customer", fr="Ancien client"),
+    "churned": Label(en="Churned", fr="Ancien client"),
 }
+
+EarlierStage = Literal["subscriber", "lead", "opportunity", "customer", "former_customer"]
+"""The stages that `LifecycleMoved` knows."""
+
+EARLIER_STAGES: Mapping[str, EarlierStage] = {
+    "visitor": "subscriber",
+    "subscriber": "subscriber",
+    "lead": "lead",
+    "mql": "lead",
+    "sql": "lead",
+    "opportunity": "opportunity",
+    "customer": "customer",
+    "churned": "former_customer",
+}
+"""What who knows the earlier stages only is told of each."""
 
 Industry = Literal[
     "agriculture",
@@ -65,6 +102,7 @@ Industry = Literal[
 """What a company does."""
 
 Kind = Literal["work", "home", "mobile", "billing", "delivery", "other"]
+PhoneKind = Literal["work", "home", "mobile", "billing", "delivery", "fax", "other"]
 Phone = Annotated[
     str,
     StringConstraints(min_length=2, max_length=50, pattern=WITHOUT_NUL),
@@ -88,7 +126,7 @@ class PhoneNumber(Closed):
     """A phone number: E.164 where it can be understood, else as it was given."""
 
     number: Phone
-    kind: Kind = "work"
+    kind: PhoneKind = "work"
 
 
 class Address(Closed):
@@ -103,6 +141,8 @@ class Address(Closed):
 
 
 Emails = Annotated[list[Email], Field(max_length=20)]
+Languages = Annotated[list[Name], Field(max_length=20)]
+Websites = Annotated[list[Name], Field(max_length=20)]
 Phones = Annotated[list[PhoneNumber], Field(max_length=20)]
 Addresses = Annotated[list[Address], Field(max_length=20)]
 
@@ -113,6 +153,13 @@ class NewContact(Closed):
     first_name: ShortText = ""
     last_name: ShortText = ""
     title: ShortText | None = None
+    salutation: ShortText | None = None
+    middle_name: ShortText | None = None
+    suffix: ShortText | None = None
+    department: ShortText | None = None
+    birthday: dt.date | None = None
+    languages: Languages = []
+    websites: Websites = []
     company_id: UUID | None = None
     owner_id: UUID | None = None
     emails: Emails = []
@@ -139,6 +186,13 @@ class ContactChanges(Closed):
     first_name: ShortText = ""
     last_name: ShortText = ""
     title: ShortText | None = None
+    salutation: ShortText | None = None
+    middle_name: ShortText | None = None
+    suffix: ShortText | None = None
+    department: ShortText | None = None
+    birthday: dt.date | None = None
+    languages: Languages = []
+    websites: Websites = []
     company_id: UUID | None = None
     owner_id: UUID | None = None
     emails: Emails = []
@@ -157,6 +211,13 @@ class Contact(BaseModel):
     first_name: str = field("First name", "Prénom", personal=True, searchable=True)
     last_name: str = field("Last name", "Nom", personal=True, searchable=True, sortable=True)
     title: str | None = field("Job title", "Fonction")
+    salutation: str | None = field("Salutation", "Civilité", personal=True)
+    middle_name: str | None = field("Middle name", "Autres prénoms", personal=True)
+    suffix: str | None = field("Suffix", "Suffixe", personal=True)
+    department: str | None = field("Department", "Service")
+    birthday: dt.date | None = field("Birthday", "Date de naissance", personal=True)
+    languages: list[str] = field("Languages", "Langues", personal=True, filterable=False)
+    websites: list[str] = field("Websites", "Sites web", personal=True, filterable=False)
     company_id: UUID | None = field("Company", "Société")
     company_name: str | None = field("Company name", "Nom de la société", filterable=False)
     owner_id: UUID | None = field("Owner", "Responsable")
@@ -169,7 +230,7 @@ class Contact(BaseModel):
     addresses: list[Address] = field("Addresses", "Adresses", personal=True, filterable=False)
     tags: list[str] = field("Tags", "Étiquettes")
     stage: LifecycleStage = field(
-        "Lifecycle stage", "Étape de la relation", choices=LIFECYCLE_STAGES
+        "Lifecycle stage", "Étape de la relation", choices=LIFECYCLE_STAGES, renamed=RENAMED_STAGES
     )
     customer_since: dt.date | None = field("Customer since", "Client depuis")
     customer_because: str | None = field("Customer because of", "Client grâce à", filterable=False)
@@ -261,7 +322,7 @@ class Company(BaseModel):
     addresses: list[Address] = field("Addresses", "Adresses", filterable=False)
     tags: list[str] = field("Tags", "Étiquettes")
     stage: LifecycleStage = field(
-        "Lifecycle stage", "Étape de la relation", choices=LIFECYCLE_STAGES
+        "Lifecycle stage", "Étape de la relation", choices=LIFECYCLE_STAGES, renamed=RENAMED_STAGES
     )
     customer_since: dt.date | None = field("Customer since", "Cliente depuis")
     customer_because: str | None = field("Customer because of", "Cliente grâce à", filterable=False)
@@ -368,10 +429,27 @@ class CompanyRemoved(Event):
 
 
 class LifecycleMoved(Event):
-    """A person or company came to another stage of the relation."""
+    """A person or company came to another stage, of those that there were before 0.4.
+
+    It is told beside `lifecycle_moved.v2` for one release, where the two stages differ in it.
+    """
 
     source: ClassVar[str] = "contacts"
     type: ClassVar[str] = "lifecycle_moved"
+    key_field: ClassVar[str | None] = "record_id"
+
+    record: Literal["contacts", "companies"]
+    record_id: UUID
+    before: EarlierStage
+    after: EarlierStage
+    because: str
+
+
+class StageMoved(Event):
+    """A person or company came to another stage of the relation."""
+
+    source: ClassVar[str] = "contacts"
+    type: ClassVar[str] = "lifecycle_moved.v2"
     key_field: ClassVar[str | None] = "record_id"
 
     record: Literal["contacts", "companies"]

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 from pydantic_extra_types.currency_code import Currency
 
@@ -14,6 +14,7 @@ from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
     Country,
+    EmailAddress,
     ExternalId,
     Name,
     ShortText,
@@ -24,7 +25,7 @@ from liaison_sdk.types import (
 Locale = Literal["en", "fr"]
 RowRule = Literal["own", "team", "all"]
 
-Email = Annotated[EmailStr, AfterValidator(str.lower)]
+Email = EmailAddress
 """An address in lower case, so that one person can't be there twice."""
 
 

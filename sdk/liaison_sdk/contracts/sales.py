@@ -447,6 +447,25 @@ class OpportunitiesImported(Event):
     opportunities: list[ImportedOpportunity]
 
 
+class OpportunityTakenBack(BaseModel):
+    """An opportunity of an import that was taken back: gone, or as it was before."""
+
+    opportunity_id: UUID
+    kind: StageKind | None
+    """Of the stage that it is in again; none for one that is gone."""
+    company_id: UUID | None = None
+    """Whose it is again."""
+
+
+class OpportunitiesTakenBack(Event):
+    """An import of opportunities was taken back, with all that it caused; at most 500 at a time."""
+
+    source: ClassVar[str] = "sales"
+    type: ClassVar[str] = "opportunities_taken_back"
+
+    opportunities: list[OpportunityTakenBack]
+
+
 class OpportunityRef(BaseModel):
     """An opportunity as other services keep it: who may see what is told of it."""
 

@@ -13,6 +13,7 @@ from liaison_contacts.owners import OWNERS
 from liaison_kit import records
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import batches
+from liaison_kit.imports.references import SEVERAL, one_each
 from liaison_kit.privacy.moved import where_now
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType, money
@@ -103,13 +104,13 @@ def remove(session: Session, id: UUID, version: int) -> None:
 def resolve(session: Session, names: list[str]) -> dict[str, UUID]:
     """The ids of companies by their exact names, as far as who asks may see them.
 
-    Of two that share a name it is the older one.
+    A name that two share is no one's.
     """
     seen = parties.companies_seen.c
-    rows = session.execute(
-        select(seen.name, seen.id).where(seen.name.in_(names)).order_by(seen.id.desc())
-    )
-    found = dict(rows.tuples().all())
+    rows = session.execute(select(seen.name, seen.id).where(seen.name.in_(names)))
+    shared = one_each((name, str(id)) for name, id in rows)
+    found = {name: UUID(id) for name, id in shared.items() if id != SEVERAL}
+    names = [name for name in names if name not in shared]
     return _merged(session, [name for name in names if name not in found]) | found
 
 

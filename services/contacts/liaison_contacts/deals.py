@@ -2,7 +2,7 @@
 
 import datetime as dt
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from sqlalchemy.orm import Session
 
@@ -65,12 +65,10 @@ def imported(session: Session, event: sales.OpportunitiesImported) -> None:
         on = deal.closed_on
         entries.append(
             Entry(
-                id=deal.opportunity_id,
+                id=entry(deal.opportunity_id, deal.kind),
                 about_id=deal.company_id,
                 at=dt.datetime.combine(on, dt.time(), dt.UTC) if on else event.occurred_at,
-                kind={"open": "opportunity_opened", "won": "deal_won", "lost": "deal_lost"}[
-                    deal.kind
-                ],
+                kind=_KINDS[deal.kind],
                 by=event.envelope.actor,
                 details=_shown(deal),
                 subject_id=deal.opportunity_id,
@@ -89,6 +87,14 @@ def imported(session: Session, event: sales.OpportunitiesImported) -> None:
     still_open = {moved.get(id, id) or id for id in open_with} - won_with.keys()
     lifecycle.won(session, COMPANIES, won_with)
     lifecycle.opened(session, COMPANIES, still_open)
+
+
+_KINDS = {"open": "opportunity_opened", "won": "deal_won", "lost": "deal_lost"}
+
+
+def entry(id: UUID, kind: str) -> UUID:
+    """The entry that tells how an import has left a deal: one for each way it may leave it."""
+    return id if kind == "open" else uuid5(id, kind)
 
 
 def kept(session: Session, event: sales.OpportunitiesSaved) -> None:

@@ -60,7 +60,7 @@ def flows(people: Resource, companies: Resource) -> Flows:
                 events=(
                     Heard("created", _PeopleTold, _people, just_made),
                     Heard("changed", _PeopleTold, _people, just_changed),
-                    Heard("stage_entered", contacts.LifecycleMoved, _moved("contacts")),
+                    Heard("stage_entered", contacts.StageMoved, _moved("contacts")),
                 ),
                 reaches=_recipient,
             ),
@@ -69,7 +69,7 @@ def flows(people: Resource, companies: Resource) -> Flows:
                 events=(
                     Heard("created", _CompaniesTold, _companies, just_made),
                     Heard("changed", _CompaniesTold, _companies, just_changed),
-                    Heard("stage_entered", contacts.LifecycleMoved, _moved("companies")),
+                    Heard("stage_entered", contacts.StageMoved, _moved("companies")),
                 ),
             ),
         ),

@@ -2,26 +2,29 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from json.encoder import encode_basestring as encoded
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Table, Text, bindparam, func, insert, select, text
 from sqlalchemy.orm import Session
 
-from liaison_contacts import companies, parties, people
+from liaison_contacts import beside, companies, naming, parties, people, reached
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.models import Company, Person
 from liaison_contacts.owners import OWNERS
 from liaison_contacts.people import PEOPLE
+from liaison_contacts.vocabulary import SALUTATIONS, Words, also_of
 from liaison_kit.context import context
 from liaison_kit.copies import ids_among
 from liaison_kit.events.resend import batches
 from liaison_kit.ids import uuid7
+from liaison_kit.imports.converting import BETWEEN
 from liaison_kit.imports.drawing import Drawn
 from liaison_kit.imports.fields import Batch, Importable, ImportField
+from liaison_kit.imports.references import one_each
 from liaison_kit.listing import row_rule
-from liaison_kit.records.search import digits, fold
+from liaison_kit.records.search import fold
 from liaison_sdk.contracts import contacts as contract
 
 # Other spellings, in English and French, of what a company does.
@@ -56,6 +59,23 @@ _INDUSTRIES: Mapping[str, Sequence[str]] = {
 }
 
 
+# What other tools call the stages. An evangelist is a customer who speaks for us; of whom another
+# tool knows no more than that they are something else, less is known than of a subscriber.
+_STAGES: Mapping[str, Sequence[str]] = {
+    "visitor": ("other", "autre"),
+    "subscriber": ("newsletter", "abonnée", "inscrit"),
+    "lead": ("new", "open", "prospect", "piste"),
+    "mql": ("marketingqualifiedlead", "marketing qualified", "marketing-qualified lead",
+            "lead qualifié marketing"),
+    "sql": ("salesqualifiedlead", "sales qualified", "sales-qualified lead", "qualified",
+            "lead qualifié ventes", "lead qualifié commercial"),
+    "opportunity": ("deal", "affaire"),
+    "customer": ("evangelist", "client", "cliente", "active customer", "ambassadeur", "évangéliste",
+                 "partner customer"),
+    "churned": ("former_customer", "former customer", "lost customer", "churn",
+                "ancienne cliente", "ancien client"),
+}  # fmt: skip
+
 _person = Drawn(PEOPLE, contract.NewContact)
 _company = Drawn(COMPANIES, contract.NewCompany)
 
@@ -64,52 +84,72 @@ def _field(name: str, en: str, fr: str, kind: Any = "text", **options: Any) -> I
     return ImportField(name, {"en": en, "fr": fr}, kind, **options)
 
 
-_ADDRESS = ("street", "postal_code", "city", "region", "country")
-_SHARED = (
-    _field(
-        "owner",
-        "Owner",
-        "Responsable",
-        "reference",
-        reference="users",
-        column="owner_id",
-        aliases=("account manager", "sales rep", "commercial"),
-    ),
-    _field(
-        "email", "E-mail", "E-mail", "email", many=3, aliases=("mail", "e-mail address", "courriel")
-    ),
-    _field(
-        "phone",
-        "Phone",
-        "Téléphone",
-        "phone",
-        many=3,
-        aliases=("tel", "telephone", "mobile", "portable"),
-    ),
-    _field("fax", "Fax", "Fax", "phone", aliases=("télécopie",)),
-    _field(
-        "street", "Street", "Rue", max_length=200, aliases=("address", "adresse", "street address")
-    ),
-    _field(
-        "postal_code",
-        "Postal code",
-        "Code postal",
-        max_length=200,
-        aliases=("zip", "zip code", "postcode", "cp"),
-    ),
-    _field("city", "City", "Ville", max_length=200, aliases=("town", "commune")),
-    _field(
-        "region", "Region", "Région", max_length=200, aliases=("state", "province", "département")
-    ),
-    _field("country", "Country", "Pays", max_length=60, aliases=("office location", "nation")),
-    _person("tags", "labels", "keywords", "mots-clés"),
-    _person("stage", "lifecycle", "status", "statut", default="lead"),
-)
-_EMAILS = ("email", "email_2", "email_3")
-_PHONES = {"phone": "work", "phone_2": "work", "phone_3": "work", "fax": "other"}
-_COVERED = frozenset(
-    {"email", "email_2", "email_3", "phone", "phone_2", "phone_3", "fax", *_ADDRESS}
-)
+def _of_company(name: str, en: str, fr: str, *aliases: str, **options: Any) -> ImportField:
+    """A fact about the company that a person works for."""
+    return _field(f"company_{name}", en, fr, aliases=aliases, beside=True, further=True, **options)
+
+
+_FACTS = (
+    _of_company("annual_revenue", "Company's annual revenue", "Chiffre d'affaires de la société",
+                "annual revenue", "company annual revenue", "company revenue", "chiffre d'affaires",
+                "CA annuel", kind="money", minimum=Decimal(0)),
+    _of_company("website", "Company's website", "Site web de la société", "company website",
+                "company domain", "company domain name", "company url", kind="url",
+                max_length=200),
+    _of_company("industry", "Company's industry", "Secteur de la société", "industry",
+                "company industry", "secteur", "secteur d'activité", kind="choice",
+                choices=_INDUSTRIES),
+    _of_company("employees", "Company's employees", "Effectif de la société", "employees",
+                "company size", "number of employees", "effectif", kind="integer",
+                minimum=Decimal(0), maximum=Decimal(10_000_000)),
+    _of_company("external_id", "Company's external id", "Identifiant externe de la société",
+                "company id", "associated company id", "associated company ids",
+                "primary associated company id", "account id", "organization id", max_length=200),
+)  # fmt: skip
+
+
+_PERSON = ("person", "contact")
+_COMPANY = ("company", "organization", "organisation", "account", "société", "entreprise")
+
+
+def _shared(things: Words) -> tuple[ImportField, ...]:
+    """What people and companies share; `things` is what files call such a record."""
+
+    def said(*aliases: str) -> tuple[str, ...]:
+        return also_of(things, aliases)
+
+    return (
+        _field(
+            "owner",
+            "Owner",
+            "Responsable",
+            "reference",
+            reference="users",
+            column="owner_id",
+            aliases=said("owner", "owner name", "owner email", "record owner", "account manager",
+                         "sales rep", "sales owner", "salesperson", "lead owner", "assigned to",
+                         "commercial",
+                         "propriétaire", "responsable commercial", "account owner"),
+        ),
+        *reached.fields(things),
+        _person("tags", *said("tag", "labels", "label", "keywords", "mots-clés", "mot clé",
+                              "category", "categories", "catégorie", "catégories", "libellés",
+                              "libellé", "groups", "group membership", "groupes", "étiquettes")),
+        _person(
+            "stage",
+            *said("lifecycle", "lifecycle stage", "status", "statut", "stage", "phase du cycle",
+                  "phase du cycle de vie"),
+            default="lead",
+            spellings=_STAGES,
+        ),
+        _field("notes", "Notes", "Notes", max_length=20_000, beside=True,
+               aliases=said("note", "notes", "comment", "comments", "remarks", "remark",
+                            "observations", "description", "memo", "commentaire", "commentaires",
+                            "remarque", "remarques", "annotations")),
+    )  # fmt: skip
+
+
+_WEBSITES = ("website", "website_2", "website_3")
 _EMPTY = {
     "emails": "'[]'",
     "phones": "'[]'",
@@ -123,72 +163,21 @@ _EMPTY = {
 def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
     first, last = batch.get("first_name"), batch.get("last_name")
     if "full_name" in batch.values:
-        split = [name.rpartition(" ")[::2] for name in batch.get("full_name")]
-        first = [name or s[0].strip() for name, s in zip(first, split, strict=True)]
+        split = naming.split(batch.get("full_name"))
+        first = [name or s[0] for name, s in zip(first, split, strict=True)]
         last = [name or s[1] for name, s in zip(last, split, strict=True)]
-    return {"first_name": first, "last_name": last, **_reached(batch, first, last)}
+    found = {"first_name": first, "last_name": last, **reached.columns(batch, first, last)}
+    sites = [batch.values[name] for name in _WEBSITES if name in batch.values]
+    if sites:
+        rows = (BETWEEN.join(filter(None, row)) for row in zip(*sites, strict=True))
+        found["websites"] = [
+            json.dumps(list(dict.fromkeys(row.split(BETWEEN)))) if row else "" for row in rows
+        ]
+    return found
 
 
 def _company_columns(batch: Batch) -> dict[str, Sequence[str]]:
-    return dict(_reached(batch, batch.get("name")))
-
-
-def _reached(batch: Batch, *names: Sequence[str]) -> dict[str, Sequence[str]]:
-    """E-mails, phones and addresses as the JSON that the table holds, and the search text."""
-    columns: dict[str, Sequence[str]] = {}
-    emails = [batch.values[name] for name in _EMAILS if name in batch.values]
-    if emails:
-        # An address that passed the check holds nothing that JSON would escape.
-        columns["emails"] = _lists(
-            [[f'{{"address":"{v}","kind":"work"}}' if v else "" for v in c] for c in emails]
-        )
-    numbers: list[list[str]] = []
-    phones: list[list[str]] = []
-    for name, kind in _PHONES.items():
-        if name in batch.values:
-            column = [parties.e164(v) if v else "" for v in batch.values[name]]
-            numbers.append([digits(v) for v in column])
-            phones.append([f'{{"number":"{v}","kind":"{kind}"}}' if v else "" for v in column])
-    if phones:
-        columns["phones"] = _lists(phones)
-    if any(name in batch.values for name in _ADDRESS):
-        columns["addresses"] = _addresses(batch)
-    folded = [fold(" ".join(filter(None, parts))) for parts in zip(*names, strict=True)]
-    found_by = list(zip(folded, *emails, *numbers, strict=True))
-    columns["search"] = [f" {' '.join(filter(None, parts))} " for parts in found_by]
-    # Folded names hold no control characters, but a quote or a backslash they may.
-    columns["keys"] = _lists(
-        [
-            [encoded(v) if v else "" for v in folded],
-            *([f'"{v}"' if v else "" for v in column] for column in (*emails, *numbers)),
-        ]
-    )
-    return columns
-
-
-def _lists(columns: Sequence[Sequence[str]]) -> list[str]:
-    """Row by row a JSON list of what the columns hold, each thing once; blank when it is empty."""
-    if len(columns) == 1:
-        return [f"[{item}]" if item else "" for item in columns[0]]
-    rows = (",".join(dict.fromkeys(filter(None, row))) for row in zip(*columns, strict=True))
-    return [f"[{items}]" if items else "" for items in rows]
-
-
-def _addresses(batch: Batch) -> list[str]:
-    """Row by row the one address that a file gives, as a JSON list; blank where it gives none."""
-    nothing = ['""'] * batch.size
-    street, code, city, region, country = (
-        [encoded(v) for v in batch.values[name]] if name in batch.values else nothing
-        for name in _ADDRESS
-    )
-    blank = tuple('""' for _ in _ADDRESS)
-    return [
-        ""
-        if row == blank
-        else f'[{{"street":{row[0]},"postal_code":{row[1]},"city":{row[2]},"region":{row[3]},'
-        f'"country":{row[4]},"kind":"work"}}]'
-        for row in zip(street, code, city, region, country, strict=True)
-    ]
+    return reached.columns(batch, batch.get("name"))
 
 
 def _unless_the_same(column: str, told: str) -> str:
@@ -219,23 +208,20 @@ class CompaniesByName:
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """The companies with these names, external ids or ids."""
         seen = parties.companies_seen.c
-        given = func.any(bindparam("names", type_=ARRAY(Text)))
+        folded = {fold(value) for value in values}
+        given = func.any(bindparam("values", type_=ARRAY(Text)))
         orders = func.any(bindparam("orders", type_=ARRAY(Text)))
-        # By the order there is an index.
-        by_name = (seen.name_order == orders) & (seen.name == given)
         rows = session.execute(
-            select(seen.id, seen.name, seen.external_id)
-            .where(by_name | (seen.external_id == given))
-            .order_by(seen.id.desc()),
-            {"names": list(values), "orders": list({fold(value) for value in values})},
-        )
+            select(seen.id, seen.name_order, seen.external_id).where(
+                (seen.name_order == orders) | (seen.external_id == given)
+            ),
+            {"values": list(values), "orders": list(folded)},
+        ).all()
+        called = one_each((name, str(id)) for id, name, _ in rows)
+        named = {value: called[fold(value)] for value in values if fold(value) in called}
         wanted = set(values)
-        found: dict[str, str] = {}
-        for id, name, external_id in rows:
-            for known in (external_id, name):
-                if known in wanted:
-                    found[known] = str(id)
-        return found | ids_among(session, select(seen.id), values)
+        numbered = {number: str(id) for id, _, number in rows if number in wanted}
+        return named | numbered | ids_among(session, select(seen.id), values)
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Names to suggest from."""
@@ -339,36 +325,165 @@ CONTACTS = Importable(
     keys=("external_id",),
     references={"companies": CompaniesByName(), "users": OWNERS},
     columns=_people_columns,
-    covers=_COVERED | {"first_name", "last_name", "full_name"},
+    covers=reached.COVERED | {"first_name", "last_name", "full_name", *_WEBSITES},
     # A first or a last name is the least to know of somebody.
     on_insert=_EMPTY
     | {
+        "languages": "'{}'",
+        "websites": "'{}'",
         "first_name": "CASE WHEN s.last_name IS NOT NULL THEN '' END",
         "last_name": "CASE WHEN s.first_name IS NOT NULL THEN '' END",
     },
+    missing={"first_name": "A person needs a first or a last name"},
     merge=_MERGED,
     after_chunk=_people_saved,
     after_rollback=_people_taken_back,
+    beside=beside.of_people,
+    beside_undone=beside.Notes.take_back,
+    takes_notes=True,
     fields=(
         _person(
             "external_id",
-            "id",
-            "contact id",
-            "customer id",
-            "employee id",
-            "reference",
-            "référence",
+            *also_of(
+                _PERSON,
+                (
+                    "id",
+                    "record id",
+                    "uid",
+                    "customer id",
+                    "employee id",
+                    "client id",
+                    "reference",
+                    "référence",
+                    "identifiant",
+                    "code client",
+                    "numéro client",
+                    "n° client",
+                ),
+            ),
         ),
-        _person("first_name", "given name", "forename"),
-        _person("last_name", "surname", "family name", "nom de famille"),
+        _person(
+            "first_name",
+            *also_of(
+                _PERSON,
+                (
+                    "first name",
+                    "given name",
+                    "forename",
+                    "first",
+                    "prénom",
+                    "prénoms",
+                    "prénom usuel",
+                ),
+            ),
+        ),
+        _person(
+            "last_name",
+            *also_of(
+                _PERSON,
+                ("last name", "surname", "family name", "last", "nom", "nom de famille"),
+            ),
+        ),
         _field(
             "full_name",
             "Full name",
             "Nom complet",
-            max_length=400,
-            aliases=("name", "contact name", "contact", "nom et prénom"),
+            max_length=200,
+            aliases=also_of(
+                _PERSON,
+                (
+                    "",
+                    "name",
+                    "contact name",
+                    "contact",
+                    "display name",
+                    "file as",
+                    "nom et prénom",
+                    "nom prénom",
+                    "prénom nom",
+                    "prénom et nom",
+                    "nom du contact",
+                ),
+            ),
         ),
-        _person("title", "contact title", "position", "poste"),
+        _person(
+            "middle_name",
+            *also_of(
+                _PERSON,
+                (
+                    "middle name",
+                    "additional name",
+                    "middle names",
+                    "second name",
+                    "deuxième prénom",
+                    "second prénom",
+                ),
+            ),
+        ),
+        _person(
+            "salutation",
+            *also_of(
+                _PERSON,
+                (
+                    "salutation",
+                    "prefix",
+                    "name prefix",
+                    "honorific",
+                    "honorific prefix",
+                    "courtesy title",
+                    "form of address",
+                    "préfixe",
+                    "anrede",
+                    "titre de civilité",
+                ),
+            ),
+            shared=("title", "titre", "contact title", "person title"),
+            telling=SALUTATIONS,
+        ),
+        _person(
+            "suffix", *also_of(_PERSON, ("suffix", "name suffix", "suffixe", "honorific suffix"))
+        ),
+        _person(
+            "title",
+            *also_of(
+                _PERSON,
+                (
+                    "job title",
+                    "position",
+                    "poste",
+                    "fonction",
+                    "occupation",
+                    "profession",
+                    "role",
+                    "rôle",
+                    "titre",
+                    "titre du poste",
+                    "intitulé du poste",
+                    "job",
+                    "métier",
+                    "organization 1 title",
+                    "organization title",
+                    "organisation title",
+                    "title",
+                ),
+            ),
+            "titre 1",
+        ),
+        _person(
+            "department",
+            *also_of(
+                _PERSON,
+                (
+                    "department",
+                    "organization 1 department",
+                    "division",
+                    "organization department",
+                    "job department",
+                    "service",
+                    "direction",
+                ),
+            ),
+        ),
         _field(
             "company",
             "Company",
@@ -376,11 +491,96 @@ CONTACTS = Importable(
             "reference",
             reference="companies",
             column="company_id",
-            aliases=("company name", "account", "organisation", "entreprise", "raison sociale"),
+            aliases=also_of(
+                _PERSON,
+                (
+                    "company name",
+                    "account",
+                    "account name",
+                    "organisation",
+                    "organization",
+                    "organization 1 name",
+                    "organization name",
+                    "organisation name",
+                    "entreprise",
+                    "raison sociale",
+                    "associated company",
+                    "primary company",
+                    "employer",
+                    "employeur",
+                    "company account",
+                    "nom de la société",
+                    "nom de l'entreprise",
+                    "structure",
+                ),
+            ),
         ),
-        *_SHARED,
+        _person(
+            "birthday",
+            *also_of(
+                _PERSON,
+                (
+                    "birthday",
+                    "birth date",
+                    "birthdate",
+                    "date of birth",
+                    "dob",
+                    "anniversaire",
+                    "naissance",
+                    "né le",
+                    "née le",
+                    "birth day",
+                ),
+            ),
+        ),
+        _person(
+            "languages",
+            *also_of(
+                _PERSON,
+                (
+                    "language",
+                    "languages",
+                    "langue",
+                    "langues",
+                    "preferred language",
+                    "langue préférée",
+                    "spoken languages",
+                ),
+            ),
+        ),
+        _field(
+            "website",
+            "Website",
+            "Site web",
+            "url",
+            many=len(_WEBSITES),
+            several=True,
+            aliases=also_of(
+                _PERSON,
+                (
+                    "website",
+                    "websites",
+                    "web page",
+                    "website url",
+                    "web",
+                    "url",
+                    "site",
+                    "site internet",
+                    "page web",
+                    "homepage",
+                    "website value",
+                    "website 1",
+                    "website 1 value",
+                    "web page 1",
+                ),
+            ),
+        ),
+        *_shared(_PERSON),
+        *_FACTS,
     ),
 )
+
+_COMPANIES_NOTES = beside.Notes("companies")
 
 COMPANIES_IMPORT = Importable(
     record="companies",
@@ -391,31 +591,37 @@ COMPANIES_IMPORT = Importable(
     keys=("external_id", "name"),
     references={"companies": CompaniesByName(), "users": OWNERS},
     columns=_company_columns,
-    covers=_COVERED,
+    covers=reached.COVERED,
     on_insert=_EMPTY,
     merge=_MERGED,
+    beside=_COMPANIES_NOTES.add,
+    beside_undone=beside.Notes.take_back,
+    takes_notes=True,
     after_chunk=_companies_saved,
     after_rollback=_companies_taken_back,
     fields=(
         _company(
             "external_id",
-            "id",
-            "company id",
-            "customer id",
-            "account id",
-            "reference",
-            "référence",
+            *also_of(
+                _COMPANY,
+                (
+                    "id",
+                    "record id",
+                    "customer id",
+                    "client id",
+                    "reference",
+                    "référence",
+                    "code client",
+                    "numéro client",
+                    "n° client",
+                ),
+            ),
             "siren",
             "siret",
         ),
         _company(
             "name",
-            "company",
-            "company name",
-            "account",
-            "account name",
-            "société",
-            "entreprise",
+            *also_of(_COMPANY, ("", "name", "nom", "nom de la", "nom de l'")),
             "raison sociale",
         ),
         _field(
@@ -425,15 +631,45 @@ COMPANIES_IMPORT = Importable(
             "reference",
             reference="companies",
             column="parent_id",
-            aliases=("subsidiary of", "parent account", "maison mère", "filiale de"),
+            aliases=(
+                "subsidiary of",
+                "parent account",
+                "parent company",
+                "maison mère",
+                "filiale de",
+            ),
         ),
-        _company("industry", "sector", "secteur d'activité", spellings=_INDUSTRIES),
-        _company("website", "url", "web", "domain", kind="url"),
-        _company("year_founded", "year established", "founded", "année de création"),
-        _company("employees", "headcount", "number of employees", "salariés"),
         _company(
-            "annual_revenue", "revenue", "turnover", "CA", currency_column="annual_revenue_currency"
+            "industry", "sector", "secteur d'activité", "company industry", spellings=_INDUSTRIES
         ),
-        *_SHARED,
+        _company(
+            "website",
+            *also_of(
+                _COMPANY,
+                (
+                    "website",
+                    "website url",
+                    "url",
+                    "web",
+                    "web page",
+                    "domain",
+                    "domain name",
+                    "site internet",
+                    "page web",
+                ),
+            ),
+            kind="url",
+        ),
+        _company("year_founded", "year established", "founded", "année de création"),
+        _company("employees", "headcount", "number of employees", "company size", "salariés"),
+        _company(
+            "annual_revenue",
+            "revenue",
+            "turnover",
+            "CA",
+            "CA annuel",
+            currency_column="annual_revenue_currency",
+        ),
+        *_shared(_COMPANY),
     ),
 )

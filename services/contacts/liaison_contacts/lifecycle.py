@@ -25,7 +25,12 @@ from liaison_kit.context import context
 from liaison_kit.events.outbox import emit
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
-from liaison_sdk.contracts.contacts import LifecycleMoved, LifecycleStage
+from liaison_sdk.contracts.contacts import (
+    EARLIER_STAGES,
+    LifecycleMoved,
+    LifecycleStage,
+    StageMoved,
+)
 
 P = TypeVar("P", bound=Party)
 BY_HAND = "changed by hand"
@@ -41,7 +46,8 @@ def cause(model: type[Party]) -> ColumnElement[Any]:
     return case((told, model.customer_because), else_=None)
 
 
-ORDER: Sequence[str] = ("subscriber", "lead", "opportunity", "customer", "former_customer")
+EARLY: Sequence[str] = ("visitor", "subscriber", "lead", "mql", "sql")
+"""Stages of those with whom there has been no opportunity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +78,26 @@ def move(
     party, changed = records.change(session, kind, party, values)
     if not changed:
         return party
+    record = cast(Literal["contacts", "companies"], kind.name)
     emit(
         session,
-        LifecycleMoved(
-            record=cast(Literal["contacts", "companies"], kind.name),
+        StageMoved(
+            record=record,
             record_id=party.id,
             before=cast(LifecycleStage, before),
             after=cast(LifecycleStage, stage),
             because=because,
         ),
     )
+    earlier, now = EARLIER_STAGES[before], EARLIER_STAGES[stage]
+    if earlier != now:
+        # For one release, for those who know the earlier stages only.
+        emit(
+            session,
+            LifecycleMoved(
+                record=record, record_id=party.id, before=earlier, after=now, because=because
+            ),
+        )
     return party
 
 
@@ -117,7 +133,7 @@ def won(session: Session, kind: RecordType, ids: Mapping[UUID, Cause]) -> None:
 def opened(session: Session, kind: RecordType, ids: set[UUID]) -> None:
     """Opportunities were opened with these: who was a lead or less is an opportunity now."""
     model: type[Party] = Company if kind.name == "companies" else Person
-    early = model.stage.in_(("subscriber", "lead"))
+    early = model.stage.in_(EARLY)
     parties = records.locked(session, kind, model, model.id.in_(ids), early)
     for party in parties:
         move(session, kind, party, "opportunity", because="an opportunity was opened")

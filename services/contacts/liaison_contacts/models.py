@@ -39,6 +39,13 @@ class Person(Party, Base):
     first_name: Mapped[str]
     last_name: Mapped[str]
     title: Mapped[str | None]
+    salutation: Mapped[str | None]
+    middle_name: Mapped[str | None]
+    suffix: Mapped[str | None]
+    department: Mapped[str | None]
+    birthday: Mapped[dt.date | None]
+    languages: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    websites: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     company_id: Mapped[UUID | None] = points_at("companies")
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from liaison_contacts import (
     companies,
     deals,
+    deals_taken_back,
     duplicates,
     merges,
     models,
@@ -406,6 +407,13 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
     ) -> None:
         """A sales book came in as a file."""
         deals.imported(session, event)
+
+    @handles(sales.OpportunitiesTakenBack)
+    def on_opportunities_taken_back(
+        self, session: Session, event: sales.OpportunitiesTakenBack
+    ) -> None:
+        """A sales book was taken back, and what it has caused goes with it."""
+        deals_taken_back.taken_back(session, event)
 
 
 def _answers_of(module: str) -> Callable[..., None]:

@@ -195,6 +195,24 @@ def belongs(session: Session, subjects: Iterable[Subject]) -> None:
     _add(session, _Waiting(subjects=list(subjects)))
 
 
+def take_back(session: Session, subjects: Iterable[UUID], entries: Iterable[UUID]) -> list[UUID]:
+    """Take back all that was told of these records, and these entries; whom they were about."""
+    _write(session, session.info.pop(_WAITING, _Waiting()))
+    rows = _TAKE_BACK.run(session, {"subjects": list(subjects), "entries": list(entries)})
+    return [UUID(str(about)) for (about,) in rows]
+
+
+_TAKE_BACK = Statement("""
+    WITH told AS (
+        DELETE FROM occurrences WHERE subject_id = ANY(%(subjects)s) OR id = ANY(%(entries)s)
+        RETURNING about_id
+    ), forgotten AS (
+        DELETE FROM subjects WHERE id = ANY(%(subjects)s)
+    )
+    SELECT DISTINCT about_id FROM told
+""")
+
+
 def _add(session: Session, told: _Waiting) -> None:
     if session.in_nested_transaction():
         # It may be undone by itself.

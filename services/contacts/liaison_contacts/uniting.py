@@ -3,11 +3,14 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-STAGES = ("subscriber", "lead", "opportunity", "former_customer", "customer")
+STAGES = ("visitor", "subscriber", "lead", "mql", "sql", "opportunity", "churned", "customer")
 """How far the relation has come; who is a customer with one of two records is one."""
 
 LISTS = {"emails": "address", "phones": "number"}
 """Lists that are united, and what tells their elements apart."""
+
+TEXTS = ("tags", "languages", "websites")
+"""Lists of texts that are united."""
 
 RELATION = ("stage", "customer_since", "customer_because", "because_id")
 """What tells how far the relation has come goes together."""
@@ -18,6 +21,11 @@ ALONE = (
     "first_name",
     "last_name",
     "title",
+    "salutation",
+    "middle_name",
+    "suffix",
+    "department",
+    "birthday",
     "company_id",
     "owner_id",
     "external_id",
@@ -46,7 +54,9 @@ def united(into: Values, other: Values, take: Collection[str]) -> dict[str, Any]
         first, second = (other, into) if name in take else (into, other)
         found[name] = _each_once([*first[name], *second[name]], key)
     found["addresses"] = _lists(into, other, "addresses", take)
-    found["tags"] = _lists(into, other, "tags", take)
+    for name in TEXTS:
+        if name in into:
+            found[name] = _lists(into, other, name, take)
     first, second = (into, other) if "custom" in take else (other, into)
     found["custom"] = {**first["custom"], **second["custom"]}
     if MONEY[0] in into:

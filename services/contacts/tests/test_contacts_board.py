@@ -46,11 +46,11 @@ def test_people_stand_in_the_columns_of_their_stages(desk: Desk, contacts_db: Da
         found = board(desk, ["by", "stage"], ["tags", "vip"], ["sort", "last_name"])
 
     assert len(seen) == 2
-    stages = ["subscriber", "lead", "opportunity", "customer", "former_customer"]
+    stages = ["visitor", "subscriber", "lead", "mql", "sql", "opportunity", "customer", "churned"]
     assert list(found) == stages
     assert found["lead"]["label"] == {"en": "Lead", "fr": "Prospect"}
     assert [card["last_name"] for card in found["lead"]["items"]] == ["Lee", "Ray"]
-    assert [found[stage]["count"] for stage in stages] == [0, 2, 0, 1, 0]
+    assert [found[stage]["count"] for stage in stages] == [0, 0, 2, 0, 0, 0, 1, 0]
     assert found["lead"]["sums"] is None
 
 

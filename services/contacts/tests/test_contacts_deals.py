@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid4
 
-from liaison_contacts import companies, deals, notes, timeline
+from liaison_contacts import companies, deals, deals_taken_back, notes, timeline
 from liaison_contacts.companies import COMPANIES
 from liaison_kit import listing
 from liaison_kit.context import Context
@@ -203,3 +203,99 @@ def test_the_timeline_pages_through_everything_once(
             break
 
     assert len(seen) == len(set(seen)) == 8
+
+
+def imported(db: Database, who: Context, *those: dict[str, Any]) -> None:
+    event = told(sales.OpportunitiesImported, who, opportunities=list(those))
+    with db.writing(who) as session:
+        deals.imported(session, event)
+
+
+def taken_back(db: Database, who: Context, **kinds: str | None) -> None:
+    those = [{"opportunity_id": id, "kind": kind} for id, kind in kinds.items()]
+    event = told(sales.OpportunitiesTakenBack, who, opportunities=those)
+    with db.writing(who) as session:
+        deals_taken_back.taken_back(session, event)
+
+
+def of_a_book(company_id: UUID, kind: str, on: str | None, id: str | None = None) -> dict[str, Any]:
+    return {
+        "opportunity_id": id or str(uuid7()),
+        "company_id": str(company_id),
+        "name": f"Deal of {on}",
+        "stage": kind,
+        "kind": kind,
+        "amount": None,
+        "closed_on": on,
+    }
+
+
+def test_a_book_that_is_taken_back_takes_what_it_caused_with_it(
+    contacts_db: Database, someone: Context
+) -> None:
+    won_with, open_with = company(contacts_db, someone), company(contacts_db, someone)
+    book = [
+        of_a_book(won_with, "won", "2017-03-01"),
+        of_a_book(won_with, "open", None),
+        of_a_book(open_with, "open", None),
+    ]
+    imported(contacts_db, someone, *book)
+    assert read(contacts_db, someone, won_with)["stage"] == "customer"
+    assert read(contacts_db, someone, open_with)["stage"] == "opportunity"
+
+    taken_back(contacts_db, someone, **dict.fromkeys((d["opportunity_id"] for d in book), None))
+
+    for id in (won_with, open_with):
+        record = read(contacts_db, someone, id)
+        assert (record["stage"], record["customer_since"]) == ("lead", None)
+        assert record["customer_because"] is None
+        assert set(kinds(contacts_db, someone, id)) == {"created", "changed"}
+
+
+def test_who_has_another_won_deal_stays_a_customer_because_of_that_one(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+    imported(contacts_db, someone, of_a_book(id, "won", "2018-06-01"))
+    first = of_a_book(id, "won", "2017-03-01")
+    imported(contacts_db, someone, first)
+    assert read(contacts_db, someone, id)["customer_since"] == "2017-03-01"
+
+    taken_back(contacts_db, someone, **{first["opportunity_id"]: None})
+
+    record = read(contacts_db, someone, id)
+    assert (record["stage"], record["customer_since"]) == ("customer", "2018-06-01")
+    assert record["customer_because"] == "won: Deal of 2018-06-01"
+
+
+def test_who_was_an_opportunity_before_the_book_still_is(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+    imported(contacts_db, someone, of_a_book(id, "open", None))
+    second = of_a_book(id, "open", None)
+    imported(contacts_db, someone, second)
+
+    taken_back(contacts_db, someone, **{second["opportunity_id"]: None})
+
+    assert read(contacts_db, someone, id)["stage"] == "opportunity"
+    assert kinds(contacts_db, someone, id).count("opportunity_opened") == 1
+
+
+def test_a_deal_that_comes_in_again_as_won_shows_and_one_restored_to_open_no_more(
+    contacts_db: Database, someone: Context
+) -> None:
+    id = company(contacts_db, someone)
+    deal = of_a_book(id, "open", None)
+    imported(contacts_db, someone, deal)
+
+    again = of_a_book(id, "won", "2020-02-02", deal["opportunity_id"])
+    imported(contacts_db, someone, again)
+
+    assert {"opportunity_opened", "deal_won"} <= set(kinds(contacts_db, someone, id))
+    assert read(contacts_db, someone, id)["customer_since"] == "2020-02-02"
+    taken_back(contacts_db, someone, **{deal["opportunity_id"]: "open"})
+    assert "deal_won" not in kinds(contacts_db, someone, id)
+    assert read(contacts_db, someone, id)["stage"] == "opportunity"
+    imported(contacts_db, someone, again)
+    assert kinds(contacts_db, someone, id).count("deal_won") == 1

@@ -217,7 +217,7 @@ class Door:
         if method != "GET":
             incoming.read_preconditions()
         if route.shared is not None:
-            reply = await self._shared(scope, route, incoming, caller, receive)
+            operation, reply = await self._shared(scope, route, incoming, caller, receive)
         else:
             if not (caller.everything or operation.public or caller.may(operation.permission)):
                 raise Forbidden(f"Your role needs the permission {operation.permission}.")
@@ -479,9 +479,10 @@ class Door:
         incoming: Incoming,
         caller: Caller,
         receive: Receive,
-    ) -> Reply:
+    ) -> tuple[Operation, Reply]:
+        """The answer, and whose it is."""
         if route.shared == "merge" and route.method == "GET":
-            return await self.shared.merged(route, incoming, caller)
+            return route.operation, await self.shared.merged(route, incoming, caller)
         if route.shared == "record":
             operation = self.shared.by_record(route, incoming, caller)
             if operation.upload:
@@ -497,7 +498,7 @@ class Door:
                 )
             if reply.head.status in (201, 202):
                 self.shared.remember_location(reply, operation.service)
-            return reply
+            return operation, reply
         body = b"" if route.method == "GET" else await self.body(incoming, receive)
         return await self.shared.by_id(route, incoming, caller, body)
 

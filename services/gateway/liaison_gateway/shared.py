@@ -25,8 +25,13 @@ class Shared:
         self._bus = bus
         self._owners: OrderedDict[str, str] = OrderedDict()
 
-    async def by_id(self, route: Route, incoming: Incoming, caller: Caller, body: bytes) -> Reply:
-        """Whoever has the record answers; they are asked all at once, later the owner alone."""
+    async def by_id(
+        self, route: Route, incoming: Incoming, caller: Caller, body: bytes
+    ) -> tuple[Operation, Reply]:
+        """Whoever has the record answers; they are asked all at once, later the owner alone.
+
+        Comes with whose operation it was: what the answer leads to, as a file's parts, is theirs.
+        """
         operations = _allowed(route, caller)
         wanted = incoming.path[-1][1] if incoming.path else ""
         owner = self._owners.get(wanted)
@@ -34,30 +39,30 @@ class Shared:
             known = [o for o in operations if o.service == owner]
             if known:
                 self._owners.move_to_end(wanted)
-                return await self._send(known[0], incoming, body)
+                return known[0], await self._send(known[0], incoming, body)
         answers = await self._send_all(operations, incoming, body)
         return self._best(wanted, operations, answers)
 
     def _best(
         self, wanted: str, operations: list[Operation], answers: list[Reply | ModuleDown]
-    ) -> Reply:
+    ) -> tuple[Operation, Reply]:
         """Who has the record answers for all; a service that fails has nothing to say about it."""
         replies = [(o, a) for o, a in zip(operations, answers, strict=True) if isinstance(a, Reply)]
         for operation, reply in replies:
             if reply.head.status < 400:
                 self.remember(wanted, operation.service)
-                return reply
-        for _, reply in replies:
+                return operation, reply
+        for operation, reply in replies:
             if reply.head.status != 404 and reply.head.status < 500:
-                return reply
+                return operation, reply
         # As long as one service is silent or fails, nobody can say that there is no such record.
-        for _, reply in replies:
+        for operation, reply in replies:
             if reply.head.status >= 500:
-                return reply
+                return operation, reply
         for answer in answers:
             if isinstance(answer, ModuleDown):
                 raise answer
-        return replies[0][1]
+        return replies[0]
 
     def by_record(self, route: Route, incoming: Incoming, caller: Caller) -> Operation:
         """The service that keeps the record type named by `?record=`."""

@@ -116,6 +116,7 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
                 permission="imports:write",
             ),
             operation("get_import", "GET", "/imports/{id}", shared="id"),
+            operation("get_rest", "GET", "/imports/{id}/rest", shared="id", download=True),
             operation("list_imports", "GET", "/imports", shared="merge"),
             operation("attach", "POST", "/files", upload=True),
             operation("refuse_file", "POST", "/refused-files", upload=True),
@@ -136,6 +137,7 @@ def contacts(broker: RabbitMQ) -> Iterator[Peer]:
             "broken": lambda _h, _b: ({"nothing": "of use"}, b""),
             "import_file": uploaded,
             "get_import": _mine("0199f0a0-0000-7000-8000-00000000000c", "contacts"),
+            "get_rest": _rest("0199f0a0-0000-7000-8000-00000000000c"),
             "list_imports": _page("contacts", 1, 3, 5),
             "attach": uploaded,
             "ask_publicly": echo,
@@ -183,6 +185,7 @@ def sales(broker: RabbitMQ) -> Iterator[Peer]:
         "sales",
         [
             operation("get_import", "GET", "/imports/{id}", shared="id"),
+            operation("get_rest", "GET", "/imports/{id}/rest", shared="id", download=True),
             operation("list_imports", "GET", "/imports", shared="merge"),
             operation(
                 "import_file",
@@ -203,6 +206,8 @@ def sales(broker: RabbitMQ) -> Iterator[Peer]:
         ],
         {
             "get_import": _mine("0199f0a0-0000-7000-8000-00000000000d", "sales"),
+            "get_rest": _rest("0199f0a0-0000-7000-8000-00000000000d"),
+            "get_part": lambda _h, _b: ({"status": 200, "content_type": "text/csv"}, b"sales' own"),
             "list_imports": _page("sales", 2, 4),
             "import_file": imported,
             "put_part": lambda _h, _b: ({"status": 204, "headers": {}}, b""),
@@ -228,6 +233,18 @@ def _mine(wanted: str, service: str) -> Any:
         if header["path"]["id"] == wanted:
             return json_answer({"id": wanted, "service": service})
         return problem_answer(404, "not_found")
+
+    return answer
+
+
+def _rest(wanted: str) -> Any:
+    """A file of one part, at who has the record."""
+
+    def answer(header: dict[str, Any], _body: bytes) -> Any:
+        if header["path"]["id"] != wanted:
+            return problem_answer(404, "not_found")
+        head = {"status": 200, "headers": {}, "content_type": "text/csv", "parts": 1}
+        return head | {"upload": str(uuid4())}, b""
 
     return answer
 

@@ -22,6 +22,15 @@ def test_the_owner_is_remembered(api: httpx.Client, contacts: Peer):
     assert len(contacts.calls) == before
 
 
+def test_a_file_comes_from_the_service_that_has_the_record(api: httpx.Client):
+    first = api.get(f"/api/v1/imports/{SALES_IMPORT}/rest")
+    remembered = api.get(f"/api/v1/imports/{SALES_IMPORT}/rest")
+
+    assert (first.status_code, first.text) == (200, "sales' own")
+    assert (remembered.status_code, remembered.text) == (200, "sales' own")
+    assert api.get(f"/api/v1/imports/{CONTACTS_IMPORT}/rest").status_code == 200
+
+
 def test_a_record_that_nobody_has_is_404(api: httpx.Client):
     assert api.get("/api/v1/imports/0199f0a0-0000-7000-8000-0000000000ff").status_code == 404
 

@@ -13,6 +13,7 @@ from liaison_identity.models import Team, User
 from liaison_identity.users import USERS
 from liaison_kit.context import context
 from liaison_kit.imports.fields import Importable, ImportField
+from liaison_kit.imports.references import SEVERAL
 from liaison_kit.records import create
 from liaison_kit.records.search import fold, search_text
 
@@ -33,8 +34,8 @@ class Colleagues:
         for id, name, external_id in session.execute(select(User.id, User.name, User.external_id)):
             for known in {_place(name), _place(external_id or "")} - {""}:
                 found.setdefault(known, set()).add(str(id))
-        met = {value: found.get(_place(value), set()) for value in values}
-        return {value: next(iter(ids)) for value, ids in met.items() if len(ids) == 1}
+        met = {value: found[_place(value)] for value in values if _place(value) in found}
+        return {v: next(iter(ids)) if len(ids) == 1 else SEVERAL for v, ids in met.items()}
 
     def names(self, session: Session, near: Sequence[str]) -> Sequence[str]:
         """Everybody's name."""
@@ -292,6 +293,7 @@ IMPORTED_USERS = ImportedUsers(
         ),
     ),
     references={"users": Colleagues(), "teams": Teams()},
+    namesakes="report",
     merge={
         # A file must not take a sign-in over: the e-mail of who has a password stays.
         "email": "CASE WHEN t.password_hash IS NULL THEN coalesce(s.email, t.email)"

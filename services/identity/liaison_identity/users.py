@@ -26,6 +26,7 @@ from liaison_kit import listing, records
 from liaison_kit.context import context
 from liaison_kit.events import emit
 from liaison_kit.events.resend import batches
+from liaison_kit.imports.references import SEVERAL, one_each
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.references import unknown
@@ -370,15 +371,14 @@ def demand_visible(session: Session, **references: UUID | None) -> None:
 
 
 def resolve(session: Session, names: Sequence[str]) -> dict[str, UUID]:
-    """The ids of users by name or e-mail address; of two that share a name, the older one."""
-    found = (
-        select(User.id, User.name, User.email)
-        .where(User.name.in_(names) | User.email.in_(names))
-        .order_by(User.id.desc())
+    """The ids of users by name or e-mail address; a name that two share is nobody's."""
+    found = select(User.id, User.name, User.email).where(
+        User.name.in_(names) | User.email.in_(names)
     )
     _, seen = listing.row_rule(session, USERS)
     if seen is not None:
         found = found.where(User.id.in_(seen))
     rows = session.execute(found)
     wanted = set(names)
-    return {known: id for id, *both in rows for known in both if known in wanted}
+    named = one_each((known, str(id)) for id, *both in rows for known in both if known in wanted)
+    return {name: UUID(id) for name, id in named.items() if id != SEVERAL}

@@ -75,7 +75,7 @@ def add_user(company: Company, admin: dict[str, Any]) -> Callable[..., dict[str,
     """Adds users who can sign in."""
 
     def add(name: str, *roles: str, **values: Any) -> dict[str, Any]:
-        email = f"{name.lower()}-{uuid7()}@example.com"
+        email = f"{name.lower()[:20]}-{uuid7()}@example.com"
         ids = [role_id(admin, role) for role in roles]
         body = {"name": name, "email": email, "password": PASSWORD, "role_ids": ids, **values}
         answer = call("create_user", admin, body=body)

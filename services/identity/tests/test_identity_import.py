@@ -52,7 +52,9 @@ class Steps:
             return work(session)
 
 
-def run(company: Company, who: Who, path: Path, **mapping: str) -> dict[str, int]:
+def run(
+    company: Company, who: Who, path: Path, key: str | None = None, **mapping: str
+) -> dict[str, int]:
     """Import a file; the counts of what became of its rows."""
     table = open_table(path)
     create = {"manager": "create", "team": "create"}
@@ -62,7 +64,7 @@ def run(company: Company, who: Who, path: Path, **mapping: str) -> dict[str, int
         table,
         mapping,
         {},
-        Options(on_missing=create),
+        Options(on_missing=create, key=key),
         uuid7(),
         uuid7(),
     )
@@ -137,8 +139,10 @@ def test_who_moves_to_another_region_moves_to_its_team(
         "Anna Snelling,Dustin Brinkmann,Central", "Anna Snelling,Celia Rouche,West"
     )
 
-    counts = run(company, admin, written(tmp_path, moved), **rep_columns())
+    unsaid = run(company, admin, written(tmp_path, moved), **rep_columns())
+    counts = run(company, admin, written(tmp_path, moved), key="name", **rep_columns())
 
+    assert (unsaid["updated"], unsaid["failed"]) == (0, 1)
     assert counts["updated"] == 1
     assert everybody(admin)["Anna Snelling"]["team"] == "West – Celia Rouche"
 

@@ -17,8 +17,8 @@ from liaison_kit.database.tables import Base
 from liaison_kit.events.outbox import emit
 from liaison_kit.events.resend import BATCH
 from liaison_kit.imports.drawing import Drawn
-from liaison_kit.imports.fields import USUAL, Batch, Importable, ImportField
-from liaison_kit.imports.references import CannotCreate
+from liaison_kit.imports.fields import USUAL, Batch, Importable, ImportField, Rule
+from liaison_kit.imports.references import CannotCreate, one_each
 from liaison_kit.records.search import fold
 from liaison_sales import metrics, pipelines, products, telling
 from liaison_sales.accounts import ACCOUNTS
@@ -56,13 +56,15 @@ class Products:
     def resolve(self, session: Session, values: Sequence[str]) -> Mapping[str, str]:
         """Ids of the products that are named."""
         rows = session.execute(
-            select(Product.id, Product.name, Product.code, Product.external_id).order_by(Product.id)
+            select(Product.id, Product.name, Product.code, Product.external_id, Product.active)
         ).all()
         known: dict[str, str] = {}
-        for spelling in ("name", "external_id", "code"):
-            for row in rows:
-                if getattr(row, spelling):
-                    known.setdefault(fold(getattr(row, spelling)), str(row.id))
+        # What is sold no more is meant only where nothing else is called so.
+        for spelling in ("external_id", "code", "name"):
+            for active in (True, False):
+                spelt = [(getattr(row, spelling), row) for row in rows if row.active is active]
+                found = one_each((fold(text), str(row.id)) for text, row in spelt if text)
+                known = found | known
         named = {value: known[fold(value)] for value in values if fold(value) in known}
         return named | ids_among(session, select(Product.id), values)
 
@@ -186,6 +188,7 @@ def _opportunity_columns(batch: Batch) -> dict[str, Sequence[str]]:
             "company": "company_id",
             "product": "product_id",
             "engaged_on": "engaged_on",
+            "expected_close": "expected_close",
             "closed_on": "closed_on",
         },
     ) | {name: [""] * batch.size for name in ("pipeline_id", "status", "stage_since", "search")}
@@ -248,8 +251,26 @@ def _opportunities_untold(
     session: Session, deleted: Sequence[UUID], restored: Sequence[UUID]
 ) -> None:
     telling.removed(session, deleted)
+    telling.taken_back(session, deleted, restored)
     _opportunities_told(session, (), restored)
 
+
+_NEW_KIND = f"(SELECT st.kind FROM stages st WHERE st.id = {_STAGE})"
+_TODAY = "(now() AT TIME ZONE 'UTC')::date"
+_SAID_OPEN = "(SELECT st.kind FROM stages st WHERE st.id = s.stage_id) = 'open'"
+# As `moves` has them for who has no file.
+_RULES = (
+    Rule("closed_on", "in_future", "What has not happened yet has no day of closing",
+         f"s.closed_on > {_TODAY} + 1"),
+    Rule("closed_on", "open", "An open opportunity has no day of closing",
+         "s.closed_on IS NOT NULL AND {status} = 'open'"),
+    Rule("closed_on", "before_engaged", "A deal can't end before it was engaged",
+         "coalesce(s.closed_on, s.engaged_on) IS NOT NULL AND {closed_on} < {engaged_on}"),
+    Rule("win_reason", "not_won", "Only a won opportunity has a reason why it was won",
+         "s.win_reason IS NOT NULL AND {status} <> 'won'"),
+    Rule("lost_reason", "not_lost", "Only a lost opportunity has a reason why it was lost",
+         "s.lost_reason IS NOT NULL AND {status} <> 'lost'"),
+)  # fmt: skip
 
 _OPPORTUNITIES = Importable(
     record="opportunities",
@@ -322,12 +343,22 @@ _OPPORTUNITIES = Importable(
         "stages": Stages(),
         "products": Products(),
     },
+    rules=_RULES,
+    # Other tools have one column for the day when a deal has ended and the day when it may.
+    read_as={
+        "closed_on": f"CASE WHEN NOT coalesce({_SAID_OPEN}, false) THEN s.closed_on END",
+        "expected_close": "coalesce(s.expected_close,"
+        f" CASE WHEN {_SAID_OPEN} THEN s.closed_on END)",
+    },
     columns=_opportunity_columns,
     on_insert={
         "name": _NAME,
         "stage_id": _FIRST_STAGE,
         "pipeline_id": f"(SELECT st.pipeline_id FROM stages st WHERE st.id = {_STAGE})",
-        "status": f"(SELECT st.kind FROM stages st WHERE st.id = {_STAGE})",
+        "status": _NEW_KIND,
+        "closed_on": f"CASE WHEN {_NEW_KIND} <> 'open' THEN {_TODAY} END",
+        "engaged_on": f"CASE WHEN {_STAGE} <> {_FIRST_STAGE}"
+        f" THEN coalesce(s.closed_on, {_TODAY}) END",
         "stage_since": _moment("coalesce(s.closed_on, s.engaged_on)"),
         "search": _search_sql(f"{_NAME}, s.external_id"),
     },
@@ -340,7 +371,9 @@ _OPPORTUNITIES = Importable(
         f" ELSE {_moment('s.closed_on')} END",
         # What a file opens again has not ended.
         "closed_on": f"CASE WHEN s.closed_on IS NULL AND NOT ({_SAME_STAGE}) AND {_KIND} = 'open'"
-        " THEN NULL ELSE coalesce(s.closed_on, t.closed_on) END",
+        f" THEN NULL WHEN NOT ({_SAME_STAGE}) AND {_KIND} <> 'open'"
+        f" THEN coalesce(s.closed_on, t.closed_on, {_TODAY})"
+        " ELSE coalesce(s.closed_on, t.closed_on) END",
         # Readers are shown the stage's probability and the owner's region where a deal has none of
         # its own; a file that says the same gives it none.
         "probability": "CASE WHEN t.probability IS NULL AND s.probability = (SELECT st.probability"

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from liaison_kit.events.outbox import emit
-from liaison_kit.events.resend import batches
+from liaison_kit.events.resend import BATCH, batches
 from liaison_kit.records import Held
 from liaison_sales import metrics, moves
 from liaison_sales.models import Opportunity
@@ -70,6 +70,21 @@ def removed(session: Session, ids: Sequence[UUID]) -> None:
     """Tell that these opportunities are gone."""
     for gone in batches(ids):
         emit(session, contract.OpportunitiesRemoved(opportunity_ids=list(gone)))
+
+
+def taken_back(session: Session, gone: Sequence[UUID], restored: Sequence[UUID]) -> None:
+    """Tell that an import was taken back: these are gone, those are as they were before."""
+    as_they_were = (Opportunity.id, Opportunity.status, Opportunity.company_id)
+    rows = session.execute(select(*as_they_were).where(Opportunity.id.in_(restored))).all()
+    told = [contract.OpportunityTakenBack(opportunity_id=id, kind=None) for id in gone]
+    told += [
+        contract.OpportunityTakenBack.model_validate(
+            {"opportunity_id": id, "kind": kind, "company_id": company_id}
+        )
+        for id, kind, company_id in rows
+    ]
+    for start in range(0, len(told), BATCH):
+        emit(session, contract.OpportunitiesTakenBack(opportunities=told[start : start + BATCH]))
 
 
 def _ended(session: Session, deal: Held[Opportunity], step: Step) -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from liaison_kit.calls.outside import Known, doing, knows
 from liaison_kit.ids import uuid7
+from liaison_kit.imports.references import SEVERAL
 from liaison_sales.accounts import ACCOUNTS
 from liaison_sales.reps import REPS
 from liaison_sdk.contracts.contacts import CompanyRef, CompanyRemoved
@@ -108,7 +109,11 @@ def test_people_of_one_name_are_told_apart_by_mail_or_not_at_all(desk: Any) -> N
     with desk.db.writing(desk.context()) as session:
         found = REPS.resolve(session, ["Jean Martin", "JEAN@a.example", "lea roy"])
 
-    assert found == {"JEAN@a.example": str(one), "lea roy": str(alone)}
+    assert found == {
+        "Jean Martin": SEVERAL,
+        "JEAN@a.example": str(one),
+        "lea roy": str(alone),
+    }
 
 
 def test_names_that_no_event_has_told_yet_are_asked_of_their_owner(desk: Any) -> None:

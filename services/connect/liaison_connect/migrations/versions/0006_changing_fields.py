@@ -4,8 +4,8 @@ from alembic import op
 
 from liaison_kit.database.migrations import changing_custom_fields
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -4,8 +4,8 @@ from alembic import op
 
 from liaison_kit.database.migrations import changing_custom_fields
 
-revision = "0013"
-down_revision = "0012"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
