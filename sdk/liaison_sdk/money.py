@@ -64,7 +64,7 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
     return amount.quantize(_unit(currency), ROUND_HALF_UP)
 
 
-def too_fine(currency: str) -> str:
+def _too_fine(currency: str) -> str:
     """What is said of an amount that has more decimals than its currency."""
     decimals = minor_units(currency)
     known = {0: "no decimals", 1: "one decimal"}.get(decimals, f"at most {decimals} decimals")
@@ -99,7 +99,7 @@ class Money(Closed):
             return whole
         if info.context is not None and info.context.get("liaison.as_told"):
             return amount
-        raise PydanticCustomError("minor_units", "{said}", {"said": too_fine(currency)})
+        raise PydanticCustomError("minor_units", "{said}", {"said": _too_fine(currency)})
 
     @classmethod
     def held(cls, amount: Decimal, currency: str) -> "Money":
