@@ -22,8 +22,6 @@ def worker() -> None:
     import pika
     import psycopg2
 
-    from liaison_kit.records.search import search_text
-
     read_sql, create_sql = os.environ["FLOOR_READ"], os.environ["FLOOR_CREATE"]
     reading = psycopg2.connect(os.environ["FLOOR_DATABASE"])
     reading.autocommit = True
@@ -37,13 +35,10 @@ def worker() -> None:
 
     def create(body: bytes) -> bytes:
         given = json.loads(body)
-        address = given["emails"][0]["address"]
-        number = given["phones"][0]["number"]
-        found_by = search_text([given["first_name"], given["last_name"], address, number[1:]]) + " "
         values = given | {
             "emails": json.dumps(given["emails"]),
             "phones": json.dumps(given["phones"]),
-            "search": found_by,
+            "search": "",
         }
         with writing.cursor() as cursor:
             cursor.execute(create_sql, values)

@@ -44,8 +44,25 @@ def email_address(text: str) -> str | None:
     Whoever writes it, form, file or API, is held to this. It asks for the shape only: whether mail
     arrives at `anne@corp.local` is for those to know who use such names within their walls.
     """
-    bare = unicodedata.normalize("NFC", text.strip()).lower()
+    bare = unicodedata.normalize("NFC", in_letters(text.strip())).lower()
     return bare if len(bare) <= 254 and _EMAIL.fullmatch(bare) else None
+
+
+def in_letters(text: str) -> str:
+    """The text with its domains as people read them: `xn--bcher-kva.eu` as `bücher.eu`."""
+    return _PUNYCODE.sub(_letters, text)
+
+
+def _letters(label: re.Match[str]) -> str:
+    try:
+        found = label[1].lower().encode().decode("punycode")
+    except UnicodeError:
+        return label[0]
+    # What no domain could be called stays what it says that it is.
+    return found if re.fullmatch(_LABEL, found) and not found.isascii() else label[0]
+
+
+_PUNYCODE = re.compile(r"\bxn--([a-z0-9-]{1,59})\b", re.IGNORECASE)
 
 
 def _an_address(text: str) -> str:

@@ -13,9 +13,26 @@ from sqlalchemy import ColumnElement, Text, case, collate, func, literal_column
 
 from liaison_kit.records.search import fold
 
-_SCRIPTS: Final = (range(0x41, 0x5B), range(0xA0, 0x530), range(0x1E00, 0x2070))
-_WIDE: Final = {"ss": "ß", "ae": "æ", "oe": "œ"}
-"""What becomes two letters, and the one letter that stands for both until the end."""
+_SCRIPTS: Final = (
+    range(0x41, 0x5B),
+    range(0xA0, 0x530),
+    range(0x1E00, 0x2070),
+    range(0xFB00, 0xFB07),
+    range(0xFEFF, 0xFF5F),
+)
+_WIDE: Final = {
+    "ss": "ß",
+    "ae": "æ",
+    "oe": "œ",
+    "ffi": "ﬃ",
+    "ffl": "ﬄ",
+    "ff": "ﬀ",
+    "fi": "ﬁ",
+    "fl": "ﬂ",
+    "st": "ﬆ",
+    "...": "…",
+}
+"""What becomes several letters, and the one sign that stands for them until the end."""
 
 
 def _table() -> dict[str, str]:

@@ -20,6 +20,7 @@ from liaison_kit.conditions.tree import TESTS, Amount, Value
 from liaison_kit.records.recordtype import FieldInfo
 from liaison_kit.records.values import ME, TEXT_LENGTH, convert
 from liaison_sdk.errors import FieldError, InvalidInput
+from liaison_sdk.types import in_letters
 
 MOST_VALUES: Final = 500
 MOST_DECIMALS: Final = 40
@@ -97,6 +98,8 @@ def _value(info: FieldInfo, raw: Any, path: str, me: UUID | None) -> Value:
             return Amount(_number(info, text, path), None)
         case "datetime":
             return _of_our_years(_time(text, path), path)
+    if info.part:
+        text = in_letters(text)
     found: Value = convert(info, path, text)
     return found
 

@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final, Literal
+from uuid import UUID
 
 from babel.dates import format_date, format_time
 from babel.numbers import format_currency, format_decimal
@@ -25,13 +26,15 @@ def said(
     language: Language,
     names: Mapping[str, str] = _NO_NAMES,
     zone: dt.tzinfo = dt.UTC,
+    me: UUID | None = None,
 ) -> str:
     """The condition in words.
 
     `names` are what people call the ids and the choices that it names, where the caller knows;
-    moments are told in a time zone.
+    moments are told in a time zone. `me` is who reads it, and is called so.
     """
-    text = _Words(language, names, zone).group(condition.root)
+    known = names if me is None else {**names, str(me): _ME[language]}
+    text = _Words(language, known, zone).group(condition.root)
     return text[:1].upper() + text[1:]
 
 
@@ -275,6 +278,7 @@ _TRUTH: Final[dict[Language, dict[bool, str]]] = {
     "en": {True: "true", False: "false"},
     "fr": {True: "vrai", False: "faux"},
 }
+_ME: Final[dict[Language, str]] = {"en": "me", "fr": "moi"}
 _AT: Final[dict[Language, str]] = {"en": "at", "fr": "à"}
 _WAYS: Final[dict[Language, dict[bool, str]]] = {
     "en": {True: "plus", False: "minus"},

@@ -159,7 +159,8 @@ _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
 # Nearly every address: matched at a fifth of the cost, and whatever it refuses is looked at again.
 # Without possessive quantifiers, which match nothing here before Python 3.11.5.
 PLAIN_EMAIL = re.compile(
-    r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+    r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@"
+    r"(?:(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 )
 PLAIN_PHONE = re.compile(r"\+?[0-9(][0-9\s().-]{1,28}[0-9]")
 PHONE = re.compile(r"\+?[0-9(][0-9\s()./-]{1,28}[0-9]")

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from liaison_kit import conditions
 from liaison_kit.context import context
+from liaison_kit.database.tables import ORDER
 from liaison_kit.listing import cursors
 from liaison_kit.records import custom
 from liaison_kit.records.recordtype import FieldInfo, RecordType
@@ -34,8 +35,6 @@ PAGING = {"sort", "limit", "cursor", "count"}
 
 WHERE = "where"
 """The parameter that takes a condition, as JSON."""
-
-"""Who asks, for the filters by a field that holds a user."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -136,7 +135,9 @@ def parse(session: Session, kind: RecordType, query: ListQuery[Any], paged: bool
     if count not in ("true", "false"):
         errors.append(FieldError("count", "boolean", "count is true or false"))
     ordered = _in_order(filters)
-    list_of = (str(context(session).tenant), kind.name, sort, descending)
+    # The release before sorts texts otherwise: its cursors are of no use here.
+    order = f"{sort}{ORDER}" if sort in kind.sorted_texts else sort
+    list_of = (str(context(session).tenant), kind.name, order, descending)
     identity = (list_of, _told(ordered), None if where is None else where.identity, terms)
     after = None
     if "cursor" in given:
@@ -180,7 +181,9 @@ def _filter(session: Session, kind: RecordType, name: str, raw: str) -> Filter:
     if any(len(value) > TEXT_LENGTH for value in values):
         raise InvalidInput.field(name, "too_long", f"At most {TEXT_LENGTH} characters a value")
     if matched and field in kind.filters:
-        return Filter(field, operator, _checked_values(name, field, operator, values))
+        spelt = kind.spelt.get(field, str)
+        checked = _checked_values(name, field, operator, values)
+        return Filter(field, operator, tuple(map(spelt, checked)))
     if matched and field.startswith("custom."):
         return Filter(field, *custom.filter_value(session, kind, field[7:], operator, raw))
     info = kind.fields.get(field)

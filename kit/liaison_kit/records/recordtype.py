@@ -9,7 +9,7 @@ import datetime as dt
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -102,17 +102,17 @@ class RecordType:
     `columns` gives the SQL of the fields that are not a column of the same name. `filters` adds
     list filters that are not fields. `indexed_filters` are those of them that need an index whose
     operators row-level security would keep from being used; they read through the table's `_found`
-    view. `references` are the columns that must point at a row of the tenant, and in which table
-    or view. `seen` are those that point at records under a row rule: a filter by one that the
-    caller may not see finds what a filter by none would. `copies` are the columns that point at
-    others' records, by the copy that is kept of those: it is in `references` and `seen` by that,
-    and the name of what `driver_id` points at is read as `driver_name`. `derived` are the columns
-    that follow from others: history does not tell of them. `history` is where its history is read:
-    a view, where some of it tells of others' records. What is `restorable` goes to the trash when
-    it is deleted, and with it the rows of the tables in `follows` whose column there names it.
-    `attachments` says that files may belong to a record. `title` are the fields that people know a
-    record by, its name if nothing else is said, `subtitle` those that tell it from its like; a
-    search text begins with the title.
+    view, and `spelt` is how their values are spelt in the database. `references` are the columns
+    that must point at a row of the tenant, and in which table or view. `seen` are those that point
+    at records under a row rule: a filter by one that the caller may not see finds what a filter by
+    none would. `copies` are the columns that point at others' records, by the copy that is kept of
+    those: it is in `references` and `seen` by that, and the name of what `driver_id` points at is
+    read as `driver_name`. `derived` are the columns that follow from others: history does not tell
+    of them. `history` is where its history is read: a view, where some of it tells of others'
+    records. What is `restorable` goes to the trash when it is deleted, and with it the rows of the
+    tables in `follows` whose column there names it. `attachments` says that files may belong to a
+    record. `title` are the fields that people know a record by, its name if nothing else is said,
+    `subtitle` those that tell it from its like; a search text begins with the title.
     """
 
     name: str
@@ -124,6 +124,7 @@ class RecordType:
         default_factory=dict
     )
     indexed_filters: frozenset[str] = frozenset()
+    spelt: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     search: InstrumentedAttribute[Any] | None = None
     owner: InstrumentedAttribute[Any] | None = None
     references: Mapping[str, str] = field(default_factory=dict)
@@ -264,8 +265,18 @@ class RecordType:
 
     @cached_property
     def search_columns(self) -> tuple[str, ...]:
-        """The columns that records are found by, where what they are found by is just those."""
-        return tuple(name for name, info in self.fields.items() if info.searchable)
+        """The columns that records are found by, and of lists the part of each object."""
+        return tuple(
+            f"{name}.{info.part}" if info.part else name
+            for name, info in self.fields.items()
+            if info.searchable
+        )
+
+    def unsearched(self) -> "RecordType":
+        """The same kind, for lists that take no search."""
+        found = replace(self)
+        found.search = None
+        return found
 
     def select(self) -> Rows:
         """The rows as the shape's fields, for `as_json` to wrap."""

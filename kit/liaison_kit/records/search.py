@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from typing import Final
+
+from liaison_sdk.types import in_letters
 
 _PHONE = re.compile(r"^[\d\s().+/-]{4,}$")
 _NOT_DIGIT = re.compile(r"[^0-9]")
@@ -30,11 +31,6 @@ def fold(text: str) -> str:
     return bare if bare.isascii() else bare.translate(_PLAIN)
 
 
-def search_text(parts: Iterable[str | None]) -> str:
-    """What a record is found by; each word follows a space, so that beginnings match."""
-    return " " + " ".join(fold(part) for part in parts if part)
-
-
 def digits(text: str) -> str:
     """The digits of a phone number, as people type it or as E.164, without its extension ` x12`."""
     bare = text[1:] if text.startswith("+") else text
@@ -55,7 +51,7 @@ def needles(query: str) -> list[str]:
         number = number.removeprefix("00") if number.startswith("00") else number.removeprefix("0")
         if len(number) >= 3:
             return [number]
-    words = fold(query).replace("\x00", "").split()[:8]
+    words = fold(in_letters(query)).replace("\x00", "").split()[:8]
     return [word if len(word) > 2 else f" {word}" for word in words]
 
 

@@ -271,7 +271,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     | MOMENTS.map(lambda moment: moment.replace(tzinfo=None).isoformat()),
     "created_at": DAYS.map(str) | RELATIVE,
     "active": st.sampled_from([True, False, "true", "false"]),
-    "owner_id": IDS.map(str),
+    "owner_id": IDS.map(str) | st.just("me"),
     "maker_id": IDS.map(str),
     "tags": WORDS,
     "reached_by": _SOUGHT,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import jsonschema_rs
 import pytest
@@ -29,6 +30,9 @@ OPERATORS = {name: info.operators for name, info in SAMPLES.fields.items() if na
     for name, kind in CUSTOM.items()
 }
 
+
+ME = UUID(int=1)
+"""Who asks: one of those whose samples they are."""
 
 SCHEMA_SAYS = jsonschema_rs.validator_for(SCHEMA)
 
@@ -97,8 +101,9 @@ def test_sql_and_python_say_the_same(
         session.execute(insert(Sample), [row | {"tenant_id": somebody.tenant} for row in some])
         records = [json.loads(row[0]) for row in session.execute(as_json(SAMPLES.select()))]
         for tree in trees:
-            condition = parse(session, SAMPLES, tree)
-            turned = parse(session, SAMPLES, {"combinator": "and", "not": True, "rules": [tree]})
+            condition = parse(session, SAMPLES, tree, me=ME)
+            negated = {"combinator": "and", "not": True, "rules": [tree]}
+            turned = parse(session, SAMPLES, negated, me=ME)
 
             found, others = (
                 {

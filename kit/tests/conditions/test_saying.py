@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from liaison_kit.conditions import Condition, said
+from liaison_kit.conditions import Condition, parse, said
 from liaison_kit.conditions.moments import ANCHORS, UNITS
 from liaison_kit.conditions.saying import PHRASES, Language
+from liaison_kit.context import Context
+from liaison_kit.database.database import Database
 from liaison_kit.records.operators import BY_KIND
 from liaison_kit.records.recordtype import FieldKind
 
@@ -51,6 +53,21 @@ def test_a_whole_condition_reads_as_a_sentence(condition: Callable[..., Conditio
     )
     names = {"customer": "Client"}
     assert said(asked, "fr", names).startswith("Étape est Client et")
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "Owner is one of me or Ann"), ("fr", "Responsable est parmi moi ou Ann")],
+)
+def test_who_reads_it_is_called_me(
+    db: Database, somebody: Context, language: Language, words: str
+) -> None:
+    me, ann = UUID(int=1), UUID(int=2)
+    rule = {"field": "owner_id", "operator": "in", "value": ["me", str(ann)]}
+    with db.reading(somebody) as session:
+        asked = parse(session, SAMPLES, {"combinator": "and", "rules": [rule]}, me=me)
+
+    assert said(asked, language, {str(ann): "Ann"}, me=me) == words
 
 
 def test_what_is_turned_round_stands_in_brackets(condition: Callable[..., Condition]) -> None:

@@ -275,7 +275,7 @@ class Opportunity(BaseModel):
     closed_on: dt.date | None = field("Closed on", "Clôturée le", sortable=True)
     win_reason: str | None = field("Reason of the win", "Raison du gain")
     lost_reason: str | None = field("Reason of the loss", "Raison de la perte")
-    external_id: str | None = field("External id", "Identifiant externe")
+    external_id: str | None = field("External id", "Identifiant externe", searchable=True)
     custom: dict[str, Any] = field("Custom fields", "Champs personnalisés", filterable=False)
     version: int = field("Version", "Version", filterable=False)
     created_at: dt.datetime = field("Created", "Créée le", sortable=True)

@@ -36,7 +36,7 @@ COMPANIES = RecordType(
         "phone": lambda value: parties.by_phone(Company, value),
     },
     indexed_filters=frozenset({"email", "phone", "tags"}),
-    search=Company.search,
+    spelt={"email": parties.spelt},
     owner=Company.owner_id,
     references={"parent_id": parties.COMPANIES_SEEN.view},
     copies={"owner_id": OWNERS},
@@ -57,7 +57,6 @@ def create(session: Session, new: contract.NewCompany) -> Held[Company]:
         COMPANIES,
         Company,
         **values,
-        search=parties.found_by((new.name,), values),
         keys=parties.keys((new.name,), values),
         custom=new.custom or None,
     )
@@ -78,7 +77,6 @@ def change(
         values["custom"] = changes.custom
     reached = {"emails": company.emails, "phones": company.phones} | values
     name = values.get("name", company.name)
-    values["search"] = parties.found_by((name,), reached)
     values["keys"] = parties.keys((name,), reached)
     stage = values.pop("stage", company.stage)
     company, changed = records.change(session, COMPANIES, company, values)

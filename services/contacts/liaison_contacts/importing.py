@@ -155,7 +155,7 @@ _EMPTY = {
     "phones": "'[]'",
     "addresses": "'[]'",
     "tags": "'{}'",
-    "search": "' '",
+    "search": "''",
     "keys": "'{}'",
 }
 
@@ -166,7 +166,7 @@ def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
         split = naming.split(batch.get("full_name"))
         first = [name or s[0] for name, s in zip(first, split, strict=True)]
         last = [name or s[1] for name, s in zip(last, split, strict=True)]
-    found = {"first_name": first, "last_name": last, **reached.columns(batch, first, last)}
+    found = {"first_name": first, "last_name": last, **reached.columns(PEOPLE, batch, first, last)}
     sites = [batch.values[name] for name in _WEBSITES if name in batch.values]
     if sites:
         rows = (BETWEEN.join(filter(None, row)) for row in zip(*sites, strict=True))
@@ -177,7 +177,7 @@ def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
 
 
 def _company_columns(batch: Batch) -> dict[str, Sequence[str]]:
-    return reached.columns(batch, batch.get("name"))
+    return reached.columns(COMPANIES, batch, batch.get("name"))
 
 
 def _unless_the_same(column: str, told: str) -> str:
@@ -199,6 +199,8 @@ _MERGED = {
     "emails": _unless_the_same("emails", "e -> 'address'"),
     "phones": _unless_the_same("phones", "e -> 'number'"),
     "addresses": _unless_the_same("addresses", "e - 'kind'"),
+    # A file may leave parts of a record as they were: the database makes the text of the whole.
+    "search": "t.search",
 }
 
 
@@ -249,7 +251,7 @@ class CompaniesByName:
                 "addresses": [],
                 "tags": [],
                 "stage": "lead",
-                "search": parties.found_by((name,), {"emails": [], "phones": []}),
+                "search": "",
                 "keys": [fold(name)],
             }
             for name in values
@@ -260,12 +262,12 @@ class CompaniesByName:
 
 
 def _people_saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
-    _found_again(session, Person, ("first_name", "last_name"), updated)
+    _compared_again(session, Person, ("first_name", "last_name"), updated)
     people.tell(session, [*created, *updated])
 
 
 def _companies_saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -> None:
-    _found_again(session, Company, ("name",), updated)
+    _compared_again(session, Company, ("name",), updated)
     companies.tell(session, [*created, *updated])
 
 
@@ -281,10 +283,10 @@ def _companies_taken_back(
     _companies_saved(session, (), restored)
 
 
-def _found_again(
+def _compared_again(
     session: Session, model: Any, names: Sequence[str], updated: Sequence[UUID]
 ) -> None:
-    """An update may leave parts of a record as they were: its search text is made of the whole."""
+    """An update may leave parts of a record as they were: its keys are made of the whole."""
     table: Table = model.__table__
     for ids in batches(updated):
         rows = session.execute(
@@ -296,14 +298,13 @@ def _found_again(
         named = [[getattr(r, name) for name in names] for r in rows]
         session.execute(
             text(
-                f"UPDATE {table.name} t SET search = s.search,"
-                " keys = ARRAY(SELECT jsonb_array_elements_text(CAST(s.keys AS jsonb)))"
-                " FROM unnest(CAST(:ids AS uuid[]), CAST(:texts AS text[]), CAST(:keys AS text[]))"
-                " s(id, search, keys) WHERE t.id = s.id AND t.search <> s.search"
+                f"UPDATE {table.name} t SET keys = s.keys FROM (SELECT id,"
+                " ARRAY(SELECT jsonb_array_elements_text(CAST(keys AS jsonb))) AS keys"
+                " FROM unnest(CAST(:ids AS uuid[]), CAST(:keys AS text[])) g(id, keys)) s"
+                " WHERE t.id = s.id AND t.keys <> s.keys"
             ),
             {
                 "ids": [r.id for r in rows],
-                "texts": [parties.found_by(*pair) for pair in zip(named, reached, strict=True)],
                 "keys": [
                     json.dumps(parties.keys(*pair)) for pair in zip(named, reached, strict=True)
                 ],

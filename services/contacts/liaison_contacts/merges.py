@@ -113,7 +113,7 @@ def merge(
     request = uuid7()
     held = _take_out(session, kind, other)
     before = records.values_of(into)
-    into, changed = records.change(session, kind, into, after | _found_by(kind, before | after))
+    into, changed = records.change(session, kind, into, after | _compared_by(kind, before | after))
     session.add(
         Merge(
             id=request,
@@ -164,8 +164,8 @@ def undo(session: Session, kind: RecordType, into_id: UUID, id: UUID) -> Records
         if now[name] == became or name == "custom"
     }
     values = _that_can_be(session, kind, into, before)
-    found_by = _found_by(kind, records.values_of(into) | values)
-    records.change(session, kind, into, values | found_by)
+    compared_by = _compared_by(kind, records.values_of(into) | values)
+    records.change(session, kind, into, values | compared_by)
     _put_in(session, kind, done)
     done.undone = True
     # Who has not heard of the merge yet hears of it before its undoing, and not again after it.
@@ -281,10 +281,10 @@ def _that_can_be(
     return kept
 
 
-def _found_by(kind: RecordType, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the record is searched and compared by."""
+def _compared_by(kind: RecordType, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record is compared by."""
     names = (values["first_name"], values["last_name"]) if kind is PEOPLE else (values["name"],)
-    return {"search": parties.found_by(names, values), "keys": parties.keys(names, values)}
+    return {"keys": parties.keys(names, values)}
 
 
 _ABOVE = text("""

@@ -9,11 +9,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from liaison_kit.copies import KeptRow
-from liaison_kit.database.tables import Base, MoneyAmount, Record, TenantRow
+from liaison_kit.database.tables import Base, MoneyAmount, Record, Searched, TenantRow
 from liaison_kit.privacy.marks import personal, points_at
 
 
-class Party(Record):
+class Party(Searched):
     """What people and companies have in common."""
 
     owner_id: Mapped[UUID | None]
@@ -26,7 +26,6 @@ class Party(Record):
     customer_because: Mapped[str | None]
     because_id: Mapped[UUID | None]
     """The deal that this is because of: who may not see it is not told."""
-    search: Mapped[str]
     keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
     """What is compared whole: e-mail addresses, the digits of phone numbers, the folded name."""
 

@@ -15,9 +15,10 @@ from sqlalchemy.sql.expression import TableClause
 from liaison_contacts import models
 from liaison_kit.database.tables import ORDER
 from liaison_kit.privacy.moved import where_now
-from liaison_kit.records.search import digits, fold, search_text
+from liaison_kit.records.search import digits, fold
 from liaison_kit.sight import Seen
 from liaison_sdk.contracts.contacts import Address, Email, PhoneNumber
+from liaison_sdk.types import email_address
 
 COMPANIES_SEEN = Seen("companies", "seen_companies")
 companies_seen = table(
@@ -98,23 +99,17 @@ def e164(number: str, country: str | None = None) -> str:
     return f"{found} x{parsed.extension}" if parsed.extension else found
 
 
-def found_by(names: Iterable[str | None], party: Mapping[str, Any]) -> str:
-    """What a search matches: names, e-mail addresses, the digits of phone numbers.
-
-    Each stands between spaces, so that a whole address or number can be looked up with the same
-    index.
-    """
-    addresses = [e["address"] for e in party["emails"]]
-    numbers = [digits(p["number"]) for p in party["phones"]]
-    return search_text([*names, *addresses, *numbers]) + " "
-
-
 def keys(names: Iterable[str], party: Mapping[str, Any]) -> list[str]:
     """What is compared whole with others: the folded name, e-mail addresses, phone digits."""
     found = [fold(" ".join(filter(None, names)))]
     found += [e["address"] for e in party["emails"]]
     found += [digits(p["number"]) for p in party["phones"]]
     return list(dict.fromkeys(filter(None, found)))
+
+
+def spelt(address: str) -> str:
+    """An address that is looked for as it is kept; what is none is nobody's."""
+    return email_address(address) or address
 
 
 def by_email(model: type[models.Party], value: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -35,7 +35,7 @@ PEOPLE = RecordType(
         "phone": lambda value: parties.by_phone(Person, value),
     },
     indexed_filters=frozenset({"email", "phone", "tags"}),
-    search=Person.search,
+    spelt={"email": parties.spelt},
     owner=Person.owner_id,
     references={"company_id": parties.COMPANIES_SEEN.view},
     copies={"owner_id": OWNERS},
@@ -57,7 +57,6 @@ def create(session: Session, new: contract.NewContact) -> Held[Person]:
         PEOPLE,
         Person,
         **values,
-        search=parties.found_by((new.first_name, new.last_name), values),
         keys=parties.keys((new.first_name, new.last_name), values),
         custom=new.custom or None,
     )
@@ -79,7 +78,6 @@ def change(
     if is_blank(first + last):
         raise InvalidInput.field("last_name", "missing", "A person needs a first or a last name")
     reached = {"emails": person.emails, "phones": person.phones} | values
-    values["search"] = parties.found_by((first, last), reached)
     values["keys"] = parties.keys((first, last), reached)
     stage = values.pop("stage", person.stage)
     person, changed = records.change(session, PEOPLE, person, values)

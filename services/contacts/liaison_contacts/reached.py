@@ -38,6 +38,7 @@ from liaison_contacts.vocabulary import (
 )
 from liaison_kit.imports.converting import BETWEEN
 from liaison_kit.imports.fields import Batch, ImportField
+from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.search import digits, fold
 
 MOST = 5
@@ -255,8 +256,16 @@ COVERED = frozenset(
 """The fields that `columns` takes care of."""
 
 
-def columns(batch: Batch, *named: Sequence[str]) -> dict[str, Sequence[str]]:
-    """E-mails, phones and addresses as the JSON that the table holds, and the search text."""
+_FOUND_BY = {"first_name", "last_name", "name", "emails.address", "phones.number"}
+"""What the search texts are of that are made here."""
+
+
+def columns(of: RecordType, batch: Batch, *named: Sequence[str]) -> dict[str, Sequence[str]]:
+    """E-mails, phones and addresses as the JSON that the table holds, and the search text.
+
+    The database would make the text, too, and does where more is searched; for many rows it is made
+    here in a tenth of the time.
+    """
     found: dict[str, Sequence[str]] = {}
     emails, kinds = _entries(batch, _EMAILS)
     if emails:
@@ -287,8 +296,10 @@ def columns(batch: Batch, *named: Sequence[str]) -> dict[str, Sequence[str]]:
     if places:
         found["addresses"] = _lists(places, places)
     folded = [fold(" ".join(filter(None, parts))) for parts in zip(*named, strict=True)]
-    found_by = list(zip(folded, *emails, *numbers, strict=True))
-    found["search"] = [f" {' '.join(filter(None, parts))} " for parts in found_by]
+    if _FOUND_BY.issuperset(of.search_columns):
+        plain = [list(map(fold, column)) for column in emails]
+        found_by = zip(folded, *plain, *numbers, strict=True)
+        found["search"] = [f" {' '.join(filter(None, parts))} " for parts in found_by]
     # Folded names hold no control characters, but a quote or a backslash they may.
     keys = [folded, *emails, *numbers]
     found["keys"] = _lists(

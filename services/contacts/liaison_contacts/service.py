@@ -95,7 +95,7 @@ class Contacts(HoldsPersonalData, FlowOperations, Service):
         Told(COMPANIES, companies.tell, companies.tell_removed),
         Told(PEOPLE, people.tell, people.tell_removed),
     )
-    tidies = (*Service.tidies, *TIDIES, "tidy_flows")
+    tidies = (*Service.tidies, *TIDIES, "tidy_flows", "refill_searches")
     tidies_after = FLOW_TIDIES
     permissions = {
         "contacts:read": Label(en="See contacts", fr="Voir les contacts"),

@@ -13,11 +13,12 @@ from liaison_contacts import companies
 from liaison_contacts.companies import COMPANIES
 from liaison_contacts.people import PEOPLE
 from liaison_contacts.service import Contacts
-from liaison_kit import additions, conditions, listing
+from liaison_kit import additions, boards, chosen, conditions, listing
 from liaison_kit.calls.manifest import manifest
 from liaison_kit.calls.wire import Reply
 from liaison_kit.context import NOBODY, Context, Principal
 from liaison_kit.database.database import Database
+from liaison_kit.ids import uuid7
 from liaison_kit.listing.asked import ListQuery
 from liaison_kit.plugins import Hooks
 from liaison_kit.records import custom
@@ -236,6 +237,29 @@ def test_me_is_whoever_asks_in_a_condition_of_a_list(
 
     found = {item["name"] for item in page["items"]}
     assert found == ({"Mine", "Theirs"} if operator == "notIn" else {"Mine"})
+
+
+def test_me_is_whoever_asks_on_boards_and_in_what_is_chosen(
+    contacts_db: Database, someone: Context
+) -> None:
+    other = replace(someone, principal=principal(someone.tenant))
+    for who in (someone, other, other):
+        with contacts_db.writing(who) as session:
+            companies.create(session, NewCompany(name="Acme", stage="lead"))
+    mine = {"field": "created_by", "operator": "=", "value": "me"}
+    where = json.dumps({"combinator": "and", "rules": [mine]})
+
+    for asked in (("created_by", "me"), ("where", where)):
+        query: ListQuery[Any] = ListQuery([asked])
+        counts = []
+        for who in (someone, other):
+            with contacts_db.writing(who) as session:
+                board = boards.by_choice(COMPANIES, "stage", companies.change)
+                shown = json.loads(boards.show(session, COMPANIES, board, query, 5))
+                chosen_ones = chosen.pick(session, COMPANIES, query, uuid7())
+            cards = sum(column["count"] for column in shown["columns"])
+            counts.append((cards, chosen_ones))
+        assert counts == [(1, 1), (2, 2)], asked
 
 
 def test_what_holds_no_user_is_never_me(contacts_db: Database, someone: Context) -> None:

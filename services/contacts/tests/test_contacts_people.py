@@ -673,6 +673,39 @@ def test_page_by_page_every_name_comes_once_and_in_order(
     assert sorted(item["id"] for item in found) == sorted(ids)
 
 
+def test_names_are_compared_alike_whatever_the_server_s_locale_is(
+    contacts_db: Database, someone: Context
+) -> None:
+    with contacts_db.reading(someone) as session:
+        compared = session.execute(
+            text(
+                "SELECT a.attrelid::regclass::text, collname FROM pg_attribute a"
+                " JOIN pg_collation c ON c.oid = a.attcollation"
+                " WHERE attname IN ('last_name_order', 'name_order')"
+                " AND attrelid IN ('people'::regclass, 'companies'::regclass)"
+            )
+        ).all()
+
+    assert sorted(map(tuple, compared)) == [("companies", "C"), ("people", "C")]
+
+
+def test_a_cursor_of_the_order_before_is_refused(
+    contacts_db: Database, someone: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = [("sort", "last_name"), ("limit", "1")]
+    for name in ("Étienne", "Zola"):
+        with contacts_db.writing(someone) as session:
+            people.create(session, NewContact(last_name=name))
+    with contacts_db.reading(someone) as session, monkeypatch.context() as before:
+        before.setattr(PEOPLE, "sorted_texts", ())
+        page = json.loads(listing.page(session, PEOPLE, ListQuery(query)))
+
+    with contacts_db.reading(someone) as session, pytest.raises(InvalidInput) as refused:
+        listing.page(session, PEOPLE, ListQuery([*query, ("cursor", page["next"])]))
+
+    assert [error.code for error in refused.value.errors] == ["cursor"]
+
+
 @pytest.mark.parametrize("asked", [{"sort": "last_name"}, {"sort": "-last_name"}])
 def test_lists_by_name_are_read_in_the_order_of_an_index(
     contacts_db: Database, someone: Context, asked: dict[str, str]

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, Text, Uuid, bindparam, cast, func, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Table, select, update
 from sqlalchemy.orm import Session, aliased
 
 from liaison_identity import audit, reach, teams, users
@@ -15,7 +14,7 @@ from liaison_kit.context import context
 from liaison_kit.imports.fields import Importable, ImportField
 from liaison_kit.imports.references import SEVERAL
 from liaison_kit.records import create
-from liaison_kit.records.search import fold, search_text
+from liaison_kit.records.search import fold
 
 
 def _place(text: str) -> str:
@@ -62,7 +61,6 @@ def _added(session: Session, name: str) -> User:
         active=True,
         locale="en",
         role_ids=[],
-        search=search_text([name]),
     )
     audit.record(session, "user_created", "users", row.id, name=name, by_import=True)
     return row
@@ -96,7 +94,6 @@ def _saved(session: Session, created: Sequence[UUID], updated: Sequence[UUID]) -
     ids = [*created, *updated]
     if not ids:
         return
-    _make_findable(session, ids)
     _settle(session, ids)
     audit.record(session, "users_imported", "users", created=len(created), updated=len(updated))
     users.tell(session, ids)
@@ -107,32 +104,10 @@ def _taken_back(session: Session, deleted: Sequence[UUID], restored: Sequence[UU
     reach.demand_all(session, "Taking an import of users back decides who sees whose records")
     users.tell_removed(session, deleted)
     if restored:
-        _make_findable(session, restored)
         _settle(session, restored)
         users.tell(session, restored)
     audit.record(
         session, "import_taken_back", "users", deleted=len(deleted), restored=len(restored)
-    )
-
-
-def _make_findable(session: Session, ids: Sequence[UUID]) -> None:
-    found = session.execute(
-        select(User.id, User.name, User.email, User.title).where(User.id.in_(ids))
-    ).all()
-    texts = [search_text([row.name, row.email, row.title]) for row in found]
-    pairs = (
-        func.unnest(
-            cast(bindparam("ids", [row.id for row in found]), ARRAY(Uuid)),
-            cast(bindparam("texts", texts), ARRAY(Text)),
-        )
-        .table_valued("id", "search")
-        .render_derived(name="found")
-    )
-    session.execute(
-        update(User)
-        .where(User.id == pairs.c.id)
-        .values(search=pairs.c.search)
-        .execution_options(synchronize_session=False)
     )
 
 
@@ -299,7 +274,6 @@ IMPORTED_USERS = ImportedUsers(
         "email": "CASE WHEN t.password_hash IS NULL THEN coalesce(s.email, t.email)"
         " ELSE t.email END",
     },
-    on_insert={"search": "''"},
     after_chunk=_saved,
     after_rollback=_taken_back,
 )

@@ -8,7 +8,7 @@ from sqlalchemy import LargeBinary, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from liaison_kit.database.tables import Base, Record, TenantRow
+from liaison_kit.database.tables import Base, Record, Searched, TenantRow
 from liaison_kit.ids import uuid7
 from liaison_kit.privacy.marks import personal, points_at
 
@@ -32,7 +32,7 @@ class Tenant(Base):
     updated_by: Mapped[UUID | None]
 
 
-class User(Record, Base):
+class User(Searched, Base):
     """Somebody who works here.
 
     `region` is what an imported file said; it decides the team, whose own region comes first.
@@ -51,7 +51,6 @@ class User(Record, Base):
     locale: Mapped[str]
     role_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
     last_signed_in_at: Mapped[dt.datetime | None]
-    search: Mapped[str]
 
 
 class Team(Record, Base):

@@ -115,7 +115,13 @@ class Identity(HoldsPersonalData, Service):
         "tokens": "what users call their own tokens",
         "tenants": "an organisation's own name is not a person's",
     }
-    tidies = (*Service.tidies, "tidy_guesses", "tidy_password_links", "tidy_desks")
+    tidies = (
+        *Service.tidies,
+        "refill_searches",
+        "tidy_guesses",
+        "tidy_password_links",
+        "tidy_desks",
+    )
     tells = (
         Told(tenants.TENANT, tenants.tell, tenants.tell_removed),
         Told(USERS, users.tell, users.tell_removed),

@@ -30,7 +30,6 @@ from liaison_kit.imports.references import SEVERAL, one_each
 from liaison_kit.records import Held
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.references import unknown
-from liaison_kit.records.search import search_text
 from liaison_sdk.contracts import identity as contracts
 from liaison_sdk.contracts.identity import (
     EndedTokens,
@@ -73,7 +72,6 @@ USERS = RecordType(
         "unreached": _unreached,
         "can_sign_in": and_(User.active, User.email.is_not(None), User.password_hash.is_not(None)),
     },
-    search=User.search,
     owner=User.id,
     subtitle=("title", "team"),
 )
@@ -118,7 +116,6 @@ def create(session: Session, user: NewUser) -> Held[User]:
             User,
             **user.model_dump(exclude={"password", "invite"}),
             password_hash=password_hash,
-            search=search_text([user.name, user.email, user.title]),
         )
     reach.keep_in_sight(session, row.id)
     audit.record(
@@ -175,9 +172,6 @@ def change(session: Session, id: UUID, changes: UserChanges, version: int) -> Us
         reach.demand_members(session, moves["team_id"])
     if "team_id" in values and row.region is not None:
         values["region"] = None
-    values["search"] = search_text(
-        [values.get(name, getattr(row, name)) for name in ("name", "email", "title")]
-    )
     with taken.named(USERS, UNIQUE):
         row, changed = records.change(session, USERS, row, values)
     if not changed:

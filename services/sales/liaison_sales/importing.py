@@ -99,24 +99,6 @@ def _table(model: type[Base]) -> Table:
     return table
 
 
-def _searched(*columns: str) -> dict[str, str]:
-    """SQL of what a new and a changed row are found by; unchanged texts keep what they have."""
-    new = ", ".join(f"s.{name}" for name in columns)
-    merged = [f"coalesce(s.{name}, t.{name})" for name in columns]
-    same = " AND ".join(
-        f"{after} IS NOT DISTINCT FROM t.{name}"
-        for name, after in zip(columns, merged, strict=True)
-    )
-    return {
-        "insert": _search_sql(new),
-        "merge": f"CASE WHEN {same} THEN t.search ELSE {_search_sql(', '.join(merged))} END",
-    }
-
-
-def _search_sql(parts: str) -> str:
-    return f"' ' || lower(unaccent(concat_ws(' ', {parts})))"
-
-
 def _blank(batch: Batch, fields: Mapping[str, str]) -> dict[str, Sequence[str]]:
     """Empty columns for the fields that the file does not feed, for SQL to fill."""
     nothing = [""] * batch.size
@@ -167,7 +149,6 @@ _NAMES = f"s.name, {_COMPANY} || ' – ' || {_PRODUCT}, {_COMPANY}, s.external_i
 _NAME = f"coalesce({_NAMES})"
 _SAME_STAGE = "s.stage_id IS NULL OR s.stage_id = t.stage_id"
 _KIND = "(SELECT st.kind FROM stages st WHERE st.id = coalesce(s.stage_id, t.stage_id))"
-_OPPORTUNITY_SEARCH = _searched("name", "external_id")
 
 
 def _moment(day: str) -> str:
@@ -191,7 +172,7 @@ def _opportunity_columns(batch: Batch) -> dict[str, Sequence[str]]:
             "expected_close": "expected_close",
             "closed_on": "closed_on",
         },
-    ) | {name: [""] * batch.size for name in ("pipeline_id", "status", "stage_since", "search")}
+    ) | {name: [""] * batch.size for name in ("pipeline_id", "status", "stage_since")}
 
 
 _STAGES_KEPT = text("""
@@ -360,7 +341,6 @@ _OPPORTUNITIES = Importable(
         "engaged_on": f"CASE WHEN {_STAGE} <> {_FIRST_STAGE}"
         f" THEN coalesce(s.closed_on, {_TODAY}) END",
         "stage_since": _moment("coalesce(s.closed_on, s.engaged_on)"),
-        "search": _search_sql(f"{_NAME}, s.external_id"),
     },
     merge={
         "pipeline_id": f"CASE WHEN {_SAME_STAGE} THEN t.pipeline_id ELSE"
@@ -380,7 +360,6 @@ _OPPORTUNITIES = Importable(
         f" FROM stages st WHERE st.id = t.stage_id) THEN NULL ELSE {USUAL} END",
         "region": "CASE WHEN s.region = (SELECT r.region FROM reps r WHERE r.id = t.owner_id)"
         f" THEN t.region ELSE {USUAL} END",
-        "search": _OPPORTUNITY_SEARCH["merge"],
     },
     after_chunk=_opportunities_told,
     after_rollback=_opportunities_untold,

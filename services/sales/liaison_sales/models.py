@@ -49,7 +49,7 @@ class Stage(TenantRow, Base):
     kind: Mapped[str]
 
 
-class Opportunity(Record, Base):
+class Opportunity(Searched, Base):
     """A deal; `status` repeats the kind of its stage, so that lists and sums need no join."""
 
     __tablename__ = "opportunities"
@@ -73,7 +73,6 @@ class Opportunity(Record, Base):
     closed_on: Mapped[dt.date | None]
     win_reason: Mapped[str | None]
     lost_reason: Mapped[str | None]
-    search: Mapped[str]
 
 
 class OpportunitySum(TenantRow, Base):

@@ -20,7 +20,6 @@ from liaison_kit.plugins import Hooks
 from liaison_kit.records import Held
 from liaison_kit.records.plain import refuse_nulls
 from liaison_kit.records.recordtype import RecordType, as_json, money
-from liaison_kit.records.search import search_text
 from liaison_kit.tenants import tenant_settings
 from liaison_sales import moves, owners, pipelines, references, telling
 from liaison_sales.accounts import ACCOUNTS, ACCOUNTS_SEEN
@@ -96,7 +95,6 @@ OPPORTUNITIES = RecordType(
         "probability": func.coalesce(Opportunity.probability, _of_stage(Stage.probability)),
     },
     filters=filters(Opportunity),
-    search=Opportunity.search,
     owner=Opportunity.owner_id,
     derived=frozenset({"search", "stage_since"}),
     seen={"company_id": ACCOUNTS_SEEN},
@@ -140,11 +138,6 @@ SELECT tenant_id, id, %(left)s::uuid, stage_id, stage_since, updated_by, %(secon
 """
 
 
-def found_by(name: str, external_id: str | None) -> str:
-    """What an opportunity is found by."""
-    return search_text((name, external_id))
-
-
 # --- opening ------------------------------------------------------------------------------------
 
 
@@ -170,7 +163,6 @@ def create(session: Session, hooks: Hooks, new: contract.NewOpportunity) -> Held
         along=_entered(None, None),
         **values,
         pipeline_id=pipeline_id,
-        search=found_by(new.name, new.external_id),
         custom=new.custom or None,
     )
     telling.opened(session, deal, step)
@@ -225,8 +217,6 @@ def change(
     _check_references(session, now, values)
     if "custom" in sent:
         values["custom"] = changes.custom
-    if {"name", "external_id"} & values.keys():
-        values["search"] = found_by(after["name"], after["external_id"])
     if after["owner_id"] != deal.owner_id:
         values["owner_reason"] = None
     return _write(session, deal, steps, values, step)

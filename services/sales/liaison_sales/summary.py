@@ -41,7 +41,7 @@ from liaison_sdk.types import rounded
 DAYS: Final = Decimal("0.01")
 RATE: Final = Decimal("0.0001")
 
-SUMMARISED: Final = dataclasses.replace(OPPORTUNITIES, search=None)
+SUMMARISED: Final = OPPORTUNITIES.unsearched()
 """Opportunities with their filters; a summary of what a search finds would be a riddle."""
 
 KEPT: Final = dataclasses.replace(

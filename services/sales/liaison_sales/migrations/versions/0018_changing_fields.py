@@ -4,8 +4,8 @@ from alembic import op
 
 from liaison_kit.database.migrations import changing_custom_fields
 
-revision = "0014"
-down_revision = "0013"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 

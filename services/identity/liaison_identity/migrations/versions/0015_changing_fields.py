@@ -4,8 +4,8 @@ from alembic import op
 
 from liaison_kit.database.migrations import changing_custom_fields
 
-revision = "0016"
-down_revision = "0015"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
