@@ -28,6 +28,7 @@ _MIGRATIONS = "liaison_kit.database.migrations"
 _RECORDS = "liaison_kit.database.record_tables"
 _KIT = {
     "kit_tables": _MIGRATIONS,
+    "changing_custom_fields": _MIGRATIONS,
     "safer_events": _MIGRATIONS,
     "timer_tables": _MIGRATIONS,
     "tenant_settings_table": _MIGRATIONS,

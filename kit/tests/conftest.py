@@ -15,6 +15,7 @@ from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
     Roles,
+    changing_custom_fields,
     enable_tenancy,
     grant,
     kit_tables,
@@ -165,6 +166,7 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
     with owner.begin() as connection:
         op = Operations(MigrationContext.configure(connection))
         kit_tables(op)
+        changing_custom_fields(op)
         safer_events(op)
         trash_tables(op)
         privacy_tables(op)

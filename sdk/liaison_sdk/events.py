@@ -17,6 +17,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
+from liaison_sdk.money import AS_TOLD
+
 
 class Envelope(BaseModel):
     """What travels around an event: who said it, when, about which record, in answer to what.
@@ -72,7 +74,7 @@ class Event(BaseModel):
         """The event that an envelope holds; `NewerVersion` when it was written by later code."""
         if envelope.version > cls.version:
             raise NewerVersion(envelope.type, envelope.version, cls.version)
-        event = cls.model_validate(envelope.data)
+        event = cls.model_validate(envelope.data, context=AS_TOLD)
         event._envelope = envelope
         return event
 

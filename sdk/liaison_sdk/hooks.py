@@ -15,7 +15,7 @@ from uuid import UUID
 import pluggy
 from pydantic import Field, StringConstraints
 
-from liaison_sdk.types import WITHOUT_NUL, Code
+from liaison_sdk.types import WITHOUT_NUL, Code, Name
 
 _spec = pluggy.HookspecMarker("liaison")
 hook = pluggy.HookimplMarker("liaison")
@@ -28,10 +28,7 @@ Reason = Annotated[str, StringConstraints(max_length=1000, pattern=WITHOUT_NUL)]
 
 # --- what any service's screens may be given ---------------------------------------------------
 
-Phrase = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
-]
+Phrase = Name
 """A few words on a screen."""
 
 FieldKind = Literal["text", "number", "date", "boolean", "choice"]

@@ -2,9 +2,11 @@
 
 from pydantic import BaseModel
 
+from liaison_sdk.texts import Name
+
 
 class Label(BaseModel):
     """A text in English and in French."""
 
-    en: str
-    fr: str
+    en: Name
+    fr: Name

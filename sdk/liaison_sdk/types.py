@@ -6,76 +6,32 @@ Limits are part of the contract: they appear in the OpenAPI document as well.
 import re
 import unicodedata
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-import iso4217
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-    field_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from pydantic_extra_types.country import CountryAlpha2
-from pydantic_extra_types.currency_code import Currency
 
+from liaison_sdk.closed import Closed as Closed
 from liaison_sdk.labels import Label
-
-# PostgreSQL's text can't hold a NUL character, so no text of ours may.
-WITHOUT_NUL = r"^[^\x00]*$"
-
-
-def is_blank(text: str) -> bool:
-    """Whether nothing of a text is seen: there are spaces, and signs without a width, at most."""
-    return not any(sign.isprintable() and not sign.isspace() for sign in text)
-
-
-def _something(text: str) -> str:
-    if is_blank(text):
-        raise PydanticCustomError("missing", "Nothing can be seen of it; write something")
-    return text
-
-
-Seen = AfterValidator(_something)
-"""A text of which something is seen."""
-
-Name = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
-    Seen,
-]
-"""A short text that may not be empty: a name, a title."""
-
-ShortText = Annotated[
-    str, StringConstraints(max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL)
-]
-"""A line of text, at most 200 characters."""
-
-LongText = Annotated[str, StringConstraints(max_length=20_000, pattern=WITHOUT_NUL)]
-"""Paragraphs: a note, a description; at most 20,000 characters."""
+from liaison_sdk.money import Amount as Amount
+from liaison_sdk.money import Money as Money
+from liaison_sdk.money import is_currency as is_currency
+from liaison_sdk.money import minor_units as minor_units
+from liaison_sdk.money import rounded as rounded
+from liaison_sdk.texts import WITHOUT_NUL as WITHOUT_NUL
+from liaison_sdk.texts import ExternalId as ExternalId
+from liaison_sdk.texts import LongText as LongText
+from liaison_sdk.texts import Name as Name
+from liaison_sdk.texts import Paragraphs as Paragraphs
+from liaison_sdk.texts import Seen as Seen
+from liaison_sdk.texts import ShortText as ShortText
+from liaison_sdk.texts import is_blank as is_blank
 
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """A stable lower-case identifier: a stage, a field name."""
-
-ExternalId = Annotated[
-    str,
-    StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=WITHOUT_NUL),
-    Seen,
-]
-"""What another system calls the record; unique per tenant and kind of record."""
-
-Amount = Annotated[Decimal, Field(max_digits=20, decimal_places=4, ge=0)]
-"""A non-negative amount; no currency has more than four decimals."""
-
 
 _ATOM = r"[^\s@\"(),:;<>\[\]\\.\x00-\x1f\x7f]+"
 _LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
@@ -141,70 +97,6 @@ def _known(name: str) -> str:
 
 TimeZone = Annotated[str, StringConstraints(max_length=64), AfterValidator(_known)]
 """A time zone of the IANA database: `Europe/Paris`."""
-
-
-class Closed(BaseModel):
-    """A request body: fields it does not know are an error, not a silent loss."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-_CURRENCY: TypeAdapter[str] = TypeAdapter(Currency)
-
-
-@cache
-def is_currency(code: str) -> bool:
-    """Whether amounts may be in a currency of this code."""
-    try:
-        _CURRENCY.validate_python(code)
-    except ValidationError:
-        return False
-    return True
-
-
-@cache
-def minor_units(currency: str) -> int:
-    """How many decimals the amounts of a currency have (ISO 4217): two in EUR, none in JPY."""
-    try:
-        return iso4217.Currency(currency).exponent or 0
-    except ValueError:
-        # One that is no more.
-        return 2
-
-
-def rounded(amount: Decimal, currency: str) -> Decimal:
-    """The amount with the decimals of its currency; halves go up, as invoices have them."""
-    return amount.quantize(Decimal(1).scaleb(-minor_units(currency)), ROUND_HALF_UP)
-
-
-class Money(Closed):
-    """An amount, `{"amount": "1234.50", "currency": "EUR"}`: a decimal, never a float.
-
-    It has the decimals of its currency: `"100"` JPY, `"1.234"` KWD.
-    """
-
-    amount: Amount
-    currency: Currency
-
-    @model_validator(mode="after")
-    def _in_minor_units(self) -> "Money":
-        amount = rounded(self.amount, self.currency)
-        if amount != self.amount:
-            decimals = minor_units(self.currency)
-            raise PydanticCustomError(
-                "minor_units",
-                "Amounts in {currency} have {decimals}",
-                {
-                    "currency": str(self.currency),
-                    "decimals": f"at most {decimals} decimals" if decimals else "no decimals",
-                },
-            )
-        self.amount = amount
-        return self
-
-    @field_serializer("amount")
-    def _as_text(self, amount: Decimal) -> str:
-        return f"{amount:f}"
 
 
 def field(

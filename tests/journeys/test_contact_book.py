@@ -166,6 +166,35 @@ def test_custom_fields_are_checked_kept_and_filtered_by(api: Api) -> None:
     assert {error["path"] for error in refused.json()["errors"]} == {f"custom.{n}" for n in bad}
 
 
+def test_a_custom_field_is_called_otherwise_and_goes_with_its_values(api: Api) -> None:
+    new = {"name": "pet", "kind": "choice", "choices": ["cat", "dog"]}
+    here = {"params": {"record": "contacts"}}
+    label = {"en": "Pet", "fr": "Animal"}
+    made = api.post("/custom-fields", json=new | {"label": label}, **here).json()
+    ada = api.make("/contacts", last_name="Petted", custom={"pet": "cat"})
+    one = f"/custom-fields/{made['id']}"
+
+    changed = api.change(one, 1, label={"en": "Companion", "fr": "Compagnon"})
+    asked = api.patch(one, json={"choices": ["dog"]}, headers={"If-Match": '"2"'})
+    blind = api.patch(one, json={"required": True})
+    renamed = api.patch(one, json={"name": "beast"}, headers={"If-Match": '"2"'})
+
+    assert (changed["label"]["en"], changed["version"]) == ("Companion", 2)
+    assert (asked.status_code, asked.json()["code"]) == (409, "choice_in_use")
+    assert (blind.status_code, renamed.status_code) == (428, 422)
+    assert api.delete(one).status_code == 204
+    assert api.see(f"/contacts/{ada['id']}")["custom"] == {}
+    again = {"name": "pet", "kind": "number", "label": label}
+    made = api.post("/custom-fields", json=again, **here).json()
+    assert api.see(f"/contacts/{ada['id']}")["custom"] == {}
+    assert [each["action"] for each in api.see(f"{one}/history")["items"]] == [
+        "removed",
+        "changed",
+        "created",
+    ]
+    api.delete(f"/custom-fields/{made['id']}")
+
+
 def test_a_stale_version_gets_412_and_the_record_as_it_is(api: Api) -> None:
     person = api.make("/contacts", last_name="Contended")
     api.change(f"/contacts/{person['id']}", 1, title="First")

@@ -22,7 +22,7 @@ from liaison_kit.context import context
 from liaison_kit.database import bad_values
 from liaison_kit.events.resend import Told
 from liaison_kit.jobs.work import Cancelled, Run
-from liaison_kit.records import files
+from liaison_kit.records import custom, files
 from liaison_kit.resources.declaration import Resource
 from liaison_sdk.errors import Conflict, InvalidInput, LiaisonError, NotFound
 
@@ -252,6 +252,9 @@ def _put_back(
     error: LiaisonError | None = None
     for names in (_together(resource, row.before, list(sent)), list(sent)):
         values = {name: row.before[name] for name in names if name in row.before}
+        if "custom" in values:
+            kind = resource.kind.name
+            values["custom"] = custom.still_held(session, kind, row.job_id, values["custom"])
 
         def change(values: dict[str, Any] = values) -> None:
             version = row.version

@@ -1,5 +1,6 @@
 """The operations that every service has: files, jobs, custom fields, history, trash, events."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 from uuid import UUID
@@ -9,8 +10,8 @@ from sqlalchemy import ColumnElement, and_, or_, select, true
 from sqlalchemy.orm import Session
 
 from liaison_kit import jobs, listing, records, tenants
-from liaison_kit.calls.operations import delete, get, internal, post
-from liaison_kit.calls.wire import Accepted, Call, Raw, Reply
+from liaison_kit.calls.operations import delete, get, internal, patch, post
+from liaison_kit.calls.wire import Accepted, Call, Raw, Reply, Version
 from liaison_kit.context import Principal, context
 from liaison_kit.events import handles, parking, resend
 from liaison_kit.events.parking import ParkedEvent
@@ -19,12 +20,13 @@ from liaison_kit.jobs import Job, JobRow, Run, job
 from liaison_kit.listing.asked import Page
 from liaison_kit.listing.searching import Groups, SearchAsked, search
 from liaison_kit.records import custom, files, trash
-from liaison_kit.records.custom import CustomFieldShape, NewCustomField
+from liaison_kit.records.custom import CustomFieldChanges, CustomFieldShape, NewCustomField
 from liaison_kit.records.history import Change
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.trash import InTrash
 from liaison_kit.timers import standing
-from liaison_kit.timers.timer import TimerHandler
+from liaison_kit.timers.setting import at
+from liaison_kit.timers.timer import Timer, TimerHandler, on_timer
 from liaison_sdk.contracts.identity import TenantSaved
 from liaison_sdk.errors import BadRequest, InvalidInput, NotFound
 from liaison_sdk.types import Closed
@@ -36,6 +38,19 @@ if TYPE_CHECKING:
 
 OPERATE = "operations:manage"
 Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+SWEPT_AGAIN = dt.timedelta(seconds=0.2)
+"""How long a service rests between two pieces of a sweep."""
+
+
+class FieldRemoved(Timer):
+    """There are records left that hold a value of a field that was taken away."""
+
+    kind = "field_removed"
+
+    record: str
+    field_id: UUID
 
 
 class OneRecord(Closed):
@@ -175,10 +190,43 @@ class CommonOperations:
         """Add a field to a kind of record; records hold it under `custom`."""
         return custom.define(session, self.record(record).name, new)
 
-    @delete("/custom-fields/{id}", allow="custom_fields:write", shared="id", problems=[404])
+    @patch("/custom-fields/{id}", allow="custom_fields:write", shared="id", problems=[404, 409])
+    def change_custom_field(
+        self, session: Session, id: UUID, changes: CustomFieldChanges, version: Version
+    ) -> CustomFieldShape:
+        """Change what is sent of an added field: its label, its choices, whether it is required.
+
+        Its name and its kind stay. A choice that records have can't go; it can be called otherwise.
+        """
+        kind = self.record(custom.record_of(session, id))
+        return custom.change(session, kind, id, version, changes)
+
+    @delete("/custom-fields/{id}", allow="custom_fields:write", shared="id", problems=[404, 409])
     def delete_custom_field(self, session: Session, id: UUID) -> None:
-        """Take an added field away."""
-        custom.remove(session, id)
+        """Take an added field away, with what records have in it.
+
+        Nobody sees the values any more; of many records they are taken out in the minutes after.
+        """
+        kind = self.record(custom.record_of(session, id))
+        if not custom.remove(session, kind, id):
+            self._sweep_on(session, FieldRemoved(record=kind.name, field_id=id))
+
+    @on_timer(FieldRemoved)
+    def on_field_removed(self, session: Session, timer: FieldRemoved) -> None:
+        """Take the values of a removed field out of some more records."""
+        if not custom.sweep(session, self.record(timer.record), timer.field_id):
+            self._sweep_on(session, timer)
+
+    def _sweep_on(self, session: Session, timer: FieldRemoved) -> None:
+        at(session, dt.datetime.now(dt.UTC) + SWEPT_AGAIN, timer, key=str(timer.field_id))
+
+    @get("/custom-fields/{id}/history", allow="history:read", shared="id", problems=[404])
+    def list_custom_field_history(self, session: Session, id: UUID) -> Raw[Page[Change]]:
+        """What was changed in an added field: who, when, before and after; latest first."""
+        found = records.history_of(session, "custom_fields", id)
+        if found is None:
+            raise NotFound("There is no such custom field")
+        return Raw(found)
 
     # --- history ---------------------------------------------------------------------------------
 

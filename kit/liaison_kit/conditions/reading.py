@@ -212,6 +212,7 @@ def _as_field(row: custom.Known) -> FieldInfo:
         sortable=False,
         required=row.required,
         choices=tuple(row.choices),
+        choice_labels=custom.labels_of(row),
         operators=operators_of(kind, bool(row.choices)),
     )
 

@@ -287,6 +287,15 @@ def tenant_settings_table(op: Op) -> None:
     op.execute(f"GRANT SELECT ON known_tenants TO {application_role(op)}")
 
 
+def changing_custom_fields(op: Op) -> None:
+    """What added fields need to be changed, and to be taken away with their values."""
+    op.execute(
+        "ALTER TABLE custom_fields ADD COLUMN version bigint NOT NULL DEFAULT 1,"
+        " ADD COLUMN updated_at timestamptz, ADD COLUMN removed_at timestamptz,"
+        " ADD COLUMN swept_to uuid, ADD COLUMN choice_labels jsonb NOT NULL DEFAULT '{}'"
+    )
+
+
 # With the owner's rights, because it clears up for every tenant; a bounded batch each time.
 TIDY = """
 CREATE FUNCTION tidy() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$

@@ -22,7 +22,8 @@ from liaison_kit.imports.preparing import Prepared, Preparing
 from liaison_kit.imports.reading import Chunk, Table
 from liaison_kit.imports.references import SEVERAL
 from liaison_kit.imports.reporting import Tally, keep_errors
-from liaison_kit.imports.writing import Writer
+from liaison_kit.imports.writing import Outcome, Writer
+from liaison_kit.records import custom
 
 ROUNDS = 20
 
@@ -203,6 +204,7 @@ def _one_round(
         with steps.step() as session:
             outcome = writer.write(session, prepared.columns, len(prepared.places))
             turn.come()
+            _forget_removed_fields(session, found, outcome)
             if prepared.beside and (also := found.importable.beside):
                 also(session, import_id, prepared.beside, outcome.written)
             if tell := found.importable.after_chunk:
@@ -217,6 +219,14 @@ def _one_round(
             steps.done = sum(tally.counts.values())
 
     in_turn(ahead(found.table.chunks(after=after), preparing.prepare), write)
+
+
+def _forget_removed_fields(session: Session, found: Plan, outcome: Outcome) -> None:
+    """What a field holds that was taken away since the import began does not come in."""
+    own = [spec.name.removeprefix("custom.") for spec in found.specs if spec.custom]
+    if own:
+        ids = [*outcome.created_ids, *outcome.updated_ids]
+        custom.forget(session, found.importable.record, found.importable.table, own, ids)
 
 
 def _until(chunk: Chunk, last: int) -> Chunk:

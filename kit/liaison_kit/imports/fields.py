@@ -253,10 +253,19 @@ def _custom_field(row: custom.Known) -> ImportField:
         label={"en": row.label_en, "fr": row.label_fr},
         kind=kinds.get(row.kind, row.kind),  # type: ignore[arg-type]
         aliases=(row.name,),
-        choices=dict.fromkeys(row.choices, ()) if row.kind == "choice" else None,
+        choices=_choices(row) if row.kind == "choice" else None,
         required=row.required,
         custom=True,
     )
+
+
+def _choices(row: custom.Known) -> dict[str, Sequence[str]]:
+    """The values of a choice, and what people call them."""
+    labels = custom.labels_of(row)
+    return {
+        choice: (labels[choice].en, labels[choice].fr) if choice in labels else ()
+        for choice in row.choices
+    }
 
 
 def table_columns(

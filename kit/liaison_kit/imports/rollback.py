@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from liaison_kit.context import context
 from liaison_kit.imports.engine import Steps
 from liaison_kit.imports.fields import Importable
-from liaison_kit.records import links
+from liaison_kit.imports.models import Import
+from liaison_kit.records import custom, links
 
 CHUNK = 4000
 
@@ -107,7 +109,10 @@ def _restore(
     columns: Sequence[str],
 ) -> list[UUID]:
     table = f'"{importable.table.name}"'
-    restored = ", ".join(f'"{name}" = b."{name}"' for name in columns)
+    was = {name: f'b."{name}"' for name in columns}
+    if "custom" in was:
+        was["custom"] = _FIELDS_THAT_ARE_THERE
+    restored = ", ".join(f'"{name}" = {value}' for name, value in was.items())
     rows = session.connection().exec_driver_sql(
         f"""
         WITH back AS (
@@ -142,6 +147,10 @@ def _restore(
     return [row.id for row in rows]
 
 
+_FIELDS_THAT_ARE_THERE = """(SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
+    FROM jsonb_each(b.custom) e WHERE e.key = ANY(%(fields)s))"""
+
+
 def _owner(importable: Importable) -> str | None:
     owner = None if importable.kind is None else importable.kind.owner
     return None if owner is None else str(owner.key)
@@ -167,4 +176,14 @@ def _parameters(
         "user": str(about.user) if about.user else None,
         "ids": [str(id) for id in ids],
         "peers": importable.peers(session),
+        "fields": sorted(
+            custom.names_since(session, importable.record, _begun(session, import_id))
+        ),
     }
+
+
+def _begun(session: Session, import_id: UUID) -> UUID:
+    """An id of when the import began to write: the mapping may name a field that was added after
+    the file had come."""
+    found = session.scalar(select(Import.errors_file).where(Import.id == import_id))
+    return found or import_id

@@ -510,7 +510,7 @@ class Writer:
             " FROM import_stage s WHERE s._action = 'c' ORDER BY s._place",
             parameters,
         )
-        if self.importable.after_chunk is not None:
+        if self.importable.after_chunk is not None or "custom" in names:
             outcome.created_ids = list(
                 connection.exec_driver_sql(
                     "SELECT _new_id FROM import_stage WHERE _action = 'c' ORDER BY _place"
@@ -559,7 +559,7 @@ class Writer:
                     "Somebody changed the record during the import",
                 )
             outcome.updated = kept
-        if self.importable.after_chunk is not None:
+        if self.importable.after_chunk is not None or "custom" in names:
             outcome.updated_ids = list(
                 connection.exec_driver_sql(
                     "SELECT _old_id FROM import_stage WHERE _action = 'u' ORDER BY _place"

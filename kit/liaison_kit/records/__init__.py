@@ -7,7 +7,7 @@ they are found by, `files` are kept in parts.
 """
 
 from liaison_kit.records.held import Held, values_of
-from liaison_kit.records.history import history, removals
+from liaison_kit.records.history import history, history_of, removals
 from liaison_kit.records.references import demand
 from liaison_kit.records.writing import (
     Along,
@@ -31,6 +31,7 @@ __all__ = [
     "demand",
     "external_id_taken",
     "history",
+    "history_of",
     "load",
     "load_with",
     "locked",

@@ -3,18 +3,21 @@
 import datetime as dt
 import operator as operators
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as part
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 from sqlalchemy import (
     BindParameter,
     Boolean,
     ColumnElement,
     Numeric,
+    Table,
     Text,
     bindparam,
     case,
@@ -22,8 +25,9 @@ from sqlalchemy import (
     collate,
     func,
     select,
+    text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -31,9 +35,10 @@ from liaison_kit.context import context
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.ids import uuid7
 from liaison_kit.records.operators import operators_of
-from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound
+from liaison_sdk.errors import Conflict, FieldError, InvalidInput, NotFound, StaleVersion
 from liaison_sdk.labels import Label
-from liaison_sdk.types import Closed, Code, Name, field, is_blank
+from liaison_sdk.texts import is_blank
+from liaison_sdk.types import Closed, Code, Name, field
 
 if TYPE_CHECKING:
     from liaison_kit.records.recordtype import FieldKind, RecordType
@@ -77,6 +82,12 @@ class CustomField(TenantRow, Base):
     required: Mapped[bool]
     personal: Mapped[bool]
     created_at: Mapped[dt.datetime]
+    choice_labels: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict, server_default="{}")
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    updated_at: Mapped[dt.datetime | None]
+    removed_at: Mapped[dt.datetime | None]
+    """Since when it is hidden: its row goes when the last record has lost its value."""
+    swept_to: Mapped[UUID | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,8 @@ class PluginField:
     plugin: str
     section: Label | None
     required: bool = False
+    choice_labels: Mapping[str, Any] = part(default_factory=dict)
+    version: int = 1
 
     @property
     def id(self) -> UUID:
@@ -122,15 +135,37 @@ def of_plugins(record: str) -> tuple[PluginField, ...]:
     return _of_plugins.get(record, ())
 
 
+Choices = Annotated[list[Name], Field(max_length=200)]
+
+
 class NewCustomField(Closed):
     """A field to add to a kind of record."""
 
     name: Code = Field(description="How the API calls it, within `custom`.")
     kind: CustomKind
     label: Label
-    choices: Annotated[list[Name], Field(max_length=200)] = []
+    choices: Choices = Field(default=[], description="What records hold, in order.")
+    choice_labels: dict[Name, Label] = Field(
+        default={}, description="What people read for a choice, where that is another text."
+    )
     required: bool = False
     personal: bool = Field(default=False, description="Whether it holds personal data.")
+
+
+class CustomFieldChanges(Closed):
+    """What to change of a field; what is left out stays.
+
+    A field keeps its name and a choice its value: by these, views, flows, files and programs know
+    them. What people read is the label, and `choice_labels`.
+    """
+
+    name: Code = "-"
+    kind: CustomKind = "text"
+    label: Label = Label(en="-", fr="-")
+    choices: Choices = Field(default=[], description="All that there shall be, in order.")
+    choice_labels: dict[Name, Label] = {}
+    required: bool = False
+    personal: bool = False
 
 
 class CustomFieldShape(BaseModel):
@@ -142,8 +177,10 @@ class CustomFieldShape(BaseModel):
     kind: CustomKind = field("Kind", "Type")
     label: Label
     choices: list[str]
+    choice_labels: dict[str, Label] = Field(description="Of choices that have a label of their own")
     required: bool
     personal: bool
+    version: int
     operators: list[str] = Field(description="What a condition may ask of it.")
     plugin: str | None = Field(default=None, description="The plugin that it comes from.")
 
@@ -157,21 +194,45 @@ def shape(row: Known) -> CustomFieldShape:
         kind=row.kind,  # type: ignore[arg-type]
         label=Label(en=row.label_en, fr=row.label_fr),
         choices=row.choices,
+        choice_labels=labels_of(row),
         required=row.required,
         personal=row.personal,
+        version=row.version,
         operators=list(operators_of(CONDITION_KINDS[row.kind], bool(row.choices))),
         plugin=row.plugin if isinstance(row, PluginField) else None,
     )
 
 
+def labels_of(row: Known) -> dict[str, Label]:
+    """What people read for its choices, of those that have a label of their own."""
+    return {choice: Label(**said) for choice, said in row.choice_labels.items()}
+
+
+class StillThere(Conflict):
+    """The name was another field's, whose values are being taken out of the records."""
+
+    code, title = "being_removed", "The field that had this name is still being removed"
+
+
+class ChoiceInUse(Conflict):
+    """Records have a choice that is to go."""
+
+    code, title = "choice_in_use", "Records have this choice"
+
+
 def define(session: Session, record: str, new: NewCustomField) -> CustomFieldShape:
     """Add a field to a kind of record."""
-    if new.kind == "choice" and not new.choices:
-        raise InvalidInput.field("choices", "missing", "A choice needs at least one choice")
-    if new.kind != "choice" and new.choices:
-        raise InvalidInput.field("choices", "unexpected", f"A {new.kind} field has no choices")
+    _check_choices(new.kind, new.choices, new.choice_labels)
     if any(new.name == added.name for added in of_plugins(record)):
         raise Conflict(f"{record} has a field {new.name} already")
+    named = select(CustomField.removed_at).where(
+        CustomField.record == record, CustomField.name == new.name
+    )
+    if session.scalar(named) is not None:
+        raise StillThere(
+            f"Records are losing what they had in the {new.name} that was removed:"
+            " add it when they have, in some minutes, or take another name"
+        )
     row = CustomField(
         tenant_id=context(session).tenant,
         record=record,
@@ -180,16 +241,140 @@ def define(session: Session, record: str, new: NewCustomField) -> CustomFieldSha
         label_en=new.label.en,
         label_fr=new.label.fr,
         choices=new.choices,
+        choice_labels={name: said.model_dump() for name, said in new.choice_labels.items()},
         required=new.required,
         personal=new.personal,
         created_at=context(session).now,
+        version=1,
     )
     session.add(row)
     try:
         session.flush()
     except IntegrityError:
         raise Conflict(f"{record} has a field {new.name} already") from None
+    _note(session, row, "created", {})
     return shape(row)
+
+
+def _check_choices(kind: str, choices: Sequence[str], labels: Iterable[str]) -> None:
+    if kind == "choice" and not choices:
+        raise InvalidInput.field("choices", "missing", "A choice needs at least one choice")
+    if kind != "choice" and choices:
+        raise InvalidInput.field("choices", "unexpected", f"A {kind} field has no choices")
+    if len(set(choices)) < len(choices):
+        raise InvalidInput.field("choices", "twice", "Each choice is there once")
+    for name in labels:
+        if name not in choices:
+            said = f"There is no choice {name} that this could be the label of"
+            raise InvalidInput.field(f"choice_labels.{name}", "unknown", said)
+
+
+def change(
+    session: Session, kind: "RecordType", id: UUID, version: int, changes: CustomFieldChanges
+) -> CustomFieldShape:
+    """Change what was sent of a field; its name and its kind stay."""
+    row = _in_hand(session, id)
+    if row.version != version:
+        raise StaleVersion(
+            f"You changed version {version}; it is at version {row.version} now",
+            shape(row).model_dump_json().encode(),
+        )
+    sent = changes.model_dump(exclude_unset=True)
+    _keeps_its(row, "name", sent, "change its label: that is what people read")
+    _keeps_its(row, "kind", sent, "add another field and move the values, by a file or in bulk")
+    wanted: dict[str, Any] = {
+        name: sent[name] for name in ("choices", "required", "personal") if name in sent
+    }
+    choices: list[str] = sent.get("choices", row.choices)
+    if "choices" in sent or "choice_labels" in sent:
+        labels: dict[str, Any] = sent.get("choice_labels", {})
+        if "choice_labels" not in sent:
+            labels = {n: said for n, said in row.choice_labels.items() if n in choices}
+        _check_choices(row.kind, choices, labels)
+        wanted["choice_labels"] = labels
+    if "label" in sent:
+        wanted |= {f"label_{language}": said for language, said in sent["label"].items()}
+    for choice in row.choices:
+        if choice not in choices:
+            _is_free(session, kind, row, choice)
+    told = {n: (getattr(row, n), v) for n, v in wanted.items() if getattr(row, n) != v}
+    if told:
+        for name, value in wanted.items():
+            setattr(row, name, value)
+        row.version += 1
+        row.updated_at = context(session).now
+        _note(session, row, "changed", told)
+    _demanding.pop(row.tenant_id, None)
+    return shape(row)
+
+
+def _row(session: Session, id: UUID) -> CustomField:
+    row = session.get(CustomField, id)
+    if row is None or row.removed_at is not None:
+        for added in (each for every in _of_plugins.values() for each in every):
+            if added.id == id:
+                raise Conflict(f"{added.name} comes with the plugin {added.plugin}, as it is")
+        raise NotFound("There is no such custom field")
+    return row
+
+
+def record_of(session: Session, id: UUID) -> str:
+    """Which kind of record a field is of."""
+    return _row(session, id).record
+
+
+def _in_hand(session: Session, id: UUID) -> CustomField:
+    """The field, locked, once whoever has checked a value against it as it was has written that."""
+    _alone(session, _row(session, id).record)
+    wanted = select(CustomField).where(CustomField.id == id, CustomField.removed_at.is_(None))
+    row = session.scalar(wanted.with_for_update().execution_options(populate_existing=True))
+    if row is None:
+        raise NotFound("There is no such custom field")
+    return row
+
+
+def _keeps_its(row: CustomField, what: str, sent: Mapping[str, Any], instead: str) -> None:
+    if sent.get(what, getattr(row, what)) != getattr(row, what):
+        raise InvalidInput.field(what, "fixed", f"A field keeps its {what}; {instead}")
+
+
+def _is_free(session: Session, kind: "RecordType", row: CustomField, choice: str) -> None:
+    """Nothing has the choice that is to go."""
+    table = kind.table
+    held = table.c.custom.op("->>")(row.name)
+    used = session.scalar(select(func.count()).select_from(table).where(held == choice)) or 0
+    if used:
+        said = f"{used} of the {row.record} have it: give them another value first, as by"
+        said += f" POST /{row.record}/bulk for all with custom.{row.name}={choice}"
+        raise ChoiceInUse(
+            f"{choice} can't go: {said}", [FieldError("choices", "choice_in_use", said)]
+        )
+
+
+def _note(session: Session, row: CustomField, action: str, told: Mapping[str, Any]) -> None:
+    """Keep who did what to the field."""
+    about = context(session)
+    changes = {name: [before, after] for name, (before, after) in told.items()}
+    session.execute(
+        _NOTED,
+        {
+            "id": uuid7(),
+            "tenant": about.tenant,
+            "field": row.id,
+            "version": row.version,
+            "action": action,
+            "at": about.now,
+            "by": about.user,
+            "changes": to_json(changes).decode(),
+        },
+    )
+
+
+_NOTED = text(
+    "INSERT INTO history (id, tenant_id, record, record_id, version, action, at, by, changes)"
+    " VALUES (:id, :tenant, 'custom_fields', :field, :version, :action, :at, :by,"
+    " CAST(:changes AS jsonb))"
+)
 
 
 def fields(session: Session, record: str) -> list[Known]:
@@ -198,7 +383,7 @@ def fields(session: Session, record: str) -> list[Known]:
     One that the tenant had before a plugin came with its name stays the tenant's.
     """
     wanted = select(CustomField).where(CustomField.record == record).order_by(CustomField.id)
-    own = list(session.scalars(wanted))
+    own = list(session.scalars(wanted.where(CustomField.removed_at.is_(None))))
     taken = {row.name for row in own}
     return [*own, *(added for added in of_plugins(record) if added.name not in taken)]
 
@@ -216,19 +401,131 @@ def demanding(session: Session) -> frozenset[str]:
     until, found = _demanding.get(tenant, (0.0, frozenset[str]()))
     if time.monotonic() < until:
         return found
-    found = frozenset(session.scalars(select(CustomField.record).where(CustomField.required)))
+    wanted = select(CustomField.record).where(CustomField.required)
+    found = frozenset(session.scalars(wanted.where(CustomField.removed_at.is_(None))))
     if len(_demanding) > 10_000:
         _demanding.clear()
     _demanding[tenant] = (time.monotonic() + REMEMBERED_S, found)
     return found
 
 
-def remove(session: Session, id: UUID) -> None:
-    """Take a field away; the values that records hold stay in them, unseen by the checks."""
+# --- taking one away -----------------------------------------------------------------------------
+
+PIECE = 5_000
+"""How many records are looked at in one go."""
+
+
+def remove(session: Session, kind: "RecordType", id: UUID) -> bool:
+    """Take a field away, and its values; whether all are gone already.
+
+    Nobody sees them from now on. Of many records they are taken out piece by piece, by `sweep`;
+    until that is done the name is taken.
+    """
+    row = _in_hand(session, id)
+    row.removed_at = context(session).now
+    row.version += 1
+    _note(session, row, "removed", {})
+    _demanding.pop(row.tenant_id, None)
+    session.flush()
+    return sweep(session, kind, id)
+
+
+def sweep(session: Session, kind: "RecordType", id: UUID) -> bool:
+    """Take the values of a removed field out of some more records; whether none is left.
+
+    The records that somebody is changing just now are left for the next time: waiting for them
+    could be waiting for somebody who waits for this.
+    """
     row = session.get(CustomField, id)
-    if row is None:
-        raise NotFound("There is no such custom field")
-    session.delete(row)
+    if row is None or row.removed_at is None:
+        return True
+    table = kind.table.name
+    values: dict[str, Any] = {"after": row.swept_to, "name": row.name, "size": PIECE}
+    ids = list(session.scalars(text(_NEXT.format(table=table)), values))
+    left = 0
+    if ids:
+        values |= {"ids": ids}
+        session.execute(text(_CLEAR.format(table=table)), values)
+        left = session.scalar(text(_LEFT.format(table=table)), values) or 0
+    if left:
+        return False
+    if len(ids) < PIECE:
+        session.delete(row)
+        return True
+    row.swept_to = ids[-1]
+    return False
+
+
+_NEXT = (
+    "SELECT id FROM {table} WHERE CAST(:after AS uuid) IS NULL OR id > CAST(:after AS uuid)"
+    " ORDER BY id LIMIT :size"
+)
+# No new version: to its readers the record is as it was.
+_CLEAR = (
+    "UPDATE {table} SET custom = custom - :name WHERE id IN (SELECT id FROM {table}"
+    " WHERE id = ANY(CAST(:ids AS uuid[])) AND jsonb_exists(custom, :name)"
+    " FOR UPDATE SKIP LOCKED)"
+)
+_LEFT = (
+    "SELECT count(*) FROM {table} WHERE id = ANY(CAST(:ids AS uuid[]))"
+    " AND jsonb_exists(custom, :name)"
+)
+
+_FIELDS = 0x4346
+"""The advisory locks of this module: of the fields of one tenant's records of a kind."""
+_WRITES = text("SELECT pg_advisory_xact_lock_shared(:fields, hashtext(:key))")
+_ALONE = text("SELECT pg_advisory_xact_lock(:fields, hashtext(:key))")
+
+
+def writes(session: Session, record: str) -> None:
+    """Until the transaction ends no field is taken away under the values that it writes."""
+    session.execute(_WRITES, _place(session, record))
+
+
+def _alone(session: Session, record: str) -> None:
+    """Wait for all who write values of these fields; who comes later finds them as they become."""
+    session.execute(_ALONE, _place(session, record))
+
+
+def _place(session: Session, record: str) -> dict[str, Any]:
+    return {"fields": _FIELDS, "key": f"{context(session).tenant} {record}"}
+
+
+def forget(
+    session: Session, record: str, table: Table, names: Sequence[str], ids: Sequence[UUID]
+) -> None:
+    """Take out of records that were just written what belongs to fields that are gone by now."""
+    writes(session, record)
+    gone = set(names) - {each.name for each in fields(session, record)}
+    if gone and ids:
+        statement = text(
+            f"UPDATE {table.name} SET custom = custom - CAST(:names AS text[])"
+            " WHERE id = ANY(CAST(:ids AS uuid[]))"
+        )
+        session.execute(statement, {"names": sorted(gone), "ids": list(ids)})
+
+
+def still_held(
+    session: Session, record: str, since: UUID, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was put aside under an id, without the values of fields that have gone since then."""
+    known = names_since(session, record, since)
+    return {name: value for name, value in values.items() if name in known}
+
+
+def names_since(session: Session, record: str, since: UUID) -> set[str]:
+    """The fields that were there when this id was given, and still are.
+
+    A field that has the name of one that has gone is younger: ids rise with time.
+    """
+    return {
+        each.name
+        for each in fields(session, record)
+        if isinstance(each, PluginField) or each.id < since
+    }
+
+
+# --- values --------------------------------------------------------------------------------------
 
 
 def check(
@@ -239,6 +536,8 @@ def check(
     A partial check (an update) does not ask for required fields; null clears a field, also what
     a field that is gone has left. A blank text is none where one is required.
     """
+    if values:
+        writes(session, record)
     known = {f.name: f for f in fields(session, record)}
     errors: list[FieldError] = []
     checked: dict[str, Any] = {}

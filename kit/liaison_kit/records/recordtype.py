@@ -17,6 +17,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Table,
     Text,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute
 
 from liaison_kit.database.queries import Rows
@@ -35,6 +37,7 @@ from liaison_kit.database.tables import ORDER, Owned, Record, Searched
 from liaison_kit.records.operators import operators_of
 from liaison_kit.sight import Seen
 from liaison_sdk.labels import Label
+from liaison_sdk.money import USUAL, by_decimals
 from liaison_sdk.records import KeptRecord, OwnedRecord
 from liaison_sdk.types import Money
 
@@ -58,6 +61,12 @@ _KINDS: dict[Any, FieldKind] = {
     UUID: "id",
     Money: "money",
 }
+
+_REMOVED = (
+    "ARRAY(SELECT name FROM custom_fields WHERE record = '{record}' AND removed_at IS NOT NULL)"
+)
+"""SQL of the tenant's fields that have been taken away, whose values some records may still hold:
+looked up once for a statement."""
 
 _SIGNED = frozenset({"created_by", "updated_by"})
 
@@ -213,6 +222,9 @@ class RecordType:
         found = self.columns.get(name)
         if found is None:
             found = getattr(self.model, name)
+            if name == "custom":
+                gone = literal_column(_REMOVED.format(record=self.name), ARRAY(Text))
+                return cast("ColumnElement[Any]", found.op("-", return_type=JSONB())(gone))
         return found
 
     def compared(self, name: str) -> ColumnElement[Any]:
@@ -286,10 +298,18 @@ def as_json(rows: Rows, *also: str) -> Rows:
 
 
 def money(amount: Any, currency: Any) -> ColumnElement[Any]:
-    """`{"amount": "12.50", "currency": "EUR"}`, or null where there is no amount."""
+    """`{"amount": "12.50", "currency": "EUR"}`, or null where there is no amount.
+
+    It has the decimals of its currency, and those more that an earlier release let it have.
+    """
+    decimals: ColumnElement[Any] = literal_column(str(USUAL))
+    for number, codes in by_decimals().items():
+        listed: list[ColumnElement[Any]] = [literal_column(f"'{code}'") for code in codes]
+        decimals = case((currency.in_(listed), literal_column(str(number))), else_=decimals)
+    shown = func.round(amount, func.greatest(decimals, func.min_scale(amount)))
     built = func.json_build_object(
         literal_column("'amount'"),
-        sql_cast(amount, Text),
+        sql_cast(shown, Text),
         literal_column("'currency'"),
         currency,
     )

@@ -25,7 +25,7 @@ from liaison_kit.database.migrations import Op, application_role, enable_tenancy
 from liaison_kit.database.tables import Base, TenantRow
 from liaison_kit.listing.row_rules import row_rule
 from liaison_kit.privacy.moved import where_now
-from liaison_kit.records import links
+from liaison_kit.records import custom, links
 from liaison_kit.records.history import keep
 from liaison_kit.records.recordtype import RecordType
 from liaison_kit.records.writing import external_id_taken
@@ -115,7 +115,7 @@ def trash(
         wanted = wanted.where(Trashed.id < before)
     rows = list(session.scalars(wanted.order_by(Trashed.id.desc()).limit(limit + 1)))
     more = rows[limit - 1].id if len(rows) > limit else None
-    return [_shown(kind, row) for row in rows[:limit]], more
+    return [_shown(session, kind, row) for row in rows[:limit]], more
 
 
 def is_in_trash(session: Session, kind: RecordType, id: UUID) -> bool:
@@ -163,15 +163,18 @@ def _seen(session: Session, kind: RecordType) -> Any:
     return true() if peers is None else Trashed.owner_id.in_(peers)
 
 
-def _shown(kind: RecordType, row: Trashed) -> InTrash:
+def _shown(session: Session, kind: RecordType, row: Trashed) -> InTrash:
     plain = {"version", "updated_at", "updated_by"}
+    held = row.held
+    if held.get("custom"):
+        held = held | {"custom": custom.still_held(session, kind.name, row.id, held["custom"])}
     return InTrash(
         id=row.record_id,
         record=row.record,
         deleted_at=row.deleted_at,
         deleted_by=row.deleted_by,
         until=row.deleted_at + dt.timedelta(days=KEPT_DAYS),
-        values={n: v for n, v in row.held.items() if n in kind.fields and n not in plain},
+        values={n: v for n, v in held.items() if n in kind.fields and n not in plain},
     )
 
 
@@ -221,6 +224,8 @@ def put_row(
     It is `held` by the row `id` of `kept`, and goes from table to table inside the database: JSON
     that was read here has lost cents of large amounts.
     """
+    if held.get("custom"):
+        now = {**now, "custom": custom.still_held(session, kind.name, id, held["custom"])}
     changed = {name: value for name, value in now.items() if value != held.get(name)}
     columns = _columns(name for name in kind.column_names if name in held or name in changed)
     _put(

@@ -23,6 +23,7 @@ from liaison_kit import records
 from liaison_kit.context import Context
 from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import (
+    changing_custom_fields,
     enable_tenancy,
     kit_tables,
     safer_events,
@@ -207,6 +208,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         with owner.begin() as connection:
             op = Operations(MigrationContext.configure(connection))
             kit_tables(op)
+            changing_custom_fields(op)
             safer_events(op)
             trash_tables(op)
             timer_tables(op)

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from liaison_kit.database.database import Database
 from liaison_kit.database.migrations import (
     RECORD_COLUMNS,
+    changing_custom_fields,
     enable_tenancy,
     kit_tables,
     prepare,
@@ -43,6 +44,7 @@ def database(
         with owner.begin() as connection:
             op = Operations(MigrationContext.configure(connection))
             kit_tables(op)
+            changing_custom_fields(op)
             safer_events(op)
             import_tables(op)
             mapping_tables(op)

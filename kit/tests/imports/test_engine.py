@@ -5,6 +5,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from liaison_kit.database.database import Database
+from liaison_kit.ids import uuid7
 from liaison_kit.imports import engine
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.mapping import suggest
@@ -19,8 +21,9 @@ from liaison_kit.imports.planning import Options, Plan, survey
 from liaison_kit.imports.reading import Table, open_table
 from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
-from liaison_kit.records import files
+from liaison_kit.records import custom, files
 from liaison_sdk.errors import InvalidInput
+from liaison_sdk.labels import Label
 
 from .book import DEALS, FIRMS, PEOPLE, USER, Looks, Steps, about, csv_file
 
@@ -460,6 +463,69 @@ def test_ten_thousand_people_take_a_moment_only(db: Database, tmp_path: Path) ->
     assert counts(tally) == (10_000, 0, 0, 0)
     # About 15 µs of this process's time per row; the limit leaves room for a busy machine.
     assert (time.process_time() - started) / 10_000 < 100e-6
+
+
+def a_field(db: Database, name: str = "size") -> UUID:
+    new = custom.NewCustomField(name=name, kind="text", label=Label(en=name, fr=name))
+    with db.writing(about()) as session:
+        return custom.define(session, "people", new).id
+
+
+def take_away(db: Database, field: UUID) -> None:
+    with db.writing(about()) as session:
+        assert custom.remove(session, SimpleNamespace(table=PEOPLE.table), field)  # type: ignore[arg-type]
+
+
+WITH_SIZES = {"id": "external_id", "Nom": "last_name", "size": "custom.size"}
+
+
+def test_a_rollback_brings_no_value_back_of_a_field_that_is_gone(
+    db: Database, tmp_path: Path
+) -> None:
+    field, header = a_field(db), ["id", "Nom", "size"]
+    load(db, PEOPLE, csv_file(tmp_path, [header, ["1", "A", "large"]]), mapping=WITH_SIZES)
+    after = csv_file(tmp_path, [header, ["1", "A", "small"]])
+    _, _, import_id = load(db, PEOPLE, after, mapping=WITH_SIZES, import_id=uuid7())
+    take_away(db, field)
+    a_field(db)
+
+    undone = roll_back(Steps(db), PEOPLE, import_id, ["external_id", "last_name", "custom"])
+
+    assert undone["restored"] == 1
+    assert all_of(db, "SELECT last_name, custom FROM book_people") == [("A", {})]
+
+
+def test_a_rollback_puts_the_values_of_fields_back_that_are_there(
+    db: Database, tmp_path: Path
+) -> None:
+    a_field(db)
+    header = ["id", "Nom", "size"]
+    load(db, PEOPLE, csv_file(tmp_path, [header, ["1", "A", "large"]]), mapping=WITH_SIZES)
+    after = csv_file(tmp_path, [header, ["1", "A", "small"]])
+    _, _, import_id = load(db, PEOPLE, after, mapping=WITH_SIZES, import_id=uuid7())
+
+    roll_back(Steps(db), PEOPLE, import_id, ["external_id", "last_name", "custom"])
+
+    assert all_of(db, "SELECT custom FROM book_people") == [({"size": "large"},)]
+
+
+def test_a_field_that_is_taken_away_while_a_file_comes_in_does_not_come_in(
+    db: Database, tmp_path: Path
+) -> None:
+    fields = [a_field(db)]
+    a_field(db, "motto")
+
+    def meanwhile(batch: Any) -> Mapping[str, Any]:
+        while fields:
+            take_away(db, fields.pop())
+        return {"emails": ["[]"] * batch.size}
+
+    path = csv_file(tmp_path, [["id", "Nom", "size", "motto"], ["1", "A", "large", "on"]])
+    mapping = WITH_SIZES | {"motto": "custom.motto"}
+
+    load(db, _with(PEOPLE, columns=meanwhile), path, mapping=mapping)
+
+    assert all_of(db, "SELECT last_name, custom FROM book_people") == [("A", {"motto": "on"})]
 
 
 def test_nothing_is_changed_on_a_name_alone(db: Database, tmp_path: Path) -> None:

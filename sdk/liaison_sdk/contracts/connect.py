@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from liaison_sdk.contracts.identity import Locale
 from liaison_sdk.events import Event
-from liaison_sdk.types import WITHOUT_NUL, Closed, Code, ExternalId, Name, Seen, field
+from liaison_sdk.texts import Seen
+from liaison_sdk.types import WITHOUT_NUL, Closed, Code, ExternalId, Name, field
 
 MessageState = Literal["queued", "claimed", "sent", "failed", "expired", "unknown"]
 
@@ -192,6 +193,7 @@ class ReadMessage(Message):
 
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=998, pattern=WITHOUT_NUL), Seen]
 Body = Annotated[str, StringConstraints(max_length=200_000, pattern=WITHOUT_NUL)]
+FilledBody = Annotated[Body, Seen]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 
 
@@ -221,7 +223,7 @@ class NewTemplate(Closed):
     language: Locale
     name: Name
     subject: Subject
-    text: Body
+    text: FilledBody
     html: Body | None = None
     external_id: ExternalId | None = None
     custom: Custom = {}
@@ -232,7 +234,7 @@ class TemplateChanges(Closed):
 
     name: Name = "-"
     subject: Subject = "-"
-    text: Body = ""
+    text: FilledBody = "-"
     html: Body | None = None
     external_id: ExternalId | None = None
     custom: Custom = {}

@@ -5,22 +5,29 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from liaison_sdk.events import Event
 from liaison_sdk.labels import Label
+from liaison_sdk.texts import Seen, Trimmed
 from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
     EmailAddress,
     ExternalId,
-    LongText,
     Money,
     Name,
-    Seen,
+    Paragraphs,
     ShortText,
     field,
-    is_blank,
 )
 
 RENAMED_STAGES = {"former_customer": "churned"}
@@ -97,14 +104,15 @@ Industry = Literal[
 Kind = Literal["work", "home", "mobile", "billing", "delivery", "other"]
 PhoneKind = Literal["work", "home", "mobile", "billing", "delivery", "fax", "other"]
 Phone = Annotated[
-    str, StringConstraints(min_length=2, max_length=50, strip_whitespace=True, pattern=WITHOUT_NUL)
+    str,
+    StringConstraints(min_length=2, max_length=50, pattern=WITHOUT_NUL),
+    Trimmed,
+    Seen,
 ]
 Tags = Annotated[list[Name], Field(max_length=50)]
 Custom = Annotated[dict[str, Any], Field(max_length=100)]
 Year = Annotated[int, Field(ge=1000, le=2200)]
-Country = Annotated[
-    str, StringConstraints(max_length=60, strip_whitespace=True, pattern=WITHOUT_NUL)
-]
+Country = Annotated[str, StringConstraints(max_length=60, pattern=WITHOUT_NUL), Trimmed]
 
 
 class Email(Closed):
@@ -164,8 +172,11 @@ class NewContact(Closed):
 
     @model_validator(mode="after")
     def _has_a_name(self) -> "NewContact":
-        if is_blank(self.first_name + self.last_name):
-            raise ValueError("a person needs a first or a last name")
+        if not self.first_name and not self.last_name:
+            # One field is at fault, not the whole.
+            wrong = PydanticCustomError("missing", "A person needs a first or a last name")
+            at = InitErrorDetails(type=wrong, loc=("last_name",), input=self.last_name)
+            raise ValidationError.from_exception_data(type(self).__name__, [at])
         return self
 
 
@@ -327,7 +338,7 @@ class Company(BaseModel):
 class NewNote(Closed):
     """A note to add to a person or a company."""
 
-    body: Annotated[LongText, Field(min_length=1), Seen]
+    body: Paragraphs
 
 
 class Note(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from liaison_sdk.events import Event
-from liaison_sdk.types import Closed, LongText
+from liaison_sdk.types import Closed, Paragraphs
 
 
 class OperationAsked(Event):
@@ -40,4 +40,4 @@ class NoteAsked(Closed):
 
     record: Literal["contacts", "companies"]
     id: UUID
-    body: LongText
+    body: Paragraphs

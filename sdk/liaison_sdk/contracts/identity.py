@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_extra_types.currency_code import Currency
 
 from liaison_sdk.events import Event
+from liaison_sdk.texts import Seen
 from liaison_sdk.types import (
     WITHOUT_NUL,
     Closed,
@@ -141,7 +142,7 @@ class Invitation(BaseModel):
 class PasswordResetWanted(Closed):
     """Somebody who has forgotten their password; `tenant` (its name or slug) tells where."""
 
-    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL)]
+    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL), Seen]
     tenant: ShortText | None = None
 
 
@@ -245,7 +246,7 @@ class RoleChanges(Closed):
 class Credentials(Closed):
     """Who signs in; `tenant` (its name or slug) tells which when an e-mail belongs to several."""
 
-    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL)]
+    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL), Seen]
     password: Annotated[SecretStr, Field(max_length=200)]
     tenant: ShortText | None = None
 

@@ -577,7 +577,7 @@ def test_what_a_field_that_is_gone_has_left_can_be_cleared_and_not_set(
         new = custom.NewCustomField(name="size", kind="text", label=Label(en="Size", fr="Taille"))
         field = custom.define(session, "contacts", new)
     with contacts_db.writing(someone) as session:
-        custom.remove(session, field.id)
+        custom.remove(session, PEOPLE, field.id)
 
     with contacts_db.reading(someone) as session:
         assert custom.check(session, "contacts", {"size": None}, partial=True) == {"size": None}
@@ -611,7 +611,7 @@ def test_a_custom_field_of_another_kind_may_take_a_name_that_was_in_use(
     text = define("text")
     add(contacts_db, someone, last_name="Old", custom={"size": "large"})
     with contacts_db.writing(someone) as session:
-        custom.remove(session, text.id)
+        custom.remove(session, PEOPLE, text.id)
     define("number")
     add(contacts_db, someone, last_name="New", custom={"size": 12})
 

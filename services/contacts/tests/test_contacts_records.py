@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 from sqlalchemy import make_url
 
@@ -31,7 +32,8 @@ from liaison_sdk.contracts.contacts import (
     NewContact,
 )
 from liaison_sdk.labels import Label
-from liaison_sdk.types import is_blank, minor_units
+from liaison_sdk.money import rounded
+from liaison_sdk.texts import is_blank
 
 FEW = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -73,16 +75,13 @@ COMPANY = st.fixed_dictionaries(
         "year_founded": st.none() | st.integers(1000, 2200),
         "employees": st.none() | st.integers(0, 10_000_000),
         "annual_revenue": st.none()
-        | st.one_of(
-            *(
-                st.fixed_dictionaries(
-                    {
-                        "amount": st.decimals(0, 10**15, places=minor_units(code)).map(str),
-                        "currency": st.just(code),
-                    }
-                )
-                for code in ("EUR", "JPY", "KWD")
-            )
+        | st.builds(
+            lambda amount, currency: {
+                "amount": str(rounded(amount, currency)),
+                "currency": currency,
+            },
+            st.decimals(0, "999999999999999.9999", places=4),
+            st.sampled_from(["EUR", "JPY", "KWD", "CLF"]),
         ),
         **PARTY,
     },
@@ -219,3 +218,10 @@ def test_who_works_while_the_database_is_restarted_does_not_notice(desk: Desk) -
     assert [reply.status for reply in (created, second, changed, found)] == [201, 201, 200, 200]
     items = json.loads(found.body)["items"]
     assert [(item["last_name"], item["title"]) for item in items] == [("Lee", "CEO"), ("Li", None)]
+
+
+def test_a_person_of_blank_names_has_none() -> None:
+    with pytest.raises(ValidationError) as caught:
+        NewContact(first_name="\u200b", last_name="\u00a0")
+
+    assert [(e["loc"], e["type"]) for e in caught.value.errors()] == [(("last_name",), "missing")]

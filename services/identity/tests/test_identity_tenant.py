@@ -115,7 +115,8 @@ def test_who_changes_what_somebody_else_has_changed_is_shown_it(admin: Who) -> N
         ("currency", "EUQ", "InvalidCurrency"),
         ("currency", "XAU", "InvalidCurrency"),
         ("language", "de", "literal_error"),
-        ("name", "", "string_too_short"),
+        ("name", "", "missing"),
+        ("name", "\u00a0\u200b", "missing"),
         ("slug", "another", "extra_forbidden"),
     ],
 )

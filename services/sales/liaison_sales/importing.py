@@ -213,7 +213,7 @@ def _opportunities_told(session: Session, created: Sequence[UUID], updated: Sequ
                 kind=row.status,
                 amount=None
                 if row.amount_amount is None
-                else Money(amount=row.amount_amount, currency=row.currency),
+                else Money.held(row.amount_amount, row.currency),
                 closed_on=row.closed_on,
                 owner_id=row.owner_id,
                 record_version=row.version,

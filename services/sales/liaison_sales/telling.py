@@ -114,4 +114,4 @@ def _whose(deal: Held[Opportunity]) -> dict[str, Any]:
 def _amount(deal: Held[Opportunity]) -> Money | None:
     if deal.amount_amount is None or deal.currency is None:
         return None
-    return Money.model_validate({"amount": deal.amount_amount, "currency": deal.currency})
+    return Money.held(deal.amount_amount, deal.currency)

@@ -58,7 +58,7 @@ def test_less_than_a_minor_unit_is_refused_by_name(
     reply = desk.call("create_opportunity", json.dumps(body).encode())
 
     (error,) = json.loads(reply.body)["errors"]
-    assert (reply.status, error["path"], error["code"]) == (422, "amount", "minor_units")
+    assert (reply.status, error["path"], error["code"]) == (422, "amount.amount", "minor_units")
     assert said in error["message"]
     with pytest.raises(ValidationError):
         Money.model_validate(body["amount"])
