@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from tests.system import Api, System, Tenant
 
+from liaison_kit.records.search import fold
+
 
 def test_a_person_is_added_read_changed_and_deleted(api: Api) -> None:
     company = api.make("/companies", name="Électricité du Rhône", website="https://edr.example")
@@ -278,7 +280,8 @@ def test_pages_make_the_whole_sorted_list_without_gap_or_repeat(
     assert [item["id"] for item in paged] == [item["id"] for item in whole["items"]]
     assert len({item["id"] for item in paged}) == len(paged) == whole["count"] >= 15
     known = [item[field] for item in paged if item[field] is not None]
-    assert known == sorted(known, reverse=descending)
+    in_order = [fold(value) if "name" in field else value for value in known]
+    assert in_order == sorted(in_order, reverse=descending)
     # What has no value comes last, whichever way round.
     assert all(item[field] is None for item in paged[len(known) :])
 
