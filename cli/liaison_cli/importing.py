@@ -98,11 +98,17 @@ def _asked(question: Mapping[str, Any]) -> str:
     means = f"may mean {read} or {not_read}" if question["must"] else f"is read as {read}"
     option = f"formats.{question['column']}.{question['option']}"
     answers = " or ".join(
-        f"--option {shlex.quote(f'{option}={answer}')}"
+        f"--option {_quoted(f'{option}={answer}')}"
         for answer in (question["readings"] if question["must"] else [other])
     )
     if_wrong = "say which with" if question["must"] else f"if {not_read} is meant, add"
     return f"{question['column']}: {question['sample']} {means}; {if_wrong} {answers}"
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell, in quotes also where it needs none: a sentence may end behind it."""
+    quoted = shlex.quote(word)
+    return f"'{word}'" if quoted == word else quoted
 
 
 def try_dry(client: Client, import_: Import) -> Import:
@@ -193,9 +199,11 @@ def show_mapping(import_: Import) -> None:
         if field["name"] not in import_["mapping"].values() and not field.get("further")
     ]
     if left:
-        screen.note(f"Fed by no column: {', '.join(left)}", style="dim")
+        more = f" and {len(left) - SHOWN_FIELDS} more" if len(left) > SHOWN_FIELDS else ""
+        screen.note(f"Fed by no column: {', '.join(left[:SHOWN_FIELDS])}{more}", style="dim")
 
 
+SHOWN_FIELDS = 12
 _FEEDS = {"": "–", "-": "(left out)", "custom": "(a custom field)", "note": "(a note)"}
 
 
