@@ -4,17 +4,14 @@ Hand a file in, look at what it would do, correct the mapping, try it dry, start
 back if it was wrong. What takes long is a job.
 """
 
-import datetime as dt
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
-from pydantic_core import PydanticCustomError
 from sqlalchemy import ColumnElement, and_, false, or_, select, true, update
 from sqlalchemy.orm import Session
 
@@ -24,220 +21,34 @@ from liaison_kit.calls.outside import Known, doing, knows, outside
 from liaison_kit.calls.wire import Accepted, Download, Raw, Upload, Version
 from liaison_kit.context import Principal, context
 from liaison_kit.ids import uuid7
-from liaison_kit.imports import engine, planning, saved
-from liaison_kit.imports.converting import NOTHING
-from liaison_kit.imports.fields import Importable, ImportField
+from liaison_kit.imports import engine, planning, saved, saying
+from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.files import NOTHING_CHOSEN, Chosen
-from liaison_kit.imports.mapping import suggest
-from liaison_kit.imports.matching import Unmatched
 from liaison_kit.imports.models import Import, SavedMapping
-from liaison_kit.imports.preparing import show
 from liaison_kit.imports.reading import Chunk, Table, open_table, spool
-from liaison_kit.imports.reporting import Tally
 from liaison_kit.imports.rollback import roll_back
+from liaison_kit.imports.shapes import (
+    ChangeImport,
+    Delimiter,
+    Encoding,
+    ImportOptions,
+    ImportShape,
+    Limit,
+    MappingShape,
+    Preview,
+    SheetName,
+)
 from liaison_kit.imports.unfed import UndecidedColumns, Unfed
 from liaison_kit.jobs.work import Cancelled, Run, job
 from liaison_kit.listing.asked import Page
 from liaison_kit.records import files
 from liaison_sdk.errors import Conflict, InvalidInput, LiaisonError, NotFound, StaleVersion
-from liaison_sdk.types import WITHOUT_NUL, Closed, field
 
 if TYPE_CHECKING:
     from liaison_kit.database.database import Database
 
 SHOWN_ROWS = 20
 T = TypeVar("T")
-Status = Literal[
-    "draft",
-    "previewed",
-    "queued",
-    "running",
-    "done",
-    "cancelled",
-    "failed",
-    "rolling_back",
-    "rolled_back",
-]
-Limit = Annotated[int, Field(ge=1, le=200)]
-# A cell's text; the separator of the writer's columns must not be in it, nor any control character.
-Cell = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
-ColumnName = Annotated[str, StringConstraints(max_length=300, pattern=WITHOUT_NUL)]
-FieldName = Annotated[str, StringConstraints(max_length=100, pattern=WITHOUT_NUL)]
-Encoding = Annotated[str, StringConstraints(max_length=40, pattern=r"^[A-Za-z0-9_.:-]+$")]
-
-
-def _one_sign(text: str) -> str:
-    sign = "\t" if text == "tab" else text
-    if len(sign) != 1 or sign.isalnum() or sign in "_ \r\n\"'\\" or (sign < " " and sign != "\t"):
-        raise PydanticCustomError(
-            "bad_delimiter", "One sign that is no letter, digit, space or quote; or the word tab"
-        )
-    return text
-
-
-Delimiter = Annotated[str, AfterValidator(_one_sign)]
-SheetName = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=WITHOUT_NUL)]
-
-
-class ColumnFormat(Closed):
-    """How a column writes dates and numbers, where its values don't tell."""
-
-    dates: Literal["dmy", "mdy"] | None = None
-    decimal: Literal[".", ","] | None = None
-
-
-class ImportOptions(Closed):
-    """How to import; what is not given is chosen from the file."""
-
-    encoding: Encoding | None = Field(
-        default=None, description="How the file's letters are written, as windows-1251."
-    )
-    delimiter: Delimiter | None = Field(
-        default=None, description="What stands between the cells of a CSV file; tab for a tab."
-    )
-    sheet: SheetName | None = Field(
-        default=None, description="The sheet of a workbook that is read, by its name."
-    )
-    key: FieldName | None = Field(
-        default=None, description="Field by which a row meets an existing record."
-    )
-    create_only: bool = Field(default=False, description="Meet nothing: every row is a new record.")
-    blanks: Literal["keep", "clear"] = Field(
-        default="keep", description="Whether a blank cell keeps or clears an existing value."
-    )
-    on_missing: dict[FieldName, Literal["report", "create", "blank"]] = Field(
-        default={}, description="By field: what to do with a value that matches no record."
-    )
-    formats: dict[ColumnName, ColumnFormat] = Field(
-        default={}, description="By column: how it writes dates and numbers."
-    )
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = Field(
-        default=None, description="Of amounts that don't say theirs; else the organisation's."
-    )
-    timezone: (
-        Annotated[str, StringConstraints(max_length=60, pattern=r"^[A-Za-z0-9_+/-]+$")] | None
-    ) = Field(default=None, description="Of times of day; else the organisation's.")
-    defaults: dict[FieldName, Cell] = Field(
-        default={}, description="By field: the value of rows that have none."
-    )
-    unmapped: Literal["custom", "note", "skip"] | None = Field(
-        default=None,
-        description="What becomes of columns with values that feed no field, and of which the"
-        " mapping says nothing: a custom field each, a part of a note, or nothing. Not said, such"
-        " an import is refused.",
-    )
-
-
-class ChangeImport(Closed):
-    """What to correct before an import starts."""
-
-    mapping: dict[ColumnName, FieldName | None] | None = Field(
-        default=None,
-        description="By column: the field that it feeds; `custom` for a custom field of its own,"
-        " `note` for a part of a note, `-` for nothing; null where nothing is decided.",
-    )
-    value_map: dict[FieldName, dict[Cell, Cell | None]] | None = Field(
-        default=None,
-        description="By field: what a value of the file is meant to be, for the whole file.",
-    )
-    options: ImportOptions | None = None
-
-
-class ImportShape(BaseModel):
-    """A file handed in for import and how far it has come."""
-
-    id: UUID
-    record: str = field("Record", "Type de fiche")
-    file_name: str = field("File", "Fichier")
-    file_size: int = field("Size", "Taille")
-    file_info: dict[str, Any] = field("About the file", "À propos du fichier")
-    mapping: dict[str, str | None] = field("Mapping", "Correspondance")
-    value_map: dict[str, dict[str, str | None]] = field("Values", "Valeurs")
-    options: dict[str, Any] = field("Options", "Options")
-    status: Status = field("Status", "État")
-    counts: dict[str, int] = field("Counts", "Décomptes")
-    problems: list[dict[str, Any]] = field("Problems", "Problèmes")
-    has_errors_file: bool = field("Errors file", "Fichier des erreurs")
-    job_id: UUID | None = field("Job", "Tâche")
-    version: int = field("Version", "Version")
-    created_at: dt.datetime = field("Created", "Créé le")
-    created_by: UUID | None = field("Created by", "Créé par")
-    updated_at: dt.datetime = field("Updated", "Modifié le")
-
-
-class PreviewRow(BaseModel):
-    """A row as it would be imported, or why it would not."""
-
-    row: int
-    values: dict[str, str]
-    errors: list[dict[str, str]]
-
-
-class UnmatchedValue(BaseModel):
-    """A value that names nothing, and what it may have meant."""
-
-    field: str
-    column: str
-    value: str
-    count: int
-    rows: list[int]
-    nearest: str | None
-    score: int
-    code: str
-
-
-class FormatQuestion(BaseModel):
-    """What a column leaves open of how it writes dates or numbers, and what answers it."""
-
-    column: str
-    option: Literal["dates", "decimal"]
-    sample: str
-    taken: str
-    readings: dict[str, str]
-    """By answer: what the sample then is."""
-    must: bool
-    """The import is refused until it is answered; otherwise `taken` is likely."""
-    message: str
-
-
-class UnfedColumn(BaseModel):
-    """A column with values that feed no field, and what is decided of it."""
-
-    column: str
-    count: int
-    examples: list[str]
-    kind: str
-    """The kind of custom field that its values ask for."""
-    decision: str
-    """`custom`, `note` or `-`; empty where nothing is decided, and the import will be refused."""
-    message: str
-
-
-class MappingShape(BaseModel):
-    """What fed what when a file with this header was last imported."""
-
-    id: UUID
-    record: str
-    file_name: str
-    mapping: dict[str, str | None]
-    value_map: dict[str, dict[str, str | None]]
-    options: dict[str, Any]
-    used_at: dt.datetime
-    used_by: UUID | None
-
-
-class Preview(BaseModel):
-    """The first rows as they would be imported, and what needs attention in the whole file."""
-
-    rows: list[PreviewRow]
-    total: int
-    unreadable: int
-    key: str | None
-    formats: dict[str, dict[str, str]]
-    questions: list[FormatQuestion]
-    unfed: list[UnfedColumn]
-    unmatched: list[UnmatchedValue]
-    notes: list[str]
 
 
 class ImportOperations:
@@ -357,7 +168,7 @@ class ImportOperations:
                 return surveyed, next(table.chunks(size=SHOWN_ROWS), None)
 
         surveyed, first = outside(session, ("preview", file_id), read)
-        preview = _preview(planning.settle(session, surveyed), first)
+        preview = saying.preview(planning.settle(session, surveyed), first)
         if before := row.file_info.get("saved"):
             day = before["used_at"][:10]
             preview.notes.append(f"It is mapped as {before['file_name']} was, imported on {day}")
@@ -448,10 +259,10 @@ class ImportOperations:
             found, tally = engine.dry_run(_Trying(run, self.ask), importable, table, *choices)
         with run.step() as session:
             row = _find(session, run.about_id, lock=True)
-            row.counts = {f"would_{k}": v for k, v in _counted(tally).items()}
+            row.counts = {f"would_{k}": v for k, v in saying.counted(tally).items()}
             if lost := sum(each.count for each in found.unfed if each.lost):
                 row.counts = {**row.counts, "would_lose": lost}
-            row.problems = _problems(tally, found)
+            row.problems = saying.problems_of(tally, found)
             row.updated_at = context(session).now
             run.done = run.total = found.rows
 
@@ -476,15 +287,15 @@ class ImportOperations:
         except UndecidedColumns as error:
             # Nothing is written: once it is decided, the import can start again.
             with run.step() as session:
-                _end(session, run, "previewed").problems = _reasons(error)
+                _end(session, run, "previewed").problems = saying.reasons(error)
             raise
         except LiaisonError as error:
             with run.step() as session:
-                _end(session, run, "failed").problems = _reasons(error)
+                _end(session, run, "failed").problems = saying.reasons(error)
             raise
         with run.step() as session:
             row = _end(session, run, "done")
-            row.problems = _problems(tally, found)
+            row.problems = saying.problems_of(tally, found)
             saved.save(session, row)
 
     @job("import_rollback")
@@ -510,7 +321,7 @@ class ImportOperations:
 
         def read() -> dict[str, Any]:
             with _file(self.db.reading(about), file_id, chosen) as table:
-                return _describe(importable, specs, table)
+                return saying.described(importable, specs, table)
 
         return outside(session, ("describe", file_id, chosen), read)
 
@@ -647,50 +458,6 @@ def _answer(row: Import) -> Raw[ImportShape]:
     return Raw(_shape(row).model_dump_json().encode(), row.version)
 
 
-def _describe(
-    importable: Importable, fields: Sequence[ImportField], table: Table
-) -> dict[str, Any]:
-    first = next(table.chunks(size=200), None)
-    columns: Sequence[Sequence[str]] = first.columns if first else [()] * len(table.header)
-    samples = dict(zip(table.header, columns, strict=True))
-    return {
-        "kind": table.kind,
-        "encoding": table.encoding,
-        "encodings": [asdict(guess) for guess in table.guesses],
-        "delimiter": table.delimiter,
-        "sheet": table.sheet,
-        "sheets": table.sheets,
-        "header_row": table.header_row,
-        "header": table.header,
-        "rows": table.lines(),
-        "notes": table.notes,
-        "suggestions": [asdict(s) for s in suggest(table.header, samples, fields)],
-        "samples": {name: _first_few(values) for name, values in samples.items()},
-        "filled": {name: sum(map(_says, values)) for name, values in samples.items()},
-        "fields": [
-            {
-                "name": spec.name,
-                "label": dict(spec.label),
-                "kind": spec.kind,
-                "required": spec.required,
-                "key": spec.name in importable.met_by,
-                "further": spec.further,
-            }
-            for spec in fields
-            if not spec.kept
-        ],
-    }
-
-
-def _says(text: str) -> bool:
-    return bool(text.strip()) and text.strip().lower() not in NOTHING
-
-
-def _first_few(values: Sequence[str]) -> list[str]:
-    """Some values to show; of a column that is mostly blank, some that are not."""
-    return list(filter(_says, values))[:3]
-
-
 def _choices(
     row: Import,
 ) -> tuple[Mapping[str, str | None], Mapping[str, Mapping[str, str | None]], planning.Options]:
@@ -772,129 +539,6 @@ def _check(session: Session, importable: Importable, row: Import) -> None:
     planning.check(
         importable, importable.all_fields(session), row.file_info["header"], *_choices(row)
     )
-
-
-def _preview(found: planning.Plan, chunk: Chunk | None) -> Preview:
-    rows: list[PreviewRow] = []
-    if chunk is not None:
-        rows = [
-            PreviewRow(row=number, values=values, errors=errors)
-            for number, values, errors in show(found, chunk)
-        ]
-    formats = {
-        feed.column: {
-            key: str(value)
-            for key, value in asdict(feed.formats).items()
-            if (key == "dates" and feed.spec.kind in ("date", "datetime"))
-            or (key == "decimal" and feed.spec.kind in ("integer", "decimal", "money"))
-        }
-        for feed in found.feeds
-    }
-    notes = list(found.table.notes)
-    notes.append(_recognised(found))
-    if not found.rows:
-        notes.append(_NO_ROWS)
-    return Preview(
-        rows=rows,
-        total=found.rows,
-        unreadable=found.unreadable,
-        key=found.key,
-        formats={column: shown for column, shown in formats.items() if shown},
-        questions=[FormatQuestion(**asdict(one), message=one.message) for one in found.questions],
-        unfed=[
-            UnfedColumn(
-                column=each.column,
-                count=each.count,
-                examples=each.examples,
-                kind=each.kind,
-                decision=each.decision,
-                message=each.message,
-            )
-            for each in found.unfed
-        ],
-        unmatched=[
-            UnmatchedValue(**{**asdict(u), "rows": list(u.rows)}) for u in found.unmatched[:500]
-        ],
-        notes=notes,
-    )
-
-
-_NO_ROWS = "The file has a header and no rows"
-
-
-def _recognised(found: planning.Plan) -> str:
-    """By what a row is known to be about a record that there is."""
-    if found.key is None:
-        return "No column is a key: importing the file again makes every record again"
-    column = next(feed.column for feed in found.feeds if feed.spec.name == found.key)
-    if not found.loose:
-        return f"A row changes the record that has the same {found.key} (column {column})"
-    otherwise = {
-        "create": "a row that says anything else than the record of its name becomes a new one",
-        "report": "a row that says anything else than the record of its name fails",
-    }[found.importable.namesakes]
-    return (
-        f"Nothing but a name (column {column}) tells what a row is about: {otherwise}."
-        f" To change records by their names, choose the option key={found.key}"
-    )
-
-
-def _told(unmatched: Unmatched) -> str:
-    if unmatched.code == "ambiguous":
-        return f"{unmatched.value} is what several are called; name its id"
-    near = f"; the nearest is {unmatched.nearest}" if unmatched.nearest else ""
-    return f"{unmatched.value} matches nothing{near}"
-
-
-def _counted(tally: Tally) -> dict[str, int]:
-    verbs = {"created": "create", "updated": "update", "unchanged": "leave", "failed": "fail"}
-    return {verb: tally.counts.get(count, 0) for count, verb in verbs.items()}
-
-
-def _problems(tally: Tally, plan: planning.Plan) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {
-            "code": "unfed_column" if each.decision else "undecided_column",
-            "column": each.column,
-            "message": each.message,
-            "count": each.count,
-            "rows": [],
-            "decision": each.decision,
-            "examples": each.examples,
-        }
-        for each in plan.unfed
-    ]
-    found += [
-        {
-            "code": one.code,
-            "column": one.column,
-            "message": one.message,
-            "count": 1,
-            "rows": [],
-            "question": True,
-        }
-        for one in plan.questions
-    ]
-    found += [
-        {
-            "message": _told(u),
-            **asdict(u),
-            "rows": list(u.rows),
-        }
-        for u in plan.unmatched[:500]
-    ]
-    if not plan.rows:
-        found.append({"code": "no_rows", "message": _NO_ROWS, "count": 1, "rows": []})
-    return found + tally.as_list()
-
-
-def _reasons(error: LiaisonError) -> list[dict[str, Any]]:
-    """Why an import failed as a whole."""
-    found = [{"code": error.code, "message": error.detail or error.title, "count": 1, "rows": []}]
-    return found + [
-        {"code": e.code, "column": e.path, "message": e.message, "count": 1, "rows": []}
-        for e in error.errors
-    ]
 
 
 def _end(session: Session, run: Run, status: str) -> Import:

@@ -17,9 +17,10 @@ from liaison_kit.calls.wire import Upload, Version
 from liaison_kit.context import Context, Principal
 from liaison_kit.database.database import Database
 from liaison_kit.ids import uuid7
-from liaison_kit.imports.api import ChangeImport, ImportOperations, ImportOptions, ImportShape
+from liaison_kit.imports.api import ImportOperations
 from liaison_kit.imports.fields import Importable
 from liaison_kit.imports.files import EmptyFile, NoSuchSheet, UnknownEncoding
+from liaison_kit.imports.shapes import ChangeImport, ImportOptions, ImportShape
 from liaison_kit.jobs import Cancelled, JobRow, Run
 from liaison_kit.records import files
 from liaison_sdk.errors import (
