@@ -69,7 +69,7 @@ CREATE TABLE firms (
     name text NOT NULL,
     parent_id uuid
 );
-CREATE TABLE workers (
+CREATE TABLE employees (
     {RECORD_COLUMNS},
     owner_id uuid,
     firm_id uuid,
@@ -177,14 +177,14 @@ def ground_roles(postgres: str, credentials: Credentials) -> Roles:
             connection.execute(text(statement))
         for table in (
             *("things", "makers", "gadgets", "gadget_parts"),
-            *("firms", "workers", "tools"),
+            *("firms", "employees", "tools"),
         ):
             enable_tenancy(op, table)
         grant(op, "parts")
         record_indexes(op, "gadgets")
         lands(op, "firms", "parent_id")
-        lands(op, "workers", "firm_id")
-        lands(op, "workers", "client_id")
+        lands(op, "employees", "firm_id")
+        lands(op, "employees", "client_id")
     owner.dispose()
     return roles
 

@@ -49,7 +49,7 @@ class Firm(Record, Base):
 class Worker(Owned, Base):
     """Who works for a firm, for another service's client, with a tool."""
 
-    __tablename__ = "workers"
+    __tablename__ = "employees"
 
     firm_id: Mapped[UUID | None] = points_at("firms", deleted="unlink")
     client_id: Mapped[UUID | None] = points_at("clients", deleted="unlink")
@@ -99,16 +99,16 @@ def _kind(name: str, model: type[Record], **more: Any) -> RecordType:
 
 
 FIRMS = _kind("firms", Firm, references={"parent_id": "firms"})
-WORKERS = _kind("workers", Worker, references={"firm_id": "firms"})
+EMPLOYEES = _kind("employees", Worker, references={"firm_id": "firms"})
 TOOLS = _kind("tools", Tool)
 SAVED: list[UUID] = []
 REFERRERS = links.join(
-    (FIRMS, WORKERS, TOOLS), {"workers": lambda _session, ids: SAVED.extend(ids)}
+    (FIRMS, EMPLOYEES, TOOLS), {"employees": lambda _session, ids: SAVED.extend(ids)}
 )
 CLIENTS = Others("clients", ClientRemoved, ClientRestored)
 COLUMNS = {
     "firms": ("name", "parent_id"),
-    "workers": ("owner_id", "firm_id", "client_id", "tool_id"),
+    "employees": ("owner_id", "firm_id", "client_id", "tool_id"),
 }
 
 
@@ -174,9 +174,9 @@ class Deletions(RuleBasedStateMachine):
         # Linked from the start: what is rare is that both ends go and come back.
         firms: list[UUID] = []
         clients = list(self.versions)
-        for kind in (FIRMS, FIRMS, WORKERS):
+        for kind in (FIRMS, FIRMS, EMPLOYEES):
             links = {"parent_id": firms[0] if firms else None}
-            if kind is WORKERS:
+            if kind is EMPLOYEES:
                 links = {"firm_id": firms[1], "client_id": clients[0]}
             id = create(self.db, self.who, kind, **links)
             firms.append(id)
@@ -253,29 +253,29 @@ def test_history_says_which_record_let_go_and_of_what_and_others_are_told(
     db: Database, someone: Context
 ) -> None:
     firm = create(db, someone, FIRMS)
-    worker = create(db, someone, WORKERS, firm_id=firm)
+    worker = create(db, someone, EMPLOYEES, firm_id=firm)
     SAVED.clear()
 
     remove(db, someone, FIRMS, firm)
     restore(db, someone, FIRMS, firm)
 
-    assert history(db, someone, WORKERS, worker) == [
+    assert history(db, someone, EMPLOYEES, worker) == [
         ("linked_again", {"firm_id": [None, str(firm)]}),
         ("unlinked", {"firm_id": [str(firm), None]}),
     ]
-    assert row(db, someone, WORKERS, worker)["version"] == 3
+    assert row(db, someone, EMPLOYEES, worker)["version"] == 3
     assert [worker, worker] == SAVED
 
 
 def test_what_has_been_given_another_keeps_it(db: Database, someone: Context) -> None:
     firm, other = create(db, someone, FIRMS), create(db, someone, FIRMS)
-    worker = create(db, someone, WORKERS, firm_id=firm)
+    worker = create(db, someone, EMPLOYEES, firm_id=firm)
     remove(db, someone, FIRMS, firm)
-    change(db, someone, WORKERS, worker, firm_id=other)
+    change(db, someone, EMPLOYEES, worker, firm_id=other)
 
     restore(db, someone, FIRMS, firm)
 
-    assert row(db, someone, WORKERS, worker)["firm_id"] == other
+    assert row(db, someone, EMPLOYEES, worker)["firm_id"] == other
 
 
 @pytest.mark.parametrize("because", ["merged", "erased", None])
@@ -283,11 +283,11 @@ def test_what_was_merged_or_erased_or_told_by_an_earlier_release_is_not_let_go_o
     db: Database, someone: Context, because: str | None
 ) -> None:
     client = uuid7()
-    worker = create(db, someone, WORKERS, client_id=client)
+    worker = create(db, someone, EMPLOYEES, client_id=client)
 
     hear(db, someone, removed(client, 2, because))
 
-    assert row(db, someone, WORKERS, worker)["client_id"] == client
+    assert row(db, someone, EMPLOYEES, worker)["client_id"] == client
 
 
 def test_what_is_written_late_points_at_nothing_until_it_is_back(
@@ -296,11 +296,11 @@ def test_what_is_written_late_points_at_nothing_until_it_is_back(
     client = uuid7()
     hear(db, someone, removed(client, 2))
 
-    worker = create(db, someone, WORKERS, client_id=client)
-    assert row(db, someone, WORKERS, worker)["client_id"] is None
+    worker = create(db, someone, EMPLOYEES, client_id=client)
+    assert row(db, someone, EMPLOYEES, worker)["client_id"] is None
     hear(db, someone, ClientRestored(client_id=client, record_version=3))
 
-    assert row(db, someone, WORKERS, worker)["client_id"] == client
+    assert row(db, someone, EMPLOYEES, worker)["client_id"] == client
 
 
 def test_who_is_about_to_point_at_it_is_waited_for(
@@ -309,24 +309,24 @@ def test_who_is_about_to_point_at_it_is_waited_for(
     client = uuid7()
     with db.writing(someone) as session:
         worker = records.create(
-            session, WORKERS, Worker, external_id=None,
-            **dict.fromkeys(COLUMNS["workers"]) | {"client_id": client},
+            session, EMPLOYEES, Worker, external_id=None,
+            **dict.fromkeys(COLUMNS["employees"]) | {"client_id": client},
         ).id  # fmt: skip
         hearing = threading.Thread(target=hear, args=(db, someone, removed(client, 2)))
         hearing.start()
         assert wait_until(ground.waiting, seconds=20)
     hearing.join()
 
-    assert row(db, someone, WORKERS, worker)["client_id"] is None
+    assert row(db, someone, EMPLOYEES, worker)["client_id"] is None
 
 
 def test_a_refusal_counts_what_the_caller_may_see_and_does_not_count_the_rest(
     db: Database, someone: Context
 ) -> None:
-    rep = principal(someone.tenant, rows={"workers": "own"})
+    rep = principal(someone.tenant, rows={"employees": "own"})
     tool = create(db, someone, TOOLS)
     for owner in (rep.user, rep.user, uuid7(), None):
-        create(db, someone, WORKERS, tool_id=tool, owner_id=owner)
+        create(db, someone, EMPLOYEES, tool_id=tool, owner_id=owner)
     blind = principal(someone.tenant, "tools:write")
 
     found = {}
@@ -337,12 +337,12 @@ def test_a_refusal_counts_what_the_caller_may_see_and_does_not_count_the_rest(
 
     assert found == {
         "all": (
-            "4 workers point at it; lend it out",
-            [{"record": "workers", "count": 4, "hidden": False}],
+            "4 employees point at it; lend it out",
+            [{"record": "employees", "count": 4, "hidden": False}],
         ),
         "own": (
-            "2 workers and records that you may not see point at it; lend it out",
-            [{"record": "workers", "count": 2, "hidden": True}],
+            "2 employees and records that you may not see point at it; lend it out",
+            [{"record": "employees", "count": 2, "hidden": True}],
         ),
         "none": ("Records that you may not see point at it; lend it out", []),
     }
@@ -354,7 +354,7 @@ def test_deleting_takes_as_many_statements_however_many_let_go(
 ) -> None:
     firms = [create(db, someone, FIRMS) for _ in range(2)]
     for firm in (firms[0], *firms[1:] * 20):
-        create(db, someone, WORKERS, firm_id=firm)
+        create(db, someone, EMPLOYEES, firm_id=firm)
     runs = []
 
     for act in (remove, restore):
@@ -372,7 +372,7 @@ def test_what_can_come_back_no_more_is_forgotten(
 ) -> None:
     old, young = create(db, someone, FIRMS), create(db, someone, FIRMS)
     for firm in (old, young):
-        create(db, someone, WORKERS, firm_id=firm)
+        create(db, someone, EMPLOYEES, firm_id=firm)
         remove(db, someone, FIRMS, firm)
     ground.look(
         f"UPDATE unlinked_records SET at = now() - interval '32 days' WHERE gone_id = '{old}'"

@@ -92,7 +92,7 @@ BAD_BODIES: dict[str, tuple[str, dict[str, Any], set[str]]] = {
     ),
     "an unknown currency and too many decimals": (
         "/opportunities",
-        {"name": "x", "amount": {"amount": "1.001", "currency": "ZZZ"}},
+        {"name": "x", "amount": {"amount": "1.00001", "currency": "ZZZ"}},
         {"amount.amount", "amount.currency"},
     ),
     "money without a currency": (

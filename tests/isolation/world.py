@@ -114,10 +114,7 @@ def naming_field(kind: str) -> str:
     """The field that people know a record of this kind by."""
     _, record = owned()[kind]
     taken = _creating(kind).schema()["properties"]
-    texts = [
-        n for n, i in record.fields.items() if i.searchable and i.kind == "text" and n in taken
-    ]
-    return texts[-1]
+    return [name for name in record.title if name in taken][-1]
 
 
 @dataclass

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
+from liaison_kit.calls.builtin import CommonOperations
 from liaison_kit.ids import uuid7
 from liaison_kit.service import Service
 from liaison_kit.testing import principal
@@ -215,4 +216,5 @@ def test_a_service_knows_its_kinds_of_timers() -> None:
         @on_timer(Ring, together=True)
         def on_rings(self) -> None: ...
 
-    assert Bells.timer_handlers == {"ring": TimerHandler("ring", Ring, "on_rings", together=True)}
+    own = {"ring": TimerHandler("ring", Ring, "on_rings", together=True)}
+    assert Bells.timer_handlers == handlers_of(CommonOperations) | own

@@ -142,7 +142,8 @@ class Invitation(BaseModel):
 class PasswordResetWanted(Closed):
     """Somebody who has forgotten their password; `tenant` (its name or slug) tells where."""
 
-    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL), Seen]
+    # Whatever it is, the answer is the same: that tells nothing of who is known.
+    email: Annotated[str, StringConstraints(max_length=320, pattern=WITHOUT_NUL)]
     tenant: ShortText | None = None
 
 
