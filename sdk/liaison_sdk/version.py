@@ -1,3 +1,3 @@
 """The version of Liaison: what every part of it says of itself. Raise it with `make version`."""
 
-VERSION = "0.3.0"
+VERSION = "0.4.0"
