@@ -160,10 +160,16 @@ _EMPTY = {
 }
 
 
+_WHOLE_NAMES = {"full_name": naming.split, "last_first_name": naming.split_last_first}
+"""Fields that hold first and last name, and what tells them apart."""
+
+
 def _people_columns(batch: Batch) -> dict[str, Sequence[str]]:
     first, last = batch.get("first_name"), batch.get("last_name")
-    if "full_name" in batch.values:
-        split = naming.split(batch.get("full_name"))
+    for name, split_of in _WHOLE_NAMES.items():
+        if name not in batch.values:
+            continue
+        split = split_of(batch.get(name))
         first = [name or s[0] for name, s in zip(first, split, strict=True)]
         last = [name or s[1] for name, s in zip(last, split, strict=True)]
     found = {"first_name": first, "last_name": last, **reached.columns(PEOPLE, batch, first, last)}
@@ -326,7 +332,7 @@ CONTACTS = Importable(
     keys=("external_id",),
     references={"companies": CompaniesByName(), "users": OWNERS},
     columns=_people_columns,
-    covers=reached.COVERED | {"first_name", "last_name", "full_name", *_WEBSITES},
+    covers=reached.COVERED | {"first_name", "last_name", *_WHOLE_NAMES, *_WEBSITES},
     # A first or a last name is the least to know of somebody.
     on_insert=_EMPTY
     | {
@@ -399,11 +405,28 @@ CONTACTS = Importable(
                     "contact",
                     "display name",
                     "file as",
-                    "nom et prénom",
-                    "nom prénom",
                     "prénom nom",
                     "prénom et nom",
                     "nom du contact",
+                ),
+            ),
+        ),
+        _field(
+            "last_first_name",
+            "Last and first name",
+            "Nom et prénom",
+            max_length=200,
+            aliases=also_of(
+                _PERSON,
+                (
+                    "nom prénom",
+                    "nom et prénoms",
+                    "nom prénoms",
+                    "last name first name",
+                    "last first name",
+                    "surname and first name",
+                    "surname and name",
+                    "family name and given name",
                 ),
             ),
         ),

@@ -4,6 +4,7 @@
 where nearly all names of a list are written that way: one `IBM Support` among them is no habit.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 HABIT = 0.8
@@ -30,6 +31,27 @@ def split(names: Sequence[str]) -> list[Split]:
     """The first and the last name of each of a list; who has one name has a last name."""
     plain = _habit(names)
     return [_by_comma(name) or plain(name) for name in names]
+
+
+def split_last_first(names: Sequence[str]) -> list[Split]:
+    """The same of a list whose heading says that last names come first: `Nom et prénom`.
+
+    A title in brackets, as in `Dubois (M.) Jean`, is no part of the name.
+    """
+    bare = [" ".join(_BRACKETS.sub(" ", name).split()) for name in names]
+    return [_by_comma(name) or _last_first(name) for name in bare]
+
+
+_BRACKETS = re.compile(r"\([^()]*\)")
+
+
+def _last_first(name: str) -> Split:
+    words = name.split()
+    count = _capitals(words)
+    if count is None:
+        # Particles begin a last name: Le Goff Anaïs, de La Tour Jean.
+        count = next((n for n, w in enumerate(words) if w.lower() not in _PARTICLES), 0) + 1
+    return " ".join(words[count:]), " ".join(words[:count])
 
 
 def _by_comma(name: str) -> Split | None:

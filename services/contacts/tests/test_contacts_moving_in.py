@@ -241,6 +241,44 @@ BOOKS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Mapping[str, Any]]]] =
             },
         },
     ),
+    "contacts.vcf": (
+        {"unmapped": "note"},
+        {
+            "Garçon": {
+                "salutation": "Mme",
+                "first_name": "Léa",
+                "company": "Atelier Garçon",
+                "emails": [email("lea@garcon.example")],
+                "phones": [phone("+33612345679", "mobile"), phone("+33140000000")],
+                "notes": ["Ligne une\nligne deux"],
+            },
+            "Okafor": {
+                "salutation": "Dr.",
+                "first_name": "Chinedu",
+                "middle_name": "Emeka",
+                "suffix": "PhD",
+                "company": "Lagos Labs",
+                "department": "Research",
+                "title": "Head of, research",
+                "birthday": "1979-12-01",
+                "emails": [
+                    email("c.okafor@lagoslabs.example"),
+                    email("chinedu@perso.example", "other"),
+                ],
+                "phones": [phone("+23412710000"), phone("+2348030000000", "mobile")],
+                "addresses": [place("12 Marina Road", "101001", "Lagos", "Nigeria")],
+                "tags": ["Clients", "VIP"],
+                "websites": ["https://lagoslabs.example"],
+            },
+            "Pérez": {
+                "first_name": "Ana María",
+                "company": "Pérez e Hijos",
+                "emails": [email("ana@perez.example")],
+                "phones": [phone("+34600000000", "mobile")],
+                "birthday": None,
+            },
+        },
+    ),
 }
 
 
@@ -253,6 +291,43 @@ def test_an_address_book_arrives_field_by_field(
     mover.bring((address_books / name).read_bytes(), name, **options)
 
     people = mover.people()
+    assert people.keys() == expected.keys()
+    for last_name, fields in expected.items():
+        assert arrived(people[last_name], fields) == fields
+
+
+def test_a_home_made_sheet_arrives_without_its_titles_and_its_sums(
+    mover: Mover, address_books: Path
+) -> None:
+    content = (address_books / "workbook.csv").read_bytes()
+    options = {"on_missing": {"company": "create"}, "unmapped": "custom"}
+
+    done = mover.work(mover.change(mover.hand_in(content, "workbook.csv"), options=options))
+
+    # Of a company without a person only the company comes.
+    told = {problem["message"]: problem["rows"] for problem in done["problems"]}
+    assert told["A person needs a first or a last name"] == [6]
+    assert told["The row holds the sums of others; it is left out"] == [8]
+    assert (done["counts"]["created"], done["counts"]["failed"]) == (3, 1)
+    people = mover.people()
+    expected: dict[str, Any] = {
+        "LEFÈVRE": {
+            "first_name": "Hélène",
+            "company": "Garage du Pont SARL",
+            "emails": [email("h.lefevre@garage-pont.example")],
+            "phones": [phone("+33472000001"), phone("+33611223344")],
+            "notes": ["rappeler en avril"],
+        },
+        "Ng": {"first_name": "Thi Minh", "phones": [phone("+842838220000")]},
+        "Dubois": {
+            "first_name": "Jean-Marc",
+            "phones": [phone("+33472000002")],
+            "emails": [
+                email("jm.dubois@garage-pont.example"),
+                email("compta@garage-pont.example"),
+            ],
+        },
+    }
     assert people.keys() == expected.keys()
     for last_name, fields in expected.items():
         assert arrived(people[last_name], fields) == fields

@@ -48,3 +48,21 @@ def test_one_name_in_capitals_is_no_habit() -> None:
     names = ["IBM Support", "Jean Dupont", "Anne Roy", "Bo Li", "Léa Petit"]
 
     assert naming.split(names)[0] == ("IBM", "Support")
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("LEFÈVRE Hélène", "Hélène", "LEFÈVRE"),
+        ("Dubois (M.) Jean-Marc", "Jean-Marc", "Dubois"),
+        ("Ng Thi Minh", "Thi Minh", "Ng"),
+        ("Le Goff Anaïs", "Anaïs", "Le Goff"),
+        ("de La Tour Jean", "Jean", "de La Tour"),
+        ("Dupont, Jean", "Jean", "Dupont"),
+        ("Cher", "", "Cher"),
+        ("Le", "", "Le"),
+        ("", "", ""),
+    ],
+)
+def test_a_heading_may_say_that_last_names_come_first(name: str, first: str, last: str) -> None:
+    assert naming.split_last_first([name]) == [(first, last)]
