@@ -643,3 +643,14 @@ def test_what_somebody_has_changed_between_two_imports_is_kept(
     counted = roll_back(Steps(db), FIRMS, first, columns)
 
     assert (counted["deleted"], counted["kept"]) == (0, 1)
+
+
+def test_an_amount_has_the_decimals_of_its_currency(db: Database, tmp_path: Path) -> None:
+    amounts = {"Yen": "100.5 JPY", "Whole": "100 JPY", "Euro": "1.005 EUR", "Dinar": "1.005 KWD"}
+    path = csv_file(tmp_path, [["name", "revenue"], *map(list, amounts.items())])
+
+    _, tally, _ = load(db, FIRMS, path, mapping={"name": "name", "revenue": "revenue"})
+
+    told = {problem["code"]: problem["rows"] for problem in tally.as_list()}
+    assert told == {"too_many_decimals": [2, 4]}
+    assert tally.counts["created"] == 2
